@@ -10,12 +10,19 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from cnncli.catalogue.blocks import BLOCKS_DOC, Blocks, ConvNetActivation
 from cnncli.catalogue.settings import BelowOne, Count, Counts, Option, Positive, with_defaults
+from cnncli.storage.safe_io import parse_json
+from cnncli.storage.zips import ARCHIVE_ERRORS, open_zip, read_entry
+
+MODEL_SUFFIX = ".keras"
+MAX_DESCRIPTION_BYTES = 16 * 2**20
+"""Maximum size of the description of a saved model."""
 
 Preprocessing = Literal["scale", "scale128", "caffe", "torch", "none"] | tuple[float, float]
 """Conversion of pixels x in 0–255 to the input of the network. scale: x/127.5 − 1 · scale128: x/128 − 1 · caffe:
@@ -37,10 +44,11 @@ class NetworkInfo:
         weights_file: Name of Keras's file of ImageNet weights without top, with default options.
         has_imagenet: Whether ImageNet weights are published for at least some options.
         module: Module of `cnncli.networks.architectures` that builds it.
+        file: Path of the saved model that contains the network, for networks outside the catalogue.
         top_convolutions: Number of convolutions in its ImageNet top (other top layers are dense).
         top_classes: Number of classes of its published top; 0: it has none.
         top_layers: Layers of its top, from input to output, that `backbone.include_top_layers` can keep.
-        channels: Channels of the images for which parameters are counted.
+        channels: Channels of the images for which parameters are counted, and that its weights were trained on.
     """
 
     name: str
@@ -61,6 +69,7 @@ class NetworkInfo:
     top_classes: int = 1000
     top_layers: tuple[str, ...] = ()
     channels: int = 3
+    file: str | None = None
 
     @property
     def top_weights_file(self) -> str | None:
@@ -321,3 +330,32 @@ _ALL = (
     *(_scratch_network(*row) for row in _SCRATCH_ROWS),
 )
 NETWORKS: Mapping[str, NetworkInfo] = {info.name: info for info in _ALL}
+
+
+def network_named(name: str) -> NetworkInfo:
+    """Return a network of the catalogue, or the one in a saved model, whose description is read if it exists."""
+    return NETWORKS[name] if name in NETWORKS else _network_in(Path(name))
+
+
+def is_model_file(name: str) -> bool:
+    """Return whether a network's name is the path of a saved model."""
+    return name.lower().endswith(MODEL_SUFFIX)
+
+
+def _network_in(path: Path) -> NetworkInfo:
+    height, channels = _input_of(path) or (NETWORKS["ConvNet"].input_size, 3)
+    return NetworkInfo(
+        path.stem, 0, 0, 0.0, None, None, None, height, "none", 1,
+        has_imagenet=False, module="saved_model_file", top_classes=0, channels=channels, file=str(path),
+    )  # fmt: skip
+
+
+def _input_of(path: Path) -> tuple[int, int] | None:
+    """Return height and channels of the images that a saved model takes, or None if it cannot be read."""
+    try:
+        with open_zip(path) as archive:
+            description: Any = parse_json(read_entry(archive, archive.getinfo("config.json"), MAX_DESCRIPTION_BYTES))
+        _, height, _, channels = description["config"]["layers"][0]["config"]["batch_shape"]
+    except (*ARCHIVE_ERRORS, ValueError, KeyError, IndexError, TypeError):
+        return None
+    return (height, channels) if type(height) is type(channels) is int and min(height, channels) > 0 else None

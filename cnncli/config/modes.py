@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -70,7 +71,9 @@ def with_epochs(config: Config, epochs: int) -> Config:
 
 def run_name(config: Config) -> str:
     """Return the name of a config's run: the one it sets, or one made of backbone and mode."""
-    return config.name or f"{config.backbone.name}-{config.mode}".lower()
+    return config.name or re.sub(
+        r"[^\w.-]", "-", f"{config.backbone.network.name}-{config.mode}".lower(), flags=re.ASCII
+    )
 
 
 def head_stage(config: Config) -> Stage:

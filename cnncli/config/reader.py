@@ -14,6 +14,7 @@ from typing import Any
 
 from cnncli.catalogue.datasets import DATASETS
 from cnncli.catalogue.losses import LOSSES
+from cnncli.catalogue.networks import MODEL_SUFFIX, is_model_file
 from cnncli.config.check import check
 from cnncli.config.overrides import Overrides, assign, parse_environment, parse_overrides
 from cnncli.config.rules import RULES, Draft
@@ -145,6 +146,10 @@ def _complete(values: dict[str, Any], tree: Node) -> Config:
     if labels.get("path") is not None:
         folder = tree.nearest(["data", "labels", "path"]).origin.folder
         data["labels"] = {**labels, "path": absolute(str(labels["path"]), folder)}
+    if is_model_file(str(backbone.get("name", ""))):
+        backbone["name"] = str(absolute(backbone["name"], tree.nearest(["backbone", "name"]).origin.folder))
+        if values.get("mode") != "from-scratch":
+            backbone["weights"] = backbone.get("weights") or backbone["name"]
     weights = backbone.get("weights")
     if weights is None and values.get("mode") == "from-scratch":
         backbone["weights"] = "none"
@@ -186,8 +191,11 @@ def _missing_paths(draft: Draft) -> Iterator[Problem]:
     if table := draft.config.data.labels.path:
         suffixes = TABLE_SUFFIXES
         yield from _check(draft, "data.labels.path", table, "a file", f"a table ({', '.join(suffixes)})", suffixes)
+    if is_model_file(name := draft.config.backbone.name):
+        expected = "a name of `cnncli backbones`, or a saved model (.keras)"
+        yield from _check(draft, "backbone.name", Path(name), "a file", expected, (MODEL_SUFFIX,))
     weights, expected = draft.config.backbone.weights, f"imagenet, none or a file ({', '.join(WEIGHTS_SUFFIXES)})"
-    if weights not in WEIGHTS_WORDS:
+    if weights not in WEIGHTS_WORDS and weights != name:
         yield from _check(draft, "backbone.weights", Path(weights), "a file", expected, WEIGHTS_SUFFIXES)
 
 

@@ -176,8 +176,12 @@ def _channels(draft: Draft) -> Iterator[Problem]:
     if data.color != "bands" and not of_16_bits:
         expected = "[black, white], integers in 0-65535, or color: bands"
         yield from draft.problem("config-out-of-range", "data.range", "out of range", expected, needs=("data.color",))
-    if data.color in ("rgba", "bands") and not from_scratch and backbone.adapter == "none":
-        what = f"{backbone.name} was pretrained on three channels"
+    n_trained, fits = (
+        backbone.network.channels,
+        (1, 3) if backbone.network.channels == 3 else (backbone.network.channels,),
+    )
+    if data.channels not in fits and not from_scratch and backbone.adapter == "none":
+        what = f"{backbone.network.name} was pretrained on images with {n_trained} channels"
         expected = "backbone.adapter: conv1x1 as well, mode: from-scratch, or color: rgb"
         code, needs = "config-contradiction-channels", ("mode", "backbone", "data.bands")
         yield from draft.problem(code, "data.color", what, expected, needs=needs)

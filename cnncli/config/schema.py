@@ -32,7 +32,7 @@ from cnncli.catalogue.activations import ACTIVATIONS
 from cnncli.catalogue.blocks import Initializer, NetworkOptions, Sides
 from cnncli.catalogue.losses import CROSS_ENTROPY, LOSSES
 from cnncli.catalogue.metrics import KERAS_METRICS
-from cnncli.catalogue.networks import NETWORKS, NetworkInfo, Preprocessing
+from cnncli.catalogue.networks import NETWORKS, NetworkInfo, Preprocessing, is_model_file, network_named
 from cnncli.catalogue.optimizers import OPTIMIZERS
 from cnncli.catalogue.settings import Expected, Fraction, Pixels, Seed, Settings, Size, ValueRange, as_tuple
 from cnncli.metrics.table import LAST, keras_monitors, monitors
@@ -210,8 +210,17 @@ class DataConfig(Settings):
         return PixelSpec(height, width, self.color, self.fit, self.max_pixels, self.range, self.bands)
 
 
+def _name_or_file(names: Iterable[str], kind: str) -> AfterValidator:
+    """Return a validator of names, as `_name_in`, that accepts the path of a saved model."""
+    validate = _name_in(names, kind).func
+    return AfterValidator(lambda name: name if is_model_file(name) else validate(name))
+
+
 NetworkName = Annotated[
-    str, _name_in(NETWORKS, "network"), _suggest(NETWORKS), Expected("a name of `cnncli backbones`")
+    str,
+    _name_or_file(NETWORKS, "network"),
+    _suggest(NETWORKS),
+    Expected("a name of `cnncli backbones`, or a saved model (.keras)"),
 ]
 
 
@@ -219,9 +228,11 @@ class BackboneConfig(Settings):
     """Network without its classification layers."""
 
     name: NetworkName = "EfficientNetLite0"
-    """Name of a network; `cnncli backbones` lists them."""
+    """Name of a network (`cnncli backbones` lists them), or a saved model (.keras) that contains one: a classifier of
+    cnncli up to its head, or a functional model of Keras."""
     weights: Annotated[str, Expected("imagenet, none or a weights file")] = Field(default="imagenet", min_length=1)
-    """imagenet, none (random), or a file: .weights.h5 (Keras 3), .h5 (legacy), .keras."""
+    """imagenet, none (random), or a file: .weights.h5 (Keras 3), .h5 (legacy), .keras; default for a saved model: its
+    own."""
     output_layer: Annotated[str, Expected("a layer's name")] | None = Field(default=None, min_length=1)
     """Name of the layer whose output is the output of the backbone; null: the last layer."""
     include_top_layers: Annotated[str, Expected("a layer's name")] | None = Field(default=None, min_length=1)
@@ -244,7 +255,7 @@ class BackboneConfig(Settings):
     @property
     def network(self) -> NetworkInfo:
         """Facts about the network."""
-        return NETWORKS[self.name]
+        return network_named(self.name)
 
 
 ActivationName = Annotated[

@@ -81,7 +81,7 @@ def evaluate_saved_run(run: RunFolder, context: TrainingContext, outcome: Outcom
                     rows,
                     context.store,
                     context.console,
-                    network=context.config.backbone.name,
+                    network=context.config.backbone.network.name,
                     in_use=last.feature_sets(),
                     may_store=last.cached == "features",
                 )

@@ -14,6 +14,7 @@ from cnncli.config.schema import BackboneConfig
 from cnncli.errors import ConfigError, Message
 from cnncli.networks.architectures import architecture_of
 from cnncli.networks.backend import import_keras, standard_settings
+from cnncli.networks.graph import output_of
 from cnncli.networks.weights.load import load_file, wants_imagenet_graph
 from cnncli.terminal.suggestions import did_you_mean
 
@@ -80,9 +81,11 @@ def cut_at(model: keras.Model, output_layer: str | None, name: str) -> keras.Mod
         hint = did_you_mean(output_layer, names) or f"`cnncli summary {name}` lists them."
         text = f"{key}: {name} has no layer called {output_layer!r}. {hint}"
         raise ConfigError(Message("config-unknown-layer", text, key=key, received=output_layer, hint=hint))
-    layer = model.get_layer(output_layer)
-    output = layer.output
-    if isinstance(output, list | tuple) or len(output.shape) not in (2, 4) or layer is model.layers[0]:
+    try:
+        output = output_of(model, output_layer)
+    except KeyError:  # it has several
+        output = None
+    if output is None or len(output.shape) not in (2, 4) or output_layer == names[0]:
         text = f"{key}: {output_layer} has neither feature maps nor a vector as output; choose a different layer"
         raise ConfigError(Message("config-unusable-layer", text, key=key, received=output_layer))
     return import_keras().Model(model.input, output, name=model.name)

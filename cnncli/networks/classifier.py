@@ -14,7 +14,7 @@ from cnncli.networks.architectures import architecture_of
 from cnncli.networks.backbone import build_backbone
 from cnncli.networks.backend import import_keras, standard_settings
 from cnncli.networks.graph import replay
-from cnncli.networks.head import LOGITS, build_head, output_units
+from cnncli.networks.head import HEAD, LOGITS, build_head, output_units
 from cnncli.networks.preprocessing import ADAPTER, adapt_channels, preprocess
 from cnncli.networks.weights.saved_model import check_description, load_saved_model
 from cnncli.runs.documents import damaged
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 PIXELS = "pixels"
 PREPROCESSING = "preprocess_"
-HEAD = "head_"
 
 
 @dataclass(frozen=True)
@@ -96,11 +95,11 @@ def build_classifier(config: Config, n_classes: int, *, load_weights: bool = Tru
     height, width = image_size(config)
     pixels = keras.Input((height, width, config.data.channels), name=PIXELS)
     from_scratch, has_adapter = config.backbone.weights == "none", config.backbone.adapter == "conv1x1"
-    channels = config.data.channels if from_scratch else 3
+    channels = config.data.channels if from_scratch else config.backbone.network.channels
     backbone = build_backbone(config.backbone, (height, width, channels), config.seed, load_weights=load_weights)
     adapted = adapt_channels(pixels) if has_adapter else pixels
     kind = config.backbone.preprocessing or config.backbone.network.preprocessing
-    (features,) = replay(backbone, [preprocess(adapted, kind, repeat_gray=not from_scratch)])
+    (features,) = replay(backbone, [preprocess(adapted, kind, repeat_gray=channels == 3 and not from_scratch)])
     scores = build_head(features, config.head, n_classes, config.seed, config.data.labels.is_multi_label)
     model = keras.Model(pixels, scores, name="classifier")
     try:

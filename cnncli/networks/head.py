@@ -21,6 +21,8 @@ from cnncli.runtime.random_keys import key_of
 if TYPE_CHECKING:
     import keras
 
+HEAD = "head_"
+"""Beginning of the names of a head's layers."""
 LOGITS = "head_logits"
 
 

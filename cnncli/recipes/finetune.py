@@ -76,7 +76,7 @@ def finetune(parent: RunFolder, settings: FinetuneSettings, runs_dir: Path, cons
     import_keras_meanwhile()
     manifest = Manifest.from_csv(parent.manifest)
     require_unchanged(manifest.rows, config.data, IMAGES_REMEDY, console)
-    console.phase("network", f"{config.backbone.name} of {printable(parent.path.name)}")
+    console.phase("network", f"{config.backbone.network.name} of {printable(parent.path.name)}")
     classifier = parent_classifier(parent)
     context = TrainingContext.for_this_machine(config, manifest, console)
     with new_run(classifier, context, runs_dir, parent.path) as run:

@@ -112,7 +112,7 @@ def train(config: Config, runs_dir: Path, console: Console) -> Run:
     import_keras_meanwhile()
     manifest = index_images(config, console)
     config = resolve_batch_size(config, len(manifest.classes), len(manifest.split("train")), console)
-    console.phase("network", f"{config.backbone.name}, weights {config.backbone.weights}")
+    console.phase("network", f"{config.backbone.network.name}, weights {config.backbone.weights}")
     classifier = build_classifier(config, len(manifest.classes))
     context = TrainingContext.for_this_machine(config, manifest, console)
     with new_run(classifier, context, runs_dir) as run:

@@ -106,7 +106,7 @@ class StageSetup:
         if cut.trunk is not None:
             name = fingerprint(cut.trunk)
             engine, converted = build_engine(cut.trunk, name, context.choice, context.graphs)
-        augmentation, network = context.config.augmentation, context.config.backbone.name
+        augmentation, network = context.config.augmentation, context.config.backbone.network.name
         extraction = Extraction(engine, name, context.pixels, augmentation, network, cut.after)
         views = number_of_views(augmentation, trunk_is_empty=cut.trunk is None)
         features = cls(context, stage, plan, cut, precision, extraction, converted, views, "features")

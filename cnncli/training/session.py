@@ -42,7 +42,7 @@ def new_run(
     check_stages(classifier, context.config)
     facts = {
         "mode": context.config.mode,
-        "backbone": context.config.backbone.name,
+        "backbone": context.config.backbone.network.name,
         "began_on": context.choice.in_words,
         "engine": context.choice.engine,
         "precision": context.choice.precision,

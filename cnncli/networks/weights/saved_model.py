@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnncli.catalogue.networks import NETWORKS
+from cnncli.catalogue.networks import MAX_DESCRIPTION_BYTES, NETWORKS
 from cnncli.networks.architectures import architecture_of
 from cnncli.networks.backend import import_keras
 from cnncli.networks.graph import allow_depth, nodes_in_order
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     import keras
 
 DESCRIPTION, WEIGHTS = "config.json", "model.weights.h5"
-MAX_DESCRIPTION_BYTES = 16 * 2**20
 _MEMBERS = {DESCRIPTION, WEIGHTS, "metadata.json"}
 
 MAX_CHANNELS = 512
@@ -75,11 +75,7 @@ def load_saved_model(path: Path) -> keras.Model:
         Exception: Of any kind, if the archive is not a classifier as cnncli saves it.
     """
     with open_zip(path) as archive, tempfile.TemporaryDirectory(prefix="cnncli-") as folder:
-        # Two readers of an archive that has a name twice may see different files.
-        if others := Counter(archive.namelist()) - Counter(_MEMBERS):
-            raise ValueError(f"{min(others)[:80]} is in the archive, too, which no classifier has")
-        description = parse_json(read_entry(archive, archive.getinfo(DESCRIPTION), MAX_DESCRIPTION_BYTES))
-        check_description(description)
+        description = _read_description(archive)
         weights = Path(folder, WEIGHTS)  # Keras expects this suffix
         with weights.open("wb") as file:
             unpack_entry(archive, archive.getinfo(WEIGHTS), file, most_unpacked(path.stat().st_size))
@@ -87,6 +83,25 @@ def load_saved_model(path: Path) -> keras.Model:
         model = _build(description, weights.stat().st_size)
         model.load_weights(weights)
     return model
+
+
+def load_architecture(path: Path) -> keras.Model:
+    """Build the model of a `.keras` archive with initial weights.
+
+    Raises:
+        Exception: Of any kind, if the archive is not a flat model of images with layers that cnncli allows.
+    """
+    with open_zip(path) as archive:
+        return _build(_read_description(archive), archive.getinfo(WEIGHTS).file_size)
+
+
+def _read_description(archive: zipfile.ZipFile) -> Any:
+    # Two readers of an archive that has a name twice may see different files.
+    if others := Counter(archive.namelist()) - Counter(_MEMBERS):
+        raise ValueError(f"{min(others)[:80]} is in the archive, too, which no classifier has")
+    description = parse_json(read_entry(archive, archive.getinfo(DESCRIPTION), MAX_DESCRIPTION_BYTES))
+    check_description(description)
+    return description
 
 
 def check_description(description: Any) -> None:

@@ -314,7 +314,7 @@ KINDS: dict[str, list[dict[str, Any]]] = {
     "locally": [{"filters": 8, "strides": 2}, {"filters": 4, "kind": "locally-connected", "bias": False}],
     "lrn": [{"filters": 8, "lrn": {}, "pooling": {"size": 3, "strides": 2, "padding": 1}}],
     "maxout": [{"filters": 8, "activation": None, "pooling": {"kind": "maxout"}}],
-    "pools": [{"filters": 8, "pooling": {"kind": kind}} for kind in ("average", "sum", "l2", "std")],
+    "pools": [{"filters": 8, "padding": "same", "pooling": {"kind": kind}} for kind in ("average", "sum", "l2", "std")],
     "residual": [
         {"filters": 8, "padding": "same", "convolutions": 2, "batch_norm": "before", "shortcut": "projection"},
         {"filters": 8, "padding": "same", "batch_norm": "after", "shortcut": "identity", "add": "after", "repeat": 2},

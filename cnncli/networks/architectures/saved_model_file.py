@@ -1,0 +1,60 @@
+"""Architecture of a saved model (`backbone.name: FILE.keras`): a classifier of cnncli, or a flat model of images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cnncli.catalogue.networks import NetworkInfo
+from cnncli.errors import ConfigError, Message, WeightsError, printable, reason_of
+from cnncli.networks.architectures import Network
+from cnncli.networks.backend import import_keras
+from cnncli.networks.graph import crossing_tensors, replay
+from cnncli.networks.head import HEAD, LOGITS
+from cnncli.networks.weights.saved_model import load_architecture
+
+if TYPE_CHECKING:
+    import keras
+
+
+def build(
+    info: NetworkInfo,
+    input_shape: tuple[int, int, int],
+    _options: Mapping[str, Any],
+    _imagenet: bool,
+    *,
+    top: bool = False,  # noqa: ARG001 - the layers of its top are layers of the network
+) -> Network:
+    """Build the network in a file with random weights; see `architectures`.
+
+    A classifier that cnncli saved is built up to its head, including its preprocessing; of other models, all layers.
+
+    Raises:
+        WeightsError: The file is missing, damaged, or has layers that cnncli does not load.
+        ConfigError: The network does not take images of this shape.
+    """
+    keras = import_keras()
+    path = Path(info.file or "")
+    try:
+        model = load_architecture(path)
+    except Exception as error:  # Keras may raise anything for a file that is not a model
+        text = f"{printable(path)}: not a network that can be trained: {reason_of(error)}"
+        raise WeightsError(Message("weights-architecture", text, path=path)) from error
+    images = keras.Input(input_shape, name=model.inputs[0].name)
+    try:
+        (features,) = replay(_without_head(model), [images])
+    except (ValueError, TypeError) as error:
+        theirs = list(model.input_shape[1:])
+        text = f"data.image_size: {printable(path.name)} does not take images of {list(input_shape)}, but of {theirs}"
+        facts = {"key": "data.image_size", "received": list(input_shape), "expected": theirs}
+        raise ConfigError(Message("config-image-shape", text, **facts)) from error
+    return Network(keras.Model(images, features, name="saved"))
+
+
+def _without_head(model: keras.Model) -> keras.Model:
+    names = [operation.name for operation in model.operations]
+    if LOGITS not in names:
+        return model
+    below = crossing_tensors(model, next(number for number, name in enumerate(names) if name.startswith(HEAD)))
+    return import_keras().Model(model.inputs, below)
