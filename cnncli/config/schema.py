@@ -60,10 +60,15 @@ def _not_empty(path: object) -> object:
     return Path(path) if isinstance(path, str) else path
 
 
-def _name_in(names: Iterable[str], kind: str) -> AfterValidator:
-    """Return a validator that ignores case, - and _, and returns names as spelled in the catalogue."""
+def _name_in(names: Iterable[str], kind: str, or_model_file: bool = False) -> AfterValidator:
+    """Return a validator that ignores case, - and _, and returns names as spelled in the catalogue.
+
+    On request, the path of a saved model is accepted, too.
+    """
 
     def validate(name: str) -> str:
+        if or_model_file and is_model_file(name):
+            return name
         by_plain = {_plain(known): known for known in names}
         if _plain(name) in by_plain:
             return by_plain[_plain(name)]
@@ -210,15 +215,9 @@ class DataConfig(Settings):
         return PixelSpec(height, width, self.color, self.fit, self.max_pixels, self.range, self.bands)
 
 
-def _name_or_file(names: Iterable[str], kind: str) -> AfterValidator:
-    """Return a validator of names, as `_name_in`, that accepts the path of a saved model."""
-    validate = _name_in(names, kind).func
-    return AfterValidator(lambda name: name if is_model_file(name) else validate(name))
-
-
 NetworkName = Annotated[
     str,
-    _name_or_file(NETWORKS, "network"),
+    _name_in(NETWORKS, "network", or_model_file=True),
     _suggest(NETWORKS),
     Expected("a name of `cnncli backbones`, or a saved model (.keras)"),
 ]
