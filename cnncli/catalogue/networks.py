@@ -17,8 +17,6 @@ from pydantic import Field
 
 from cnncli.catalogue.blocks import BLOCKS_DOC, Blocks, ConvNetActivation
 from cnncli.catalogue.settings import BelowOne, Count, Counts, Option, Positive, with_defaults
-from cnncli.storage.safe_io import parse_json
-from cnncli.storage.zips import ARCHIVE_ERRORS, open_zip, read_entry
 
 MODEL_SUFFIX = ".keras"
 MAX_DESCRIPTION_BYTES = 16 * 2**20
@@ -352,6 +350,9 @@ def _network_in(path: Path) -> NetworkInfo:
 
 def _input_of(path: Path) -> tuple[int, int] | None:
     """Return height and channels of the images that a saved model takes, or None if it cannot be read."""
+    from cnncli.storage.safe_io import parse_json
+    from cnncli.storage.zips import ARCHIVE_ERRORS, open_zip, read_entry
+
     try:
         with open_zip(path) as archive:
             description: Any = parse_json(read_entry(archive, archive.getinfo("config.json"), MAX_DESCRIPTION_BYTES))

@@ -63,7 +63,11 @@ class StatIndex:
         Facts of files that were read as images of so many bands are separate from all others.
         """
         self.path = path or cache_dir() / "images.sqlite"
-        self._made_by = _MADE_BY if bands is None else f"{_MADE_BY}, {bands} bands"
+        self._bands = bands
+
+    @property
+    def _made_by(self) -> str:
+        return _MADE_BY if self._bands is None else f"{_MADE_BY}, {self._bands} bands"
 
     def below(self, folder: Path) -> dict[str, tuple[StatKey, ImageFacts]]:
         """Return the entries of files below a folder, by path."""

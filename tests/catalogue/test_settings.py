@@ -26,7 +26,7 @@ DECAY = Option(NotNegative, None, "decay")
         (SWITCH, [True, False], [0, 1, "yes", None]),
         (WORD, ["valid", "same"], ["full", 1, None, ["same"]]),
         (DECAY, [0, None], [-1, "none", True]),
-        (LIST, [[1], (4, 4)], [[], [0], 3, ["a"], None, [1.5]]),
+        (LIST, [[1], (4, 4), []], [[0], 3, ["a"], None, [1.5]]),
     ],
 )
 def test_an_option_accepts_only_its_type_and_range(option: Option, good: list[Any], bad: list[Any]) -> None:

@@ -342,7 +342,9 @@ def test_known_files_are_not_read_again(three: Path, monkeypatch: pytest.MonkeyP
     first = build(three, on_bad_image="skip")
     read: list[str] = []
     verify = verification.verify
-    monkeypatch.setattr(verification, "verify", lambda path, limit: (read.append(path.name), verify(path, limit))[1])
+    monkeypatch.setattr(
+        verification, "verify", lambda path, *limits: (read.append(path.name), verify(path, *limits))[1]
+    )
     assert build(three, on_bad_image="skip") == first
     assert read == []
     (three / "train/cats/bad.jpg").write_bytes(jpeg(77))

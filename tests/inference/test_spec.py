@@ -31,13 +31,14 @@ GOOD: dict[str, Any] = {
     "gpu": False,
     "cut": "block5_pool",
     "value_range": [0, 4095],
+    "bands": None,
     "thresholds": [0.5, 0.25],
     "loss": "hinge",
     "metrics": ["auc"],
 }
 
 
-OPTIONAL = ("tail_precision", "gpu", "cut", "value_range", "thresholds", "loss", "metrics")
+OPTIONAL = ("tail_precision", "gpu", "cut", "value_range", "bands", "thresholds", "loss", "metrics")
 """Entries that files of earlier versions lack."""
 
 
