@@ -46,7 +46,7 @@ class NetworkInfo:
         top_convolutions: Number of convolutions in its ImageNet top (other top layers are dense).
         top_classes: Number of classes of its published top; 0: it has none.
         top_layers: Layers of its top, from input to output, that `backbone.include_top_layers` can keep.
-        channels: Channels of the images for which parameters are counted, and that its weights were trained on.
+        channels: Channels of the images for which parameters are counted.
     """
 
     name: str
@@ -68,6 +68,11 @@ class NetworkInfo:
     top_layers: tuple[str, ...] = ()
     channels: int = 3
     file: str | None = None
+
+    @property
+    def trained_channels(self) -> int:
+        """Number of channels that pretrained weights take: those of a saved model, or three."""
+        return self.channels if self.file else 3
 
     @property
     def top_weights_file(self) -> str | None:

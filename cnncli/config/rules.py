@@ -177,8 +177,8 @@ def _channels(draft: Draft) -> Iterator[Problem]:
         expected = "[black, white], integers in 0-65535, or color: bands"
         yield from draft.problem("config-out-of-range", "data.range", "out of range", expected, needs=("data.color",))
     n_trained, fits = (
-        backbone.network.channels,
-        (1, 3) if backbone.network.channels == 3 else (backbone.network.channels,),
+        backbone.network.trained_channels,
+        (1, 3) if backbone.network.trained_channels == 3 else (backbone.network.trained_channels,),
     )
     if data.channels not in fits and not from_scratch and backbone.adapter == "none":
         what = f"{backbone.network.name} was pretrained on images with {n_trained} channels"

@@ -95,7 +95,7 @@ def build_classifier(config: Config, n_classes: int, *, load_weights: bool = Tru
     height, width = image_size(config)
     pixels = keras.Input((height, width, config.data.channels), name=PIXELS)
     from_scratch, has_adapter = config.backbone.weights == "none", config.backbone.adapter == "conv1x1"
-    channels = config.data.channels if from_scratch else config.backbone.network.channels
+    channels = config.data.channels if from_scratch else config.backbone.network.trained_channels
     backbone = build_backbone(config.backbone, (height, width, channels), config.seed, load_weights=load_weights)
     adapted = adapt_channels(pixels) if has_adapter else pixels
     kind = config.backbone.preprocessing or config.backbone.network.preprocessing

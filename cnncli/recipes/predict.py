@@ -103,7 +103,7 @@ def predict_imagenet(
     from cnncli.inference.pretrained import load_pretrained  # a run needs neither configs nor networks
 
     _check_top(top)
-    sources = list(_expand(images))
+    sources = list(_expand(images, reads_arrays=False))
     predictor = load_pretrained(network)
     return _predictions(sources, predictor, top, console if len(sources) >= SHOW_PROGRESS_FROM else None)
 

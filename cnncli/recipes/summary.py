@@ -123,8 +123,7 @@ def summarize_backbone(name: str, overrides: Overrides = (), *, top: bool = Fals
         raise _no_top(name, "it has no published top")
     if info.imagenet_problem(backbone.options) is None and (is_default_size or not top):
         backbone = backbone.model_copy(update={"weights": "imagenet"})
-    is_given = backbone.weights == "none" and "color" in config.data.model_fields_set
-    channels = config.data.channels if is_given else info.channels
+    channels = config.data.channels if backbone.weights == "none" else info.trained_channels
     model = build_backbone(backbone, (height, width, channels), seed=0, load_weights=False, top=top)
     is_whole = is_default_size and not (top or backbone.options or backbone.output_layer or backbone.include_top_layers)
     with_top = model.count_params() + info.parameters - info.notop_parameters
