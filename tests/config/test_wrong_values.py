@@ -51,7 +51,7 @@ def wrong_values(setting: Setting) -> Iterator[object]:
     # A text is the path of a table, and a list of texts its columns or the names of layers.
     yield (5 if setting.key == "data.labels" else "no group") if takes_mapping else {"no": "value"}
     if not any(end for end, _ in groups):
-        lists = {"data.labels.label": [1, 2], "training.gradual_unfreezing": [1.5]}
+        lists = {"data.labels.label": [1, 2], "training.gradual_unfreezing": [1.5], "training.metrics": [1, 2]}
         yield lists.get(setting.key, ["a", "list"])
     if NoneType not in dict(kinds) and not takes_mapping:
         yield None
