@@ -24,7 +24,7 @@ VERBS = {
     "data": "Check a folder of images or a table, or arrange a known dataset.",
     "demo": "Show what a network computes, step by step.",
     "config": "Show, validate or describe a config.",
-    "init": "Write a commented config for a folder of images or a table of labels.",
+    "init": "Write a commented config for a folder of images or a table.",
     "sweep": "Train a grid of settings and seeds, and compare the runs.",
     "recipes": "List, show and run published recipes.",
     "compare": "Compare runs: curves, results and differing settings.",
