@@ -243,7 +243,7 @@ _SHORTCUT = Literal["projection", "identity", "none"]
 _SHORTCUTS = "Where the shape changes: projection (option B), identity with zeros (option A); none: a plain network."
 _DENSENET = {
     "growth_rate": Option(Count, 32, "Feature maps that each layer adds."),
-    "blocks": Option(Counts, (6, 12, 24, 16), "Layers of each dense block."),
+    "dense_blocks": Option(Counts, (6, 12, 24, 16), "Layers of each dense block."),
     "reduction": Option(Annotated[float, Field(gt=0.0, le=1.0)], 0.5, "Fraction of the maps kept between blocks."),
     "bottleneck": Option(bool, True, "1×1 convolution to four times the growth rate below each 3×3 convolution."),
     "stem": Option(Literal["imagenet", "cifar"], "imagenet", "7×7 convolution and pooling, or 3×3 for small images."),
@@ -297,7 +297,7 @@ _SCRATCH_ROWS: tuple[tuple[str, int, int, int, int, int, str, dict[str, Option]]
     ("ResNeXt50", 25_097_128, 23_048_128, 107, 224, 32, "resnet", {}),
     ("ResNeXt101", 44_315_560, 42_266_560, 209, 224, 32, "resnet", {}),
     ("DenseNet", 8_062_504, 7_037_504, 242, 224, 32, "densenet", _DENSENET),
-    ("DenseNet264", 33_736_232, 31_047_232, 530, 224, 32, "densenet", {**_DENSENET, "blocks": _BLOCKS_264}),
+    ("DenseNet264", 33_736_232, 31_047_232, 530, 224, 32, "densenet", {**_DENSENET, "dense_blocks": _BLOCKS_264}),
     ("SqueezeNet", 1_248_424, 735_424, 26, 224, 21, "squeezenet", {"version": _VERSION}),
     ("ShuffleNetV2", 2_294_784, 1_269_784, 113, 224, 32, "shufflenet", {"width": _WIDTH}),
     ("ViT", 5_716_840, 5_523_840, 63, 224, 8, "vit", _VIT),

@@ -30,7 +30,7 @@ def build(
     keras = import_keras()
     images = keras.Input(input_shape, name="input_layer")
     x = _stem(images, options)
-    for number, n_layers in enumerate(options["blocks"], start=2):
+    for number, n_layers in enumerate(options["dense_blocks"], start=2):
         if number > 2:
             x = _transition(x, options["reduction"], f"pool{number - 1}")
         for layer in range(1, n_layers + 1):

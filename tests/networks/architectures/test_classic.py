@@ -69,7 +69,7 @@ PARAMETERS: list[Any] = [
     _slow("ResNet110", 32, {}, 1_727_962),
     _slow("ResNeXt50", 224, {}, 25_028_904),  # row 19; W21
     _slow("ResNeXt101", 224, {}, 44_177_704),
-    _slow("DenseNet", 224, {"growth_rate": 32, "blocks": [6, 12, 24, 16]}, 7_978_856),  # row 20
+    _slow("DenseNet", 224, {"growth_rate": 32, "dense_blocks": [6, 12, 24, 16]}, 7_978_856),  # row 20
     _slow("DenseNet264", 224, {}, 33_337_704),  # row 21; W18
     ("SqueezeNet", 224, {}, 1_248_424),
     ("SqueezeNet", 224, {"version": 1.1}, 1_235_496),
@@ -232,7 +232,7 @@ def test_densenet_is_keras_own() -> None:
     import_keras()
     from keras.src.applications import densenet
 
-    ours = filled(_build("DenseNet", 32, top=False, blocks=[2, 1, 1, 1]))
+    ours = filled(_build("DenseNet", 32, top=False, dense_blocks=[2, 1, 1, 1]))
     theirs = densenet.DenseNet([2, 1, 1, 1], include_top=False, weights=None, input_shape=(32, 32, 3))
     weighted = [[layer.name for layer in model.layers if layer.weights] for model in (ours, theirs)]
     assert weighted[0] == weighted[1]
@@ -243,7 +243,7 @@ def test_densenet_is_keras_own() -> None:
 def test_layer_of_a_dense_block_has_all_maps_below_as_input() -> None:
     """Row 22. Layer l of a block has k0 + k(l − 1) input maps, here with k = 4 and k0 = 8."""
     with uninitialized():
-        model = _build("DenseNet", 32, top=False, growth_rate=4, blocks=[5], stem="cifar", bottleneck=False)
+        model = _build("DenseNet", 32, top=False, growth_rate=4, dense_blocks=[5], stem="cifar", bottleneck=False)
     maps = [model.get_layer(f"conv2_block{layer}_2_conv").kernel.shape[2] for layer in range(1, 6)]
     assert maps == [8, 12, 16, 20, 24]
 
@@ -307,7 +307,7 @@ def test_vit_knows_where_a_patch_is() -> None:
 SMALL: list[Any] = [
     ("LeNet5", 32, {}),
     ("ResNet20", 32, {"n": 1}),
-    ("DenseNet", 32, {"growth_rate": 4, "blocks": [2, 2], "stem": "cifar"}),
+    ("DenseNet", 32, {"growth_rate": 4, "dense_blocks": [2, 2], "stem": "cifar"}),
     ("ViT", 32, {"patch_size": 16, "width": 16, "depth": 2, "heads": 2}),
     _slow("ShuffleNetV2", 32, {"width": 0.5}),
     _slow("AlexNet", 67, {"form": "two-towers"}),
