@@ -16,7 +16,7 @@ from cnncli.terminal.console import Console
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 @console_options
 def command(source: Path, out: Path, force: bool, console: Console) -> None:
-    """Write a commented config for a folder of images or a table of labels.
+    """Write a commented config for a folder of images or a table.
 
     DIR contains class folders, or train, validation and test folders with class folders. TABLE is a .csv, .tsv or
     .parquet file with a row per image, whose images are below its folder. The comments describe its

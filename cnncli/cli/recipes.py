@@ -26,7 +26,7 @@ data_option = click.option(
 )
 
 
-@click.group()
+@click.group(epilog=example("cnncli recipes list"))
 def command() -> None:
     """List, show and run published recipes."""
 

@@ -27,27 +27,6 @@ ROWS = 64
 """Number of rows of features that go through the tail together."""
 
 
-def evaluate_rows(
-    predictor: Predictor,
-    manifest: Manifest,
-    rows: Sequence[ImageRecord],
-    store: FeatureStore,
-    console: Console,
-    *,
-    network: str,
-    in_use: Sequence[FeatureSet] = (),
-    may_store: bool = True,
-) -> tuple[Metrics, Counts]:
-    """Return the metrics of images of a manifest, and how many features were computed and found in the cache.
-
-    For the other arguments and errors, see `compute_logits`.
-    """
-    logits, counts = compute_logits(
-        predictor, rows, store, console, network=network, in_use=in_use, may_store=may_store
-    )
-    return evaluate_manifest(predictor.spec, manifest, rows, logits), counts
-
-
 def evaluate_manifest(
     spec: PredictorSpec, manifest: Manifest, rows: Sequence[ImageRecord], logits: NDArray[Any]
 ) -> Metrics:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,8 +16,9 @@ from cnncli.dataset.records import ImageRecord
 from cnncli.errors import DataError
 from cnncli.features.extract import Counts, Extraction, FeatureSet
 from cnncli.features.store import FeatureStore
-from cnncli.inference.evaluate_rows import evaluate_rows
+from cnncli.inference.evaluate_rows import compute_logits, evaluate_manifest
 from cnncli.inference.predictor import Predictor, load_predictor
+from cnncli.metrics.classification import Metrics
 from cnncli.recipes.train import train
 from cnncli.terminal.console import Console
 from tests.support.drawing import draw_dataset, tiny_config
@@ -45,13 +47,20 @@ def _tested(folder: Path) -> tuple[Manifest, tuple[ImageRecord, ...]]:
     return manifest, manifest.split("test")
 
 
+def _evaluate(
+    predictor: Predictor, manifest: Manifest, rows: tuple[ImageRecord, ...], *cache: Any, **options: Any
+) -> tuple[Metrics, Counts]:
+    logits, counts = compute_logits(predictor, rows, *cache, network="net", **options)
+    return evaluate_manifest(predictor.spec, manifest, rows, logits), counts
+
+
 def test_metrics_are_the_same_if_features_do_not_fit(predictor: Predictor, data: Path, tmp_path: Path) -> None:
     """If features do not fit into the cache, images are evaluated without storing or counting features."""
     manifest, rows = _tested(data)
-    kept, counts = evaluate_rows(predictor, manifest, rows, FeatureStore(tmp_path / "large"), CONSOLE, network="net")
+    kept, counts = _evaluate(predictor, manifest, rows, FeatureStore(tmp_path / "large"), CONSOLE)
     err = io.StringIO()
     small = FeatureStore(tmp_path / "small", max_bytes=0)
-    streamed, none = evaluate_rows(predictor, manifest, rows, small, Console(err, live=False), network="net")
+    streamed, none = _evaluate(predictor, manifest, rows, small, Console(err, live=False))
 
     assert streamed == kept
     assert (counts, none) == (Counts(100, 0), Counts(0, 0))
@@ -62,11 +71,11 @@ def test_metrics_are_the_same_if_features_do_not_fit(predictor: Predictor, data:
 def test_cached_features_are_used_in_a_full_cache(predictor: Predictor, data: Path, tmp_path: Path) -> None:
     """Cached features are used even if the cache is full."""
     manifest, rows = _tested(data)
-    evaluate_rows(predictor, manifest, rows, FeatureStore(tmp_path), CONSOLE, network="net")
+    _evaluate(predictor, manifest, rows, FeatureStore(tmp_path), CONSOLE)
 
     store = FeatureStore(tmp_path, max_bytes=0)
 
-    assert evaluate_rows(predictor, manifest, rows, store, CONSOLE, network="net")[1] == Counts(0, 100)
+    assert _evaluate(predictor, manifest, rows, store, CONSOLE)[1] == Counts(0, 100)
 
 
 def test_features_that_do_not_fit_are_not_stored(predictor: Predictor, data: Path, tmp_path: Path) -> None:
@@ -76,9 +85,9 @@ def test_features_that_do_not_fit_are_not_stored(predictor: Predictor, data: Pat
     store = FeatureStore(tmp_path, features.size_bytes())
     in_use = [FeatureSet(features.extraction, manifest.split("test")[:1])]
 
-    assert evaluate_rows(predictor, manifest, rows, store, CONSOLE, network="net", in_use=in_use)[1] == Counts()
-    assert evaluate_rows(predictor, manifest, rows, store, CONSOLE, network="net", may_store=False)[1] == Counts()
-    assert evaluate_rows(predictor, manifest, rows, store, CONSOLE, network="net")[1] == Counts(100, 0)
+    assert _evaluate(predictor, manifest, rows, store, CONSOLE, in_use=in_use)[1] == Counts()
+    assert _evaluate(predictor, manifest, rows, store, CONSOLE, may_store=False)[1] == Counts()
+    assert _evaluate(predictor, manifest, rows, store, CONSOLE)[1] == Counts(100, 0)
 
 
 @pytest.mark.parametrize("max_bytes", [0, None], ids=["streamed", "stored"])
@@ -90,7 +99,7 @@ def test_all_images_that_cannot_be_evaluated_are_named(
     rows[0].path.unlink()
     rows[-1].path.write_bytes(b"other")
     with pytest.raises(DataError) as caught:
-        evaluate_rows(predictor, manifest, rows, FeatureStore(tmp_path / "store", max_bytes), CONSOLE, network="net")
+        _evaluate(predictor, manifest, rows, FeatureStore(tmp_path / "store", max_bytes), CONSOLE)
 
     assert caught.value.codes == ("image-not-found", "image-changed")
     assert [problem.facts["path"] for problem in caught.value.problems] == [rows[0].path, rows[-1].path]

@@ -253,7 +253,7 @@ def test_a_config_that_was_edited_is_refused(stopped: RunFolder) -> None:
 
     assert caught.value.codes == ("run-config-edited",)
     changes = caught.value.facts["changes"]
-    assert [change.partition(":")[0] for change in changes] == ["seed", "head.layers"]
+    assert [change.partition(":")[0] for change in changes] == ["seed", "head.layers.1.dropout"]
 
 
 def test_images_that_changed_are_refused(stopped: RunFolder, data: Path, tmp_path: Path) -> None:

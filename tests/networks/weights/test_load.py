@@ -197,7 +197,7 @@ def test_file_of_a_backbone_that_was_cut_serves_the_same_cut(extension: str, mob
 def test_classifier_that_cnncli_saved_serves_as_weights(tmp_path: Path) -> None:
     """`weights: runs/…/model.keras` loads the backbone of a run and ignores its head."""
     settings = BackboneConfig(name="ConvNet", weights="none", options={"filters": [4, 6]})
-    data = DataConfig(path=tmp_path, image_size=SIDE, color="grayscale")
+    data = DataConfig(path=tmp_path, image_size=SIDE)
     classifier = build_classifier(Config(data=data, backbone=settings, seed=5), n_classes=3)
     save_classifier(classifier, tmp_path / "model.keras")
     loaded = _backbone("ConvNet", tmp_path / "model.keras", options={"filters": [4, 6]})
