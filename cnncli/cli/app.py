@@ -14,7 +14,7 @@ from cnncli.cli.options import console_flags, example
 from cnncli.version import __version__
 
 VERBS = {
-    "train": "Train from a config, a folder of images or a table, or resume a run.",
+    "train": "Train from a config, folder of images or table, or resume a run.",
     "finetune": "Continue a finished run and train more of its backbone.",
     "evaluate": "Evaluate a run: loss, accuracy with its interval, each class.",
     "predict": "Classify images with a run or a published network.",
