@@ -19,7 +19,7 @@ from cnncli.catalogue.losses import CROSS_ENTROPY
 from cnncli.catalogue.metrics import KERAS_METRICS
 from cnncli.errors import DataError, Message
 from cnncli.metrics.losses import OWN_LOSSES, targets_of
-from cnncli.metrics.multilabel import LabelMetrics, best_threshold, evaluate_labels
+from cnncli.metrics.multilabel import LabelMetrics, best_threshold, evaluate_labels, ratio
 from cnncli.metrics.table import METRICS, Predictions, compute_metrics
 
 TOP_K = 5
@@ -176,7 +176,7 @@ def evaluate_logits(
         classes=tuple(classes),
         confusion_matrix=tuple(tuple(row) for row in matrix.tolist()),
         per_class=tuple(
-            ClassMetrics(_ratio(hits, predicted), _ratio(hits, true), _ratio(2 * hits, predicted + true), true)
+            ClassMetrics(ratio(hits, predicted), ratio(hits, true), ratio(2 * hits, predicted + true), true)
             for hits, predicted, true in counts
         ),
     )
@@ -266,7 +266,3 @@ def _ranks(scores: NDArray[np.float64], truth: NDArray[np.int64]) -> NDArray[np.
     true = scores[np.arange(len(truth)), truth][:, None]
     before = np.arange(scores.shape[1])[None] < truth[:, None]
     return np.asarray(((scores > true) | ((scores == true) & before)).sum(axis=1))
-
-
-def _ratio(part: int, whole: int) -> float:
-    return part / whole if whole else 0.0

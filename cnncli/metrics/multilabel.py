@@ -62,7 +62,7 @@ def evaluate_labels(
     hits, n_predicted, n_true = (count.sum(axis=0).tolist() for count in (predicted & true, predicted, true))
     per_label = tuple(
         LabelMetrics(
-            *(_ratio(hit, chosen), _ratio(hit, n), _ratio(2 * hit, chosen + n), n, threshold),
+            *(ratio(hit, chosen), ratio(hit, n), ratio(2 * hit, chosen + n), n, threshold),
             average_precision(probabilities[:, label], true[:, label]) if n else None,
         )
         for label, (hit, chosen, n, threshold) in enumerate(zip(hits, n_predicted, n_true, thresholds, strict=True))
@@ -71,7 +71,7 @@ def evaluate_labels(
     return MultiLabelMetrics(
         n_exact=int((predicted == true).all(axis=1).sum()),
         mean_average_precision=float(np.mean(averages)) if averages else 0.0,
-        micro_f1=_ratio(2 * sum(hits), sum(n_predicted) + sum(n_true)),
+        micro_f1=ratio(2 * sum(hits), sum(n_predicted) + sum(n_true)),
         macro_f1=float(np.mean([one.f1 for one in per_label])),
         per_label=per_label,
     )
@@ -114,5 +114,6 @@ def _curve(
     return hits / (ends + 1), hits / positive.sum(), scores[order][ends]
 
 
-def _ratio(part: int, whole: int) -> float:
+def ratio(part: int, whole: int) -> float:
+    """Return part / whole, or 0 for a whole of 0."""
     return part / whole if whole else 0.0
