@@ -68,10 +68,7 @@ def png_path(path: Path) -> Path:
     if path.suffix.lower() != ".png":
         text = f"--out {printable(path)}: the image is a PNG; use a name that ends in .png"
         raise CnncliError(Message("usage-out-not-png", text, path=path, expected=".png"))
-    if not path.parent.is_dir():
-        text = f"--out {printable(path)}: no such folder: {printable(path.parent)}"
-        raise CnncliError(Message("usage-out-folder-missing", text, path=path.parent))
-    return path.resolve()
+    return _in_a_folder(path, "--out ")
 
 
 def plot_path(path: Path, suffixes: Sequence[str] = (".png", ".svg")) -> Path:
@@ -84,7 +81,12 @@ def plot_path(path: Path, suffixes: Sequence[str] = (".png", ".svg")) -> Path:
         expected = f"a name that ends in {' or '.join(suffixes)}"
         text = f"{printable(path)}: expected {expected}"
         raise CnncliError(Message("usage-plot-suffix", text, path=path, expected=expected))
+    return _in_a_folder(path)
+
+
+def _in_a_folder(path: Path, option: str = "") -> Path:
+    """Return the absolute path of a file whose folder exists. `option` begins the message otherwise."""
     if not path.parent.is_dir():
-        text = f"{printable(path)}: no such folder: {printable(path.parent)}"
+        text = f"{option}{printable(path)}: no such folder: {printable(path.parent)}"
         raise CnncliError(Message("usage-out-folder-missing", text, path=path.parent))
     return path.resolve()
