@@ -26,12 +26,13 @@ from cnncli.recipes.finetune import FinetuneSettings, finetune
 from cnncli.recipes.resume import resume
 from cnncli.recipes.summary import summarize_config
 from cnncli.recipes.train import Run, train
-from cnncli.runs.checkpoints import Checkpoint, Checkpoints
+from cnncli.runs.checkpoints import Checkpoints
 from cnncli.runs.folder import RunFolder
 from cnncli.storage.checksums import damage
 from cnncli.terminal.console import Console
 from tests.fault_injection.trainings import weights_digest
 from tests.support.attributes import write_attributes
+from tests.support.interrupted import dying_after
 
 CONSOLE = Console(quiet=True)
 SETTINGS: dict[str, Any] = {
@@ -159,15 +160,7 @@ def test_a_stopped_run_ends_like_an_uninterrupted_one(
     run: Run, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Weights, thresholds and metrics are the same."""
-    save, saved = Checkpoints.save, []
-
-    def die(self: Checkpoints, checkpoint: Checkpoint) -> None:
-        save(self, checkpoint)
-        saved.append(checkpoint)
-        if len(saved) == 3:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(Checkpoints, "save", die)
+    monkeypatch.setattr(Checkpoints, "save", dying_after(3, Checkpoints.save))
     with pytest.raises(KeyboardInterrupt):
         train(config_of(table, data={**_data(table), "class_weights": "balanced"}), tmp_path, CONSOLE)
     (folder,) = tmp_path.iterdir()

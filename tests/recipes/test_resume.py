@@ -16,7 +16,7 @@ from cnncli.config.schema import Config
 from cnncli.errors import ConfigError, DataError, RunError
 from cnncli.recipes.resume import newest_unfinished, resume
 from cnncli.recipes.train import train
-from cnncli.runs.checkpoints import Checkpoint, Checkpoints
+from cnncli.runs.checkpoints import Checkpoints
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.records import read_history
 from cnncli.storage.atomic import write_atomically
@@ -24,6 +24,7 @@ from cnncli.storage.locks import Lock
 from cnncli.terminal.console import Console
 from tests.fault_injection.trainings import weights_digest
 from tests.support.drawing import draw_dataset, tiny_config
+from tests.support.interrupted import dying_after
 from tests.support.logged import codes_in, message_in
 
 CONSOLE = Console(quiet=True)
@@ -46,7 +47,7 @@ def place(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CNNCLI_CACHE", str(folder / "cache"))
         train(_config(data, 2), folder / "finished", CONSOLE)
-        patch.setattr(Checkpoints, "save", _dying_after(2, Checkpoints.save))
+        patch.setattr(Checkpoints, "save", dying_after(2, Checkpoints.save))
         with pytest.raises(KeyboardInterrupt):
             train(_config(data, 2), folder / "stopped", CONSOLE)
     return folder
@@ -62,18 +63,6 @@ def whole(data: Path, place: Path) -> RunFolder:
 
 def _config(data: Path, epochs: int) -> Config:
     return tiny_config(data, name="tiny", training={"epochs": epochs}, **SETTINGS)
-
-
-def _dying_after(saves: int, save: Any) -> Any:
-    left = [saves]
-
-    def saved(checkpoints: Checkpoints, checkpoint: Checkpoint) -> None:
-        save(checkpoints, checkpoint)
-        left[0] -= 1
-        if not left[0]:
-            raise KeyboardInterrupt
-
-    return saved
 
 
 def _interrupted(*_: Any) -> Any:

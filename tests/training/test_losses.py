@@ -21,6 +21,7 @@ from cnncli.runs.folder import RunFolder
 from cnncli.runs.records import read_history
 from cnncli.terminal.console import Console
 from tests.support.drawing import draw_dataset
+from tests.support.interrupted import dying_after
 
 CONSOLE = Console(quiet=True)
 
@@ -154,15 +155,8 @@ def test_an_interrupted_epoch_keeps_what_metrics_need(
     """A resumed run ends with the same history as an uninterrupted one."""
     settings = {"training": {"epochs": 2, "metrics": ["f1_score"], "batch_size": 4}, "head": {"l2": 0.1}}
     whole = run_with(data, tmp_path / "whole", "cross-entropy", settings)
-    save, saved = Checkpoints.save, []
-
-    def die(self: Checkpoints, checkpoint: Checkpoint) -> None:
-        save(self, checkpoint)
-        saved.append(checkpoint)
-        if len(saved) == 3:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(Checkpoints, "save", die)
+    saved: list[Checkpoint] = []
+    monkeypatch.setattr(Checkpoints, "save", dying_after(3, Checkpoints.save, saved))
     monkeypatch.setattr("cnncli.runs.records.CHECKPOINT_EVERY_S", 0.0)
     monkeypatch.setattr("cnncli.runs.records.MAX_CHECKPOINT_FRACTION", 1e9)
     with pytest.raises(KeyboardInterrupt):
