@@ -7,7 +7,6 @@ that has no depth, layers with parameters are counted.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,11 +72,6 @@ class NetworkInfo:
     def trained_channels(self) -> int:
         """Number of channels that pretrained weights take: those of a saved model, or three."""
         return self.channels if self.file else 3
-
-    @property
-    def top_weights_file(self) -> str | None:
-        """Name of Keras's file of ImageNet weights with top, with default options."""
-        return self.weights_file and re.sub("_no_?top(_v2)?", "", self.weights_file)
 
     def imagenet_problem(self, options: Mapping[str, Any]) -> str | None:
         """Return the reason why there are no ImageNet weights for these options, or None if there are."""

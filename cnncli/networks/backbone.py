@@ -12,7 +12,7 @@ from cnncli.catalogue.networks import NetworkInfo
 from cnncli.catalogue.settings import with_defaults
 from cnncli.config.schema import BackboneConfig
 from cnncli.errors import ConfigError, Message
-from cnncli.networks.architectures import architecture_of
+from cnncli.networks.architectures import NetworkSpec, architecture_of
 from cnncli.networks.backend import import_keras, standard_settings
 from cnncli.networks.graph import output_of
 from cnncli.networks.weights.load import load_file, wants_imagenet_graph
@@ -59,7 +59,7 @@ def build_backbone(
     with _own_layer_names():
         options, imagenet = with_defaults(info.options, config.options), wants_imagenet_graph(info, config)
         top = top or config.include_top_layers is not None
-        built = architecture_of(info).build(info, input_shape, options, imagenet, top=top)
+        built = architecture_of(info).build(NetworkSpec(info, input_shape, options, imagenet, top))
     backbone = cut_at(built.model, config.include_top_layers or config.output_layer, info.name)
     if load_weights and config.weights == "imagenet":
         built.load_imagenet()

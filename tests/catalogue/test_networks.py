@@ -11,7 +11,7 @@ import pytest
 
 from cnncli.catalogue.networks import NETWORKS, NetworkInfo
 from cnncli.catalogue.settings import with_defaults
-from cnncli.networks.architectures import architecture_of, efficientnet_lite
+from cnncli.networks.architectures import NetworkSpec, architecture_of, efficientnet_lite
 from cnncli.networks.architectures.keras_applications import build_for_imagenet
 from cnncli.networks.backend import import_keras
 from tests.networks.filled import uninitialized
@@ -87,7 +87,7 @@ def test_counts_match_the_network_that_cnncli_builds(info: NetworkInfo) -> None:
     shape, options = (info.input_size, info.input_size, info.channels), with_defaults(info.options, {})
     for top, expected in ((False, info.notop_parameters), (True, info.parameters)):
         with uninitialized():
-            model = architecture_of(info).build(info, shape, options, False, top=top).model
+            model = architecture_of(info).build(NetworkSpec(info, shape, options, top=top)).model
         trainable = sum(math.prod(variable.shape) for variable in model.trainable_variables)
         assert expected == (trainable if info.name == "EfficientNetLite0" else model.count_params())
     if info.depth is not None:
@@ -97,7 +97,7 @@ def test_counts_match_the_network_that_cnncli_builds(info: NetworkInfo) -> None:
 def test_parameter_counts_of_efficientnet_lite0() -> None:
     """The parameter count of EfficientNetLite0 excludes batch normalization statistics, as in the authors' table."""
     info = NETWORKS["EfficientNetLite0"]
-    backbone = efficientnet_lite.build(info, (224, 224, 3), {}, True).model
+    backbone = efficientnet_lite.build(NetworkSpec(info, (224, 224, 3))).model
     trained = sum(variable.value.shape.num_elements() for variable in backbone.trainable_variables)
     assert trained == info.notop_parameters
     assert trained + 1000 * 1281 == info.parameters == 4_652_008
@@ -117,16 +117,8 @@ def test_smallest_input_is_the_smallest_that_keras_accepts(info: NetworkInfo) ->
 def test_the_weights_file_has_the_name_that_keras_uses(info: NetworkInfo) -> None:
     """The catalogue names the same weights file as Keras at the default input size."""
     side = info.input_size
-    _, published = build_for_imagenet(info.name, (side, side, 3), {})
+    _, published = build_for_imagenet(NetworkSpec(info, (side, side, 3)))
     assert info.weights_file == published.name
-
-
-@pytest.mark.parametrize("info", _tiers(APPLICATIONS))
-def test_the_weights_file_with_top_has_the_name_that_keras_uses(info: NetworkInfo) -> None:
-    """The catalogue derives the name of the weights file with top that Keras uses, at the default input size."""
-    side = info.input_size
-    _, published = build_for_imagenet(info.name, (side, side, 3), {}, top=True)
-    assert info.top_weights_file == published.name
 
 
 @pytest.mark.parametrize(
@@ -157,7 +149,7 @@ def test_options_and_size_select_the_weights_file(
 ) -> None:
     """The weights file of a MobileNet depends on its options and, for the first two versions, on the image size."""
     given = {key: float(value) if key == "alpha" else value for key, value in options.items()}
-    assert build_for_imagenet(name, (*size, 3), given)[1].name == file
+    assert build_for_imagenet(NetworkSpec(NETWORKS[name], (*size, 3), given))[1].name == file
 
 
 @pytest.mark.parametrize("name", ["EfficientNetLite0", "ConvNet"])

@@ -2,29 +2,46 @@
 
 A module defines:
 
-    build(info, input_shape, options, imagenet, *, top=False) -> Network     the network, without or with top
+    build(spec: NetworkSpec) -> Network         the network, without or with top
     build_auxiliary(model, options, units) -> list     optional: logits of auxiliary classifiers, used in training only
     LAYERS: Mapping[str, frozenset[str]]        optional: layer classes beyond those of `saved_model`, by module
-    has_local_weights(info, *, top=False) -> bool     optional: whether ImageNet weights are on this machine
+    has_local_weights(info) -> bool             optional: whether ImageNet weights are on this machine
 
-`build` gets a `NetworkInfo`, the shape (height, width, channels), all options with their defaults, and whether the
-network is built for ImageNet weights, for which some networks have a different graph. It loads no weights; random
-weights come from Keras's seeded global generator. With `top=True`, the network ends with its published top: dense
-layers (those in `NetworkInfo.top_layers` are named so) and a softmax over `NetworkInfo.top_classes` classes.
+`build` loads no weights; random weights come from Keras's seeded global generator.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cnncli.catalogue.networks import NetworkInfo
 
 if TYPE_CHECKING:
     import keras
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """A network to build.
+
+    Attributes:
+        info: Its entry in the catalogue.
+        input_shape: (height, width, channels) of the images.
+        options: All its options with their defaults.
+        imagenet: Whether it is built for ImageNet weights, for which some networks have a different graph.
+        top: Whether it ends with its published top: dense layers (those in `info.top_layers` are named so) and a
+            softmax over `info.top_classes` classes.
+    """
+
+    info: NetworkInfo
+    input_shape: tuple[int, int, int]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    imagenet: bool = False
+    top: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,12 +64,7 @@ def architecture_of(info: NetworkInfo) -> ModuleType:
     return importlib.import_module(f"{__name__}.{info.module}")
 
 
-def has_local_weights(info: NetworkInfo, *, top: bool = False) -> bool:
-    """Return whether the ImageNet weights of a network, with default options and size, are on this machine.
-
-    Args:
-        info: Network.
-        top: Whether weights of the top are needed, too.
-    """
+def has_local_weights(info: NetworkInfo) -> bool:
+    """Return whether the ImageNet weights of a network without top, with default options, are on this machine."""
     find = getattr(architecture_of(info), "has_local_weights", None)
-    return find is not None and bool(find(info, top=top))
+    return find is not None and bool(find(info))

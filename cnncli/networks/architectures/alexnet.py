@@ -10,12 +10,10 @@ network that won ILSVRC 2013 with 512-1024-512 filters in the last three convolu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from cnncli.catalogue.networks import NetworkInfo
-from cnncli.networks.architectures import Network
+from cnncli.networks.architectures import Network, NetworkSpec
 from cnncli.networks.architectures.parts import convolution, dense_top, pool_up
 from cnncli.networks.backend import import_keras
 from cnncli.networks.layers import local_response_normalization
@@ -55,29 +53,22 @@ _ZFNET = {
 }
 
 
-def build(
-    info: NetworkInfo,
-    input_shape: tuple[int, int, int],
-    options: Mapping[str, Any],
-    _imagenet: bool,
-    *,
-    top: bool = False,
-) -> Network:
+def build(spec: NetworkSpec) -> Network:
     """Build AlexNet or ZFNet; see `architectures`."""
     keras = import_keras()
-    form = (_ALEXNET if info.name == "AlexNet" else _ZFNET)[options["form"]]
-    images = keras.Input(input_shape, name="input_layer")
+    form = (_ALEXNET if spec.info.name == "AlexNet" else _ZFNET)[spec.options["form"]]
+    images = keras.Input(spec.input_shape, name="input_layer")
     x = images
     for number, (kernel, stride, padding) in ((1, form.first), (2, form.second)):
         groups = form.groups if number > 1 else 1
         x = convolution(x, form.filters[number - 1], kernel, stride, padding, groups=groups, name=f"conv{number}")
-        x = _pool(x, number, form, options["lrn"])
+        x = _pool(x, number, form, spec.options["lrn"])
     for number, groups in ((3, 1), (4, form.groups), (5, form.groups)):
         x = convolution(x, form.filters[number - 1], 3, groups=groups, name=f"conv{number}")
     x = keras.layers.MaxPooling2D(3, 2, name="pool5")(x)
-    if top:
-        x = dense_top(x, (TOP_UNITS,) * 2, info.top_classes, names=TOP_LAYERS, dropout=options["dropout"])
-    return Network(keras.Model(images, x, name=info.name.lower()))
+    if spec.top:
+        x = dense_top(x, (TOP_UNITS,) * 2, spec.info.top_classes, names=TOP_LAYERS, dropout=spec.options["dropout"])
+    return Network(keras.Model(images, x, name=spec.info.name.lower()))
 
 
 def _pool(x: keras.KerasTensor, number: int, form: _Form, lrn: bool) -> keras.KerasTensor:

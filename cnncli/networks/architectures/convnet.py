@@ -11,7 +11,7 @@ from cnncli.catalogue.blocks import Block, PoolingConfig
 from cnncli.catalogue.networks import NetworkInfo
 from cnncli.errors import ConfigError, Message
 from cnncli.networks import layers
-from cnncli.networks.architectures import Network
+from cnncli.networks.architectures import Network, NetworkSpec
 from cnncli.networks.backend import import_keras
 from cnncli.networks.graph import allow_depth
 
@@ -25,26 +25,19 @@ LAYERS = {
 }
 
 
-def build(
-    info: NetworkInfo,
-    input_shape: tuple[int, int, int],
-    options: Mapping[str, Any],
-    _imagenet: bool,
-    *,
-    top: bool = False,  # noqa: ARG001 - it has no published top
-) -> Network:
+def build(spec: NetworkSpec) -> Network:
     """Build a network of blocks; see `architectures`. Without blocks, the output is the image itself.
 
     Raises:
         ConfigError: The image is too small for a block, a shortcut has another shape, or groups do not divide channels.
     """
     keras = import_keras()
-    images = keras.Input(input_shape, name="input_layer")
+    images = keras.Input(spec.input_shape, name="input_layer")
     x = images
-    blocks = list(_repeated(blocks_of(options)))
+    blocks = list(_repeated(blocks_of(spec.options)))
     allow_depth(sum(8 * block.convolutions + 8 for _, block in blocks))
     for number, (item, block) in enumerate(blocks, start=1):
-        x = _Builder(info, input_shape, f"{KEY}.{item}", number, block).build(x)
+        x = _Builder(spec.info, spec.input_shape, f"{KEY}.{item}", number, block).build(x)
     return Network(keras.Model(images, x, name="convnet"))
 
 

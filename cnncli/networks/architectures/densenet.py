@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from cnncli.catalogue.networks import NetworkInfo
-from cnncli.networks.architectures import Network
+from cnncli.networks.architectures import Network, NetworkSpec
 from cnncli.networks.architectures.parts import normalization, pooled_top
 from cnncli.networks.backend import import_keras
 from cnncli.networks.layers import pool
@@ -18,27 +17,20 @@ if TYPE_CHECKING:
     import keras
 
 
-def build(
-    info: NetworkInfo,
-    input_shape: tuple[int, int, int],
-    options: Mapping[str, Any],
-    _imagenet: bool,
-    *,
-    top: bool = False,
-) -> Network:
+def build(spec: NetworkSpec) -> Network:
     """Build a DenseNet; see `architectures`."""
     keras = import_keras()
-    images = keras.Input(input_shape, name="input_layer")
-    x = _stem(images, options)
-    for number, n_layers in enumerate(options["dense_blocks"], start=2):
+    images = keras.Input(spec.input_shape, name="input_layer")
+    x = _stem(images, spec.options)
+    for number, n_layers in enumerate(spec.options["dense_blocks"], start=2):
         if number > 2:
-            x = _transition(x, options["reduction"], f"pool{number - 1}")
+            x = _transition(x, spec.options["reduction"], f"pool{number - 1}")
         for layer in range(1, n_layers + 1):
-            x = _dense_layer(x, options, f"conv{number}_block{layer}")
+            x = _dense_layer(x, spec.options, f"conv{number}_block{layer}")
     x = _activate(x, "bn", "relu")
-    if top:
-        x = pooled_top(x, info.top_classes)
-    return Network(keras.Model(images, x, name=info.name.lower()))
+    if spec.top:
+        x = pooled_top(x, spec.info.top_classes)
+    return Network(keras.Model(images, x, name=spec.info.name.lower()))
 
 
 def _stem(x: keras.KerasTensor, options: Mapping[str, Any]) -> keras.KerasTensor:

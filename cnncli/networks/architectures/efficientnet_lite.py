@@ -7,7 +7,6 @@ in Keras's EfficientNet. ImageNet weights are in the package `efficientnet_lite0
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from importlib import util
 from itertools import islice
 from pathlib import Path
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from cnncli.catalogue.networks import NetworkInfo
 from cnncli.errors import Message, WeightsError, printable
-from cnncli.networks.architectures import Network
+from cnncli.networks.architectures import Network, NetworkSpec
 from cnncli.networks.backend import import_keras
 from cnncli.networks.weights.torch_file import read_tensors
 
@@ -47,32 +46,25 @@ GROUPS = (
 )
 
 
-def build(
-    info: NetworkInfo,
-    input_shape: tuple[int, int, int],
-    _options: Mapping[str, Any],
-    _imagenet: bool,
-    *,
-    top: bool = False,
-) -> Network:
+def build(spec: NetworkSpec) -> Network:
     """Build EfficientNetLite0, whose output without top is (batch, height/32, width/32, 1280); see `architectures`."""
     keras = import_keras()
-    images = keras.Input(input_shape, name="input_layer")
+    images = keras.Input(spec.input_shape, name="input_layer")
     x = _convolution(images, STEM_FILTERS, 3, 2, "stem")
     for number, (kernel, stride, expansion, filters, n_blocks) in enumerate(GROUPS, start=1):
         for position in range(n_blocks):
             name = f"block{number}{chr(ord('a') + position)}_"
             x = _block(x, kernel, 1 if position else stride, expansion, filters, name)
     x = _convolution(x, TOP_FILTERS, 1, 1, "top")
-    if top:
+    if spec.top:
         x = keras.layers.GlobalAveragePooling2D(name="avg_pool")(x)
         x = keras.layers.Dropout(TOP_DROPOUT, name="top_dropout")(x)
-        x = keras.layers.Dense(info.top_classes, activation="softmax", name="predictions")(x)
+        x = keras.layers.Dense(spec.info.top_classes, activation="softmax", name="predictions")(x)
     model = keras.Model(images, x, name="efficientnetlite0")
     return Network(model, load_imagenet=lambda: load_lite0_weights(model))
 
 
-def has_local_weights(_info: NetworkInfo, *, top: bool = False) -> bool:  # noqa: ARG001 - one file has both
+def has_local_weights(_info: NetworkInfo) -> bool:
     """Return whether the package with the weights is installed."""
     return package_file() is not None
 

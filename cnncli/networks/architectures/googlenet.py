@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from cnncli.catalogue.networks import NetworkInfo
-from cnncli.networks.architectures import Network
+from cnncli.networks.architectures import Network, NetworkSpec
 from cnncli.networks.architectures.parts import convolution, pool_up, pooled_top
 from cnncli.networks.backend import import_keras
 from cnncli.networks.graph import output_of
@@ -40,19 +39,12 @@ AUXILIARY = {"auxiliary1": "4a", "auxiliary2": "4d"}
 """Auxiliary classifiers with the module that each of them is attached to."""
 
 
-def build(
-    info: NetworkInfo,
-    input_shape: tuple[int, int, int],
-    options: Mapping[str, Any],
-    _imagenet: bool,
-    *,
-    top: bool = False,
-) -> Network:
+def build(spec: NetworkSpec) -> Network:
     """Build GoogLeNet; see `architectures`."""
     keras = import_keras()
-    convolve = partial(convolution, activation=options["activation"], batch_norm=options["batch_norm"])
-    normalize = options["lrn"] and not options["batch_norm"]
-    images = keras.Input(input_shape, name="input_layer")
+    convolve = partial(convolution, activation=spec.options["activation"], batch_norm=spec.options["batch_norm"])
+    normalize = spec.options["lrn"] and not spec.options["batch_norm"]
+    images = keras.Input(spec.input_shape, name="input_layer")
     x = convolve(images, 64, 7, 2, 3, name="conv1")
     x = pool_up(x, name="pool1")
     x = local_response_normalization(x, name="norm1") if normalize else x
@@ -63,8 +55,8 @@ def build(
     for module, filters in MODULES.items():
         x = _module(x, filters, f"inception_{module}", convolve)
         x = pool_up(x, name=f"pool{module[0]}") if module in POOLED else x
-    if top:
-        x = pooled_top(x, info.top_classes, dropout=0.4)
+    if spec.top:
+        x = pooled_top(x, spec.info.top_classes, dropout=0.4)
     return Network(keras.Model(images, x, name="googlenet"))
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cnncli.catalogue.networks import NetworkInfo
-from cnncli.networks.architectures import Network
+from cnncli.networks.architectures import Network, NetworkSpec
 from cnncli.networks.backend import import_keras
 from cnncli.networks.weights.download import fetch, weights_folder
 from cnncli.networks.weights.load import load_file
@@ -25,24 +25,15 @@ LAYERS = {
 }
 
 
-def build(
-    info: NetworkInfo,
-    input_shape: tuple[int, int, int],
-    options: Mapping[str, Any],
-    imagenet: bool,
-    *,
-    top: bool = False,
-) -> Network:
+def build(spec: NetworkSpec) -> Network:
     """Build a network of keras.applications; see `architectures`."""
-    if not imagenet:
-        return Network(_call(info.name, input_shape, options, weights=None, top=top))
-    model, file = build_for_imagenet(info.name, input_shape, options, top)
-    return Network(model, load_imagenet=lambda: load_file(model, fetch(file), info))
+    if not spec.imagenet:
+        return Network(_call(spec, weights=None))
+    model, file = build_for_imagenet(spec)
+    return Network(model, load_imagenet=lambda: load_file(model, fetch(file), spec.info))
 
 
-def build_for_imagenet(
-    name: str, input_shape: tuple[int, int, int], options: Mapping[str, Any], top: bool = False
-) -> tuple[keras.Model, PublishedFile]:
+def build_for_imagenet(spec: NetworkSpec) -> tuple[keras.Model, PublishedFile]:
     """Build a network as Keras builds it for its ImageNet weights; return it with the file of these weights.
 
     Keras's function is called with weights="imagenet", but with downloading and loading disabled. The graph is thus the
@@ -50,29 +41,25 @@ def build_for_imagenet(
     Keras. With top, images must have the network's default size.
     """
     with _no_download() as requested:
-        model = _call(name, input_shape, options, weights="imagenet", top=top)
+        model = _call(spec, weights="imagenet")
     return model, requested[0]
 
 
-def has_local_weights(info: NetworkInfo, *, top: bool = False) -> bool:
+def has_local_weights(info: NetworkInfo) -> bool:
     """Return whether Keras's ImageNet weights have been downloaded."""
-    file = info.top_weights_file if top else info.weights_file
-    return file is not None and (weights_folder() / file).is_file()
+    return info.weights_file is not None and (weights_folder() / info.weights_file).is_file()
 
 
-def _call(
-    name: str, input_shape: tuple[int, int, int], options: Mapping[str, Any], weights: str | None, top: bool
-) -> keras.Model:
-    keras = import_keras()
-    function = getattr(keras.applications, name)
-    arguments = dict(options)
+def _call(spec: NetworkSpec, weights: str | None) -> keras.Model:
+    function = getattr(import_keras().applications, spec.info.name)
+    arguments = dict(spec.options)
     if "include_preprocessing" in inspect.signature(function).parameters:
         arguments["include_preprocessing"] = False
     with warnings.catch_warnings():
         # "Weights for input shape (224, 224) will be loaded as the default": known from the catalogue.
         warnings.filterwarnings("ignore", message="`input_shape` is undefined or non-square", category=UserWarning)
         warnings.filterwarnings("ignore", message="This model usually expects 1 or 3 input channels")
-        return function(include_top=top, weights=weights, input_shape=input_shape, pooling=None, **arguments)
+        return function(include_top=spec.top, weights=weights, input_shape=spec.input_shape, **arguments)
 
 
 @contextmanager
@@ -83,7 +70,7 @@ def _no_download() -> Iterator[list[PublishedFile]]:
 
     requested: list[PublishedFile] = []
 
-    def record(fname: str, origin: str, cache_subdir: str, file_hash: str | None = None) -> str:  # noqa: ARG001
+    def record(fname: str, origin: str, file_hash: str | None = None, **_settings: str) -> str:
         requested.append(PublishedFile(fname, origin, file_hash))
         return fname
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from cnncli.catalogue.networks import NetworkInfo
-from cnncli.networks.architectures import Network
+from cnncli.networks.architectures import Network, NetworkSpec
 from cnncli.networks.architectures.parts import convolution, pooled_top
 from cnncli.networks.backend import import_keras
 from cnncli.networks.layers import pool
@@ -24,21 +23,14 @@ CARDINALITY, GROUP_WIDTH = 32, 4
 """Groups of ResNeXt's convolutions, and filters of each group in the first stage."""
 
 
-def build(
-    info: NetworkInfo,
-    input_shape: tuple[int, int, int],
-    options: Mapping[str, Any],
-    _imagenet: bool,
-    *,
-    top: bool = False,
-) -> Network:
+def build(spec: NetworkSpec) -> Network:
     """Build a residual or plain network; see `architectures`."""
     keras = import_keras()
-    images = keras.Input(input_shape, name="input_layer")
-    x = _cifar(images, options) if "n" in options else _large(images, info.name, options)
-    if top:
-        x = pooled_top(x, info.top_classes)
-    return Network(keras.Model(images, x, name=info.name.lower()))
+    images = keras.Input(spec.input_shape, name="input_layer")
+    x = _cifar(images, spec.options) if "n" in spec.options else _large(images, spec.info.name, spec.options)
+    if spec.top:
+        x = pooled_top(x, spec.info.top_classes)
+    return Network(keras.Model(images, x, name=spec.info.name.lower()))
 
 
 def _large(x: keras.KerasTensor, name: str, options: Mapping[str, Any]) -> keras.KerasTensor:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from cnncli.catalogue.networks import NetworkInfo
 from cnncli.errors import ConfigError, Message, WeightsError, printable, reason_of
-from cnncli.networks.architectures import Network
+from cnncli.networks.architectures import Network, NetworkSpec
 from cnncli.networks.backend import import_keras
 from cnncli.networks.graph import crossing_tensors, replay
 from cnncli.networks.head import HEAD, LOGITS
@@ -18,14 +16,7 @@ if TYPE_CHECKING:
     import keras
 
 
-def build(
-    info: NetworkInfo,
-    input_shape: tuple[int, int, int],
-    _options: Mapping[str, Any],
-    _imagenet: bool,
-    *,
-    top: bool = False,  # noqa: ARG001 - the layers of its top are layers of the network
-) -> Network:
+def build(spec: NetworkSpec) -> Network:
     """Build the network in a file with random weights; see `architectures`.
 
     A classifier that cnncli saved is built up to its head, including its preprocessing; of other models, all layers.
@@ -35,19 +26,19 @@ def build(
         ConfigError: The network does not take images of this shape.
     """
     keras = import_keras()
-    path = Path(info.file or "")
+    path = Path(spec.info.file or "")
     try:
         model = load_architecture(path)
     except Exception as error:  # Keras may raise anything for a file that is not a model
         text = f"{printable(path)}: not a network that can be trained: {reason_of(error)}"
         raise WeightsError(Message("weights-architecture", text, path=path)) from error
-    images = keras.Input(input_shape, name=model.inputs[0].name)
+    images = keras.Input(spec.input_shape, name=model.inputs[0].name)  # the layers of its top are part of the network
     try:
         (features,) = replay(_without_head(model), [images])
     except (ValueError, TypeError) as error:
-        theirs = list(model.input_shape[1:])
-        text = f"data.image_size: {printable(path.name)} does not take images of {list(input_shape)}, but of {theirs}"
-        facts = {"key": "data.image_size", "received": list(input_shape), "expected": theirs}
+        given, theirs = list(spec.input_shape), list(model.input_shape[1:])
+        text = f"data.image_size: {printable(path.name)} does not take images of {given}, but of {theirs}"
+        facts = {"key": "data.image_size", "received": given, "expected": theirs}
         raise ConfigError(Message("config-image-shape", text, **facts)) from error
     return Network(keras.Model(images, features, name="saved"))
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from cnncli.catalogue.networks import NetworkInfo
-from cnncli.networks.architectures import Network
+from cnncli.networks.architectures import Network, NetworkSpec
 from cnncli.networks.architectures.parts import convolution, normalization, pooled_top
 from cnncli.networks.backend import import_keras
 from cnncli.networks.layers import channel_shuffle, pad, pool
@@ -25,26 +23,19 @@ FILTERS = {
 }
 
 
-def build(
-    info: NetworkInfo,
-    input_shape: tuple[int, int, int],
-    options: Mapping[str, Any],
-    _imagenet: bool,
-    *,
-    top: bool = False,
-) -> Network:
+def build(spec: NetworkSpec) -> Network:
     """Build ShuffleNetV2; see `architectures`."""
     keras = import_keras()
-    *stages, last = FILTERS[options["width"]]
-    images = keras.Input(input_shape, name="input_layer")
+    *stages, last = FILTERS[spec.options["width"]]
+    images = keras.Input(spec.input_shape, name="input_layer")
     x = convolution(images, STEM_FILTERS, 3, 2, 1, batch_norm=True, name="conv1")
     x = pool(x, "max", 3, 2, 1, name="pool1")
     for stage, (filters, repeats) in enumerate(zip(stages, REPEATS, strict=True), start=2):
         for unit in range(1, repeats + 1):
             x = _unit(x, filters, 2 if unit == 1 else 1, f"stage{stage}_unit{unit}")
     x = convolution(x, last, 1, batch_norm=True, name="conv5")
-    if top:
-        x = pooled_top(x, info.top_classes)
+    if spec.top:
+        x = pooled_top(x, spec.info.top_classes)
     return Network(keras.Model(images, x, name="shufflenetv2"))
 
 

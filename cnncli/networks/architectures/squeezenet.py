@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from cnncli.catalogue.networks import NetworkInfo
-from cnncli.networks.architectures import Network
+from cnncli.networks.architectures import Network, NetworkSpec
 from cnncli.networks.architectures.parts import convolution, pool_up
 from cnncli.networks.backend import import_keras
 
@@ -21,27 +19,20 @@ SQUEEZED = (16, 16, 32, 32, 48, 48, 64, 64)
 """Filters of the 1 × 1 convolution of each fire module; the others have four times as many each."""
 
 
-def build(
-    info: NetworkInfo,
-    input_shape: tuple[int, int, int],
-    options: Mapping[str, Any],
-    _imagenet: bool,
-    *,
-    top: bool = False,
-) -> Network:
+def build(spec: NetworkSpec) -> Network:
     """Build SqueezeNet; see `architectures`."""
     keras = import_keras()
-    version = options["version"]
+    version = spec.options["version"]
     filters, kernel_size = FIRST[version]
-    images = keras.Input(input_shape, name="input_layer")
+    images = keras.Input(spec.input_shape, name="input_layer")
     x = convolution(images, filters, kernel_size, 2, "valid", name="conv1")
     x = pool_up(x, name="pool1")
     for number, squeezed in enumerate(SQUEEZED, start=2):
         x = _fire(x, squeezed, f"fire{number}")
         x = pool_up(x, name=f"pool{number}") if number in POOLED[version] else x
-    if top:
+    if spec.top:
         x = keras.layers.Dropout(0.5, name="top_dropout")(x)
-        x = convolution(x, info.top_classes, 1, name="conv10")
+        x = convolution(x, spec.info.top_classes, 1, name="conv10")
         x = keras.layers.GlobalAveragePooling2D(name="avg_pool")(x)
         x = keras.layers.Activation("softmax", name="predictions")(x)
     return Network(keras.Model(images, x, name="squeezenet"))

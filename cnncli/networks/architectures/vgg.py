@@ -12,8 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from cnncli.catalogue.networks import NetworkInfo
-from cnncli.networks.architectures import Network
+from cnncli.networks.architectures import Network, NetworkSpec
 from cnncli.networks.architectures.parts import convolution, dense_top, normalization
 from cnncli.networks.backend import import_keras
 from cnncli.networks.layers import local_response_normalization
@@ -34,25 +33,16 @@ SMALLER_BLOCKS = ((32, 1, 3), (64, 2, 2), (128, 2, 2))
 """Filters, convolutions and pool size of each block of SmallerVGGNet."""
 
 
-def build(
-    info: NetworkInfo,
-    input_shape: tuple[int, int, int],
-    options: Mapping[str, Any],
-    _imagenet: bool,
-    *,
-    top: bool = False,
-) -> Network:
+def build(spec: NetworkSpec) -> Network:
     """Build a VGG or SmallerVGGNet; see `architectures`."""
     keras = import_keras()
-    images = keras.Input(input_shape, name="input_layer")
-    if info.name == "SmallerVGGNet":
-        x = _smaller(images, options["dropout"])
-        x = _smaller_top(x, info.top_classes) if top else x
-    else:
-        x = _blocks(images, CONFIGURATIONS[info.name], options)
+    images = keras.Input(spec.input_shape, name="input_layer")
+    smaller, classes, dropout = spec.info.name == "SmallerVGGNet", spec.info.top_classes, spec.options["dropout"]
+    x = _smaller(images, dropout) if smaller else _blocks(images, CONFIGURATIONS[spec.info.name], spec.options)
+    if spec.top:
         units = (TOP_UNITS,) * 2
-        x = dense_top(x, units, info.top_classes, names=TOP_LAYERS, dropout=options["dropout"]) if top else x
-    return Network(keras.Model(images, x, name=info.name.lower()))
+        x = _smaller_top(x, classes) if smaller else dense_top(x, units, classes, names=TOP_LAYERS, dropout=dropout)
+    return Network(keras.Model(images, x, name=spec.info.name.lower()))
 
 
 def _blocks(

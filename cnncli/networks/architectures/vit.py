@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from cnncli.catalogue.networks import NetworkInfo
 from cnncli.errors import ConfigError, Message
-from cnncli.networks.architectures import Network
+from cnncli.networks.architectures import Network, NetworkSpec
 from cnncli.networks.architectures.parts import option_error, pooled_top
 from cnncli.networks.backend import import_keras
 
@@ -24,30 +23,23 @@ EPSILON = 1e-6
 POSITION_DEVIATION = 0.02
 
 
-def build(
-    info: NetworkInfo,
-    input_shape: tuple[int, int, int],
-    options: Mapping[str, Any],
-    _imagenet: bool,
-    *,
-    top: bool = False,
-) -> Network:
+def build(spec: NetworkSpec) -> Network:
     """Build a vision transformer; see `architectures`.
 
     Raises:
         ConfigError: The image is not divided by the patches, or the width not by the heads.
     """
     keras = import_keras()
-    _check(info.name, input_shape, options)
-    rows, columns = (side // options["patch_size"] for side in input_shape[:2])
-    images = keras.Input(input_shape, name="input_layer")
-    x = _embed(images, rows, columns, options)
-    for number in range(1, options["depth"] + 1):
-        x = _block(x, options, f"block{number}")
+    _check(spec.info.name, spec.input_shape, spec.options)
+    rows, columns = (side // spec.options["patch_size"] for side in spec.input_shape[:2])
+    images = keras.Input(spec.input_shape, name="input_layer")
+    x = _embed(images, rows, columns, spec.options)
+    for number in range(1, spec.options["depth"] + 1):
+        x = _block(x, spec.options, f"block{number}")
     x = keras.layers.LayerNormalization(epsilon=EPSILON, name="norm")(x)
-    x = keras.layers.Reshape((rows, columns, options["width"]), name="maps")(x)
-    if top:
-        x = pooled_top(x, info.top_classes)
+    x = keras.layers.Reshape((rows, columns, spec.options["width"]), name="maps")(x)
+    if spec.top:
+        x = pooled_top(x, spec.info.top_classes)
     return Network(keras.Model(images, x, name="vit"))
 
 

@@ -18,7 +18,7 @@ from cnncli.catalogue.settings import with_defaults
 from cnncli.config.reader import config_from_mapping
 from cnncli.config.schema import Config
 from cnncli.errors import ConfigError
-from cnncli.networks.architectures import architecture_of
+from cnncli.networks.architectures import NetworkSpec, architecture_of
 from cnncli.networks.arithmetic import count_layers
 from cnncli.networks.backend import import_keras
 from cnncli.networks.classifier import build_classifier
@@ -37,7 +37,8 @@ SLOW = [pytest.mark.slow, pytest.mark.timeout(900)]
 def _build(name: str, side: int | None = None, channels: int | None = None, top: bool = True, **options: Any) -> Any:
     info = NETWORKS[name]
     shape = (side or info.input_size, side or info.input_size, channels or info.channels)
-    return architecture_of(info).build(info, shape, with_defaults(info.options, options), False, top=top).model
+    spec = NetworkSpec(info, shape, with_defaults(info.options, options), top=top)
+    return architecture_of(info).build(spec).model
 
 
 def _count(weights: Any) -> int:

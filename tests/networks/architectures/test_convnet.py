@@ -10,6 +10,7 @@ from cnncli.catalogue.networks import NETWORKS
 from cnncli.catalogue.settings import with_defaults
 from cnncli.config.schema import BackboneConfig
 from cnncli.errors import ConfigError
+from cnncli.networks.architectures import NetworkSpec
 from cnncli.networks.architectures.convnet import build
 from cnncli.networks.backbone import build_backbone
 from cnncli.networks.backend import import_keras
@@ -17,7 +18,7 @@ from cnncli.networks.backend import import_keras
 
 def _build(side: int = 32, **options: Any) -> Any:
     info = NETWORKS["ConvNet"]
-    return build(info, (side, side, 3), with_defaults(info.options, options), False).model
+    return build(NetworkSpec(info, (side, side, 3), with_defaults(info.options, options))).model
 
 
 def test_course_network_has_its_parameters() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from cnncli.catalogue.networks import NETWORKS
 from cnncli.errors import WeightsError
-from cnncli.networks.architectures import efficientnet_lite
+from cnncli.networks.architectures import NetworkSpec, efficientnet_lite
 from cnncli.networks.architectures.efficientnet_lite import (
     PACKAGE,
     SHA256,
@@ -25,7 +25,7 @@ from tests.networks.filled import features
 
 
 def _network(size: int, top: bool = False) -> Any:
-    return build(NETWORKS["EfficientNetLite0"], (size, size, 3), {}, True, top=top).model
+    return build(NetworkSpec(NETWORKS["EfficientNetLite0"], (size, size, 3), top=top)).model
 
 
 def test_blocks_follow_the_table_of_the_paper() -> None:

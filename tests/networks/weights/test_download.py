@@ -19,7 +19,7 @@ import pytest
 from cnncli.catalogue.networks import NETWORKS
 from cnncli.config.schema import BackboneConfig
 from cnncli.errors import WeightsError
-from cnncli.networks.architectures import has_local_weights
+from cnncli.networks.architectures import NetworkSpec, has_local_weights
 from cnncli.networks.architectures.keras_applications import build_for_imagenet
 from cnncli.networks.backbone import build_backbone
 from cnncli.networks.backend import import_keras
@@ -308,7 +308,7 @@ def test_efficientnet_gets_the_graph_of_its_imagenet_weights(
     from keras.src.applications import efficientnet
 
     keras = import_keras()
-    model, _ = build_for_imagenet("EfficientNetB0", (32, 32, 3), {})
+    model, _ = build_for_imagenet(NetworkSpec(NETWORKS["EfficientNetB0"], (32, 32, 3)))
     filled(model)
     normalization = next(layer for layer in model.layers if isinstance(layer, keras.layers.Normalization))
     normalization.adapt_mean.assign([0.485, 0.456, 0.406])
