@@ -9,12 +9,37 @@ import pytest
 
 from cnncli.catalogue.published import find_published, load_published
 from cnncli.cli import main
+from cnncli.config.modes import stages_of
 from cnncli.config.reader import config_from_mapping, load_config
 from cnncli.errors import CnncliError
 from cnncli.recipes.recipes import config_text, settings_of_recipe
 from tests.support.drawing import draw_dataset
 
 RECIPES = load_published()
+
+PRINTED: dict[str, tuple[int, float | None, str | None, list[tuple[str, float, int | str]]]] = {
+    "convnet-2017": (20, 0.0, None, [("rmsprop", 1e-4, "all")]),
+    "convnet-augmented-2017": (32, 0.5, "nearest", [("rmsprop", 1e-4, "all")]),
+    "mobilenetv2-tutorial-2019": (
+        *(32, 0.2, "reflect"),
+        [("adam", 1e-4, 0), ("rmsprop", 1e-5, "block_11_depthwise")],  # layers[100:], whose first one has no weights
+    ),
+    "vgg16-augmented-2017": (20, 0.0, "nearest", [("rmsprop", 2e-5, 0)]),
+    "vgg16-augmented-2021": (32, 0.5, "reflect", [("rmsprop", 1e-3, 0)]),
+    "vgg16-finetuned-2017": (20, 0.0, "nearest", [("rmsprop", 2e-5, 0), ("rmsprop", 1e-5, "block5_conv1")]),
+    "vgg16-finetuned-2021": (32, 0.5, "reflect", [("rmsprop", 1e-3, 0), ("rmsprop", 1e-5, "block5_conv1")]),
+    "vgg16-frozen-2017": (20, 0.5, None, [("rmsprop", 2e-5, 0)]),
+    "vgg16-frozen-2017-caffe": (20, 0.5, None, [("rmsprop", 2e-5, 0)]),
+    "vgg16-frozen-2021": (32, 0.5, None, [("rmsprop", 1e-3, 0)]),
+    "xception-augmented-2025": (64, 0.25, "reflect", [("adam", 1e-3, 0)]),
+    "xception-frozen-2025": (64, 0.25, None, [("adam", 1e-3, 0)]),
+    "xception-guide-2020": (32, 0.2, "reflect", [("adam", 1e-3, 0)]),
+}
+"""Batch size, dropout, fill mode of augmentation, and optimizer, learning rate and trained layers of each stage in the
+published notebooks. `RandomRotation` and `RandomZoom` fill by reflection by default, ImageDataGenerator by the nearest
+pixel."""
+LINEAR_DENSE = {"vgg16-augmented-2021", "vgg16-finetuned-2021", "vgg16-frozen-2021", "xception-augmented-2025"}
+"""Recipes whose dense layer of 256 units is printed without an activation."""
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -29,6 +54,20 @@ def test_a_recipe_is_a_config(name: str, tmp_path: Path) -> None:
     assert config.name == name
     assert recipe.source.split(".")[0] in text
     assert f"{recipe.published:.1%}".replace("%", " %") in text
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_has_the_printed_settings(name: str) -> None:
+    """Batch size, head, augmentation and the stages of each recipe are those of the published notebook."""
+    config = config_from_mapping(settings_of_recipe(RECIPES[name], Path("data")), environment={}, check_paths=False)
+    layers, augmentation = config.head.layers, config.augmentation
+    stages = [(one.optimizer.name, one.optimizer.learning_rate, one.unfreeze) for one in stages_of(config)]
+    dropout = sum(getattr(layer, "dropout", 0.0) for layer in layers)
+    activations = {layer.activation for layer in layers if getattr(layer, "dense", None) == 256}
+    fill = augmentation.fill_mode if augmentation.is_active else None
+
+    assert (config.training.batch_size, dropout, fill, stages) == PRINTED[name]
+    assert activations <= ({None} if name in LINEAR_DENSE else {"relu"})
 
 
 @pytest.mark.parametrize("name", RECIPES)
