@@ -10,8 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cnncli.catalogue.metrics import KERAS_METRICS
-from cnncli.terminal.formatting import decimal, percent
+from cnncli.catalogue.metrics import KERAS_METRICS, MetricInfo
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,50 +41,30 @@ class Predictions:
 
 
 @dataclass(frozen=True)
-class Metric:
-    """A metric.
+class Metric(MetricInfo):
+    """A metric of the table.
 
     Attributes:
-        name: Name in history.csv and the config; for validation images, it has the prefix `val_` there.
         compute: Function that returns the value for the predictions of a pass.
-        lower_is_better: Direction of improvement.
-        is_fraction: Whether values are in 0-1 and shown as percentages.
         needs_scores: Whether `compute` reads `scores` and `labels`, which are empty if no metric does.
     """
 
-    name: str
     compute: Callable[[Predictions], float]
-    lower_is_better: bool = False
-    is_fraction: bool = True
     needs_scores: bool = True
-
-    def text(self, value: float) -> str:
-        """Format a value for the terminal."""
-        return percent(value) if self.is_fraction else decimal(value)
 
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("loss", lambda found: found.loss, lower_is_better=True, is_fraction=False, needs_scores=False),
-        Metric("accuracy", lambda found: found.n_correct / found.n, needs_scores=False),
+        Metric("loss", lambda found: found.loss, lower_is_better=True, needs_scores=False),
+        Metric("accuracy", lambda found: found.n_correct / found.n, is_fraction=True, needs_scores=False),
     )
 }
 
 
-def metric_named(name: str) -> Metric | None:
-    """Return a metric of the table or of Keras by its name, without the prefix `val_`, or None.
-
-    Those of Keras are computed by `compute_keras_metrics`.
-    """
-    if name in METRICS or name not in KERAS_METRICS:
-        return METRICS.get(name)
-    info = KERAS_METRICS[name]
-    return Metric(name, _not_in_the_table, info.lower_is_better, info.is_fraction)
-
-
-def _not_in_the_table(_predictions: Predictions) -> float:
-    raise NotImplementedError("a metric of Keras")
+def metric_named(name: str) -> MetricInfo | None:
+    """Return the facts about a metric of the table or of Keras by its name, without the prefix `val_`, or None."""
+    return METRICS.get(name) or KERAS_METRICS.get(name)
 
 
 def compute_metrics(predictions: Predictions) -> dict[str, float]:

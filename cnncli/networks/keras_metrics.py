@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cnncli.catalogue.metrics import KERAS_METRICS, MetricInfo
+from cnncli.catalogue.metrics import KERAS_METRICS, KerasMetric
 from cnncli.metrics.classification import label_probabilities, probabilities_of
 from cnncli.metrics.losses import targets_of
 from cnncli.networks.backend import import_keras
@@ -27,7 +27,7 @@ def compute_keras_metrics(
     return {name: _compute(KERAS_METRICS[name], probabilities, labels, logits.shape[1] == 1) for name in names}
 
 
-def _compute(info: MetricInfo, probabilities: NDArray[Any], labels: NDArray[Any], is_one_unit: bool) -> float:
+def _compute(info: KerasMetric, probabilities: NDArray[Any], labels: NDArray[Any], is_one_unit: bool) -> float:
     keras, is_multi_label = import_keras(), labels.ndim == 2
     arguments: dict[str, Any] = {"average": "macro"} if info.is_averaged else {}
     if info.is_averaged and is_multi_label:

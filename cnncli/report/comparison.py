@@ -12,7 +12,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnncli.metrics.table import Metric
+from cnncli.catalogue.metrics import MetricInfo
 from cnncli.report.curves import format_axes
 from cnncli.report.figures import png_figure
 from cnncli.terminal.formatting import percent
@@ -63,7 +63,7 @@ class Point:
 
 
 def draw_comparison(
-    curves: Sequence[Curve], published: Sequence[Published], metric: Metric, x: str, path: Path
+    curves: Sequence[Curve], published: Sequence[Published], metric: MetricInfo, x: str, path: Path
 ) -> None:
     """Draw the curves of several runs in one PNG: training dashed, validation solid, test as a star at the end."""
     with png_figure(path, SIZE_INCHES) as figure:
@@ -88,7 +88,7 @@ def draw_comparison(
 def draw_final_values(
     series: Mapping[str, Sequence[Point]],
     published: Sequence[Published],
-    metric: Metric,
+    metric: MetricInfo,
     title: str,
     x: str,
     path: Path,
@@ -133,7 +133,7 @@ def _spans_decades(numbers: Sequence[float]) -> bool:
     return min(numbers) > 0 and max(numbers) / min(numbers) >= 20
 
 
-def _finish(axes: Axes, metric: Metric, x: str, published: Sequence[Published]) -> None:
+def _finish(axes: Axes, metric: MetricInfo, x: str, published: Sequence[Published]) -> None:
     """Draw published values, scales, grid and legend."""
     from matplotlib.ticker import MaxNLocator
 

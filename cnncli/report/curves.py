@@ -11,7 +11,8 @@ from itertools import groupby, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnncli.metrics.table import METRICS, VALIDATION, Metric, metric_named
+from cnncli.catalogue.metrics import MetricInfo
+from cnncli.metrics.table import METRICS, VALIDATION, metric_named
 from cnncli.report.figures import png_figure
 from cnncli.runs.records import HistoryRow
 from cnncli.terminal.formatting import percent
@@ -39,7 +40,7 @@ def draw_curves(rows: Sequence[HistoryRow], path: Path, best: int) -> None:
             draw_panel(axes, metric, rows, len(rows), best)
 
 
-def draw_panel(axes: Axes, metric: Metric, rows: Sequence[HistoryRow], last_epoch: int, best: int) -> None:
+def draw_panel(axes: Axes, metric: MetricInfo, rows: Sequence[HistoryRow], last_epoch: int, best: int) -> None:
     """Draw one metric of a run: training and validation, stages, best epoch (from 1, or 0 for none)."""
     for name, width, style in ((metric.name, 1.6, TRAIN), (VALIDATION + metric.name, 1.8, VALIDATION_LINE)):
         values = [row.metrics.get(name, math.nan) for row in rows]
@@ -59,7 +60,7 @@ def draw_panel(axes: Axes, metric: Metric, rows: Sequence[HistoryRow], last_epoc
     axes.legend(frameon=True, framealpha=0.85, edgecolor="none", fontsize=9)
 
 
-def _format_axes(axes: Axes, metric: Metric, last_epoch: int) -> None:
+def _format_axes(axes: Axes, metric: MetricInfo, last_epoch: int) -> None:
     """Set scales, grid and labels."""
     from matplotlib.ticker import MaxNLocator
 
@@ -69,7 +70,7 @@ def _format_axes(axes: Axes, metric: Metric, last_epoch: int) -> None:
     format_axes(axes, metric)
 
 
-def format_axes(axes: Axes, metric: Metric) -> None:
+def format_axes(axes: Axes, metric: MetricInfo) -> None:
     """Set the scale and the label of the axis of a metric, and the grid."""
     from matplotlib.ticker import FuncFormatter
 

@@ -25,7 +25,7 @@ def macro_f1(found):
     return float(np.mean([2 * hit / total if total else 0.0 for hit, total in zip(hits, totals)]))
 
 
-table.METRICS["macro_f1"] = table.Metric("macro_f1", macro_f1)
+table.METRICS["macro_f1"] = table.Metric("macro_f1", macro_f1, is_fraction=True)
 from cnncli.cli import main
 sys.exit(main(sys.argv[1:]))
 """
