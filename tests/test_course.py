@@ -11,8 +11,8 @@ import pytest
 
 from cnncli.catalogue.networks import NETWORKS
 from cnncli.config.reader import config_from_mapping, load_config
+from cnncli.config.search import read_axis
 from cnncli.errors import CnncliError
-from cnncli.recipes.sweep import read_axis
 from tests.support.commands import command_lines, parse
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,7 +44,7 @@ def problem_with(command: str) -> str | None:
         return f"no such config: {missing}"
     settings = [word for word in words[1:] if re.match(r"[a-z_.0-9]+=", word)]
     if words[0] == "sweep":
-        settings = [f"{key}={values[-1]}" for key, values in map(read_axis, settings)]
+        settings = [f"{axis.key}={axis.values[-1]}" for axis in map(read_axis, settings)]
     try:
         if configs and words[0] in ("train", "sweep", "summary", "augment"):
             load_config(ROOT / configs[0], settings, environment={}, check_paths=False)

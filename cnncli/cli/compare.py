@@ -11,15 +11,13 @@ import click
 
 from cnncli.cli.options import OUT_FILE, console_options, example, json_option, print_json, runs_dir_option
 from cnncli.errors import printable
-from cnncli.metrics.table import METRICS, monitors
 from cnncli.terminal.console import Console
 from cnncli.terminal.formatting import duration, percent_range
 
 if TYPE_CHECKING:
     from cnncli.recipes.compare import Comparison
 
-PREFIXES = {"validation": "val_", "test": "test_"}
-"""Prefix of the metrics of each split."""
+SPLITS = ("training", "validation", "test")
 MAX_SETTINGS = 4
 """Number of differing settings that are columns of a table in any case."""
 
@@ -48,9 +46,9 @@ published_option = click.option(
 )
 metric_option = click.option(
     "--metric",
-    type=click.Choice([*monitors(), *(f"test_{name}" for name in METRICS)]),
-    default="val_accuracy",
-    help="Metric to draw.",
+    metavar="NAME",
+    help="Metric to compare: accuracy, val_accuracy, test_accuracy or another that the runs have, such as val_loss or "
+    "val_auc.  [default: val_accuracy; without validation images: accuracy]",
 )
 x_option = click.option(
     "--x",
@@ -74,7 +72,7 @@ out_option = click.option("--out", type=OUT_FILE, metavar="FILE.png", help="Draw
 def command(
     runs: tuple[str, ...],
     out: Path | None,
-    metric: str,
+    metric: str | None,
     x: str,
     published: tuple[tuple[float, str], ...],
     runs_dir: Path,
@@ -111,29 +109,31 @@ def print_comparison(
 
 def print_results(comparison: Comparison, console: Console) -> None:
     """Print a row of results for each run, and for each published value."""
-    from cnncli.recipes.compare import TEST, split_of
+    from cnncli.metrics.table import TEST
+    from cnncli.recipes.compare import PREFIXES, metric_of, split_of
 
     split, name = split_of(comparison.metric)
-    text = METRICS[name].text
+    text = metric_of(comparison.metric).text
+    names = {one: PREFIXES[one] + name for one in SPLITS}
     rows = []
     for run in comparison.runs:
-        finals = {one: run.final(f"{prefix}{name}") for one, prefix in (("training", ""), *PREFIXES.items())}
+        finals = [run.final(one) for one in names.values()]
         interval = run.interval(TEST + name)
         seconds = run.facts.get("seconds")
         rows.append(
             (
                 run.name,
                 f"{len(run.history)}" if run.best_epoch is None else f"{run.best_epoch} of {len(run.history)}",
-                *("–" if value is None else text(value) for value in finals.values()),
+                *("–" if value is None else text(value) for value in finals),
                 "–" if interval is None else percent_range(*interval),
                 "–" if seconds is None else duration(seconds),
             )
         )
     for one in comparison.published:
-        values = [text(one.value) if column == split else "" for column in ("training", *PREFIXES)]
+        values = [text(one.value) if column == split else "" for column in SPLITS]
         rows.append((f"published: {one.name}", "", *values, "", ""))
-    headings = ("run", "best epoch", name, *(f"{prefix}{name}" for prefix in PREFIXES.values()))
-    console.table((*headings, "95 % interval", "time"), rows, optional=("time", "best epoch", "95 % interval"))
+    headings = ("run", "epoch", *names.values(), "95 % interval", "time")
+    console.table(headings, rows, optional=("time", "epoch", "95 % interval"))
 
 
 def print_settings(comparison: Comparison, console: Console) -> None:

@@ -1,4 +1,4 @@
-"""`cnncli sweep`: train a grid of settings and seeds."""
+"""`cnncli sweep`: train a grid of settings and seeds, or random ones."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cnncli.cli.compare import out_option, print_comparison, published_option, x_option
+from cnncli.cli.compare import metric_option, out_option, print_comparison, published_option
 from cnncli.cli.options import PATH, console_options, example, json_option, print_json, runs_dir_option
 from cnncli.errors import CnncliError
-from cnncli.metrics.table import VALIDATION, monitors
 from cnncli.terminal.console import Console
 
 if TYPE_CHECKING:
@@ -38,14 +37,31 @@ seeds_option = click.option("--seeds", type=SeedsType(), help="Train every combi
 @click.argument("config", metavar="CONFIG|DIR|TABLE", type=PATH)
 @click.argument("settings", metavar="[KEY=VALUE[,VALUE]...]...", nargs=-1)
 @seeds_option
-@out_option
 @click.option(
-    "--metric",
-    type=click.Choice([name for name in monitors() if name.startswith(VALIDATION)]),
-    default="val_accuracy",
-    help="Metric to choose by and to draw.",
+    "--random",
+    "n_draws",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Draw N combinations of the values at random instead of training all. LOW..HIGH is a range, uniform in the "
+    "logarithm if HIGH is at least 100 times LOW.",
 )
-@x_option
+@click.option(
+    "--random-seed", type=click.IntRange(min=0), default=0, metavar="SEED", help="Seed of the draws; 0 if not given."
+)
+@click.option(
+    "--against",
+    multiple=True,
+    metavar="KEY=VALUE[,VALUE]...",
+    help="Setting of a second search, a grid or with a range random, to compare with; can be repeated.",
+)
+@out_option
+@metric_option
+@click.option(
+    "--x",
+    metavar="NAME",
+    help="Horizontal axis: as for compare, or trials for the best value so far.  [default: epoch; random search: "
+    "trials]",
+)
 @published_option
 @click.option("--dry-run", is_flag=True, help="Only list the runs.")
 @runs_dir_option
@@ -55,27 +71,31 @@ def command(
     config: Path,
     settings: tuple[str, ...],
     seeds: tuple[int, ...] | None,
+    n_draws: int | None,
+    random_seed: int,
+    against: tuple[str, ...],
     out: Path | None,
-    metric: str,
-    x: str,
+    metric: str | None,
+    x: str | None,
     published: tuple[tuple[float, str], ...],
     dry_run: bool,
     runs_dir: Path,
     as_json: bool,
     console: Console,
 ) -> None:
-    """Train a grid of settings and seeds, and compare the runs.
+    """Train a grid of settings and seeds, or random ones, and compare the runs.
 
     Each KEY=VALUE,VALUE varies a setting; a single VALUE changes it in all runs. All configs are checked before the
     first run. Runs are found again by name and settings, so the same command continues an interrupted sweep and adds
     new values to a finished one. The best settings are chosen by the mean of a validation metric over the seeds, and
-    only their test results are shown.
+    only their test results are shown. Without validation images nothing is chosen, and no test results are shown.
     """
     from cnncli.dataset.source import read_config
-    from cnncli.recipes.sweep import plan_sweep, sweep
+    from cnncli.recipes.sweep import Draw, plan_searches, sweep
     from cnncli.report.comparison import Published
 
-    cells = plan_sweep(lambda overrides: read_config(config, overrides), settings, seeds or ())
+    draw = Draw(n_draws, random_seed) if n_draws else None
+    cells = plan_searches(lambda overrides: read_config(config, overrides), settings, against, seeds or (), draw)
     if dry_run:
         print_plan(cells, as_json, console)
     else:
@@ -88,14 +108,31 @@ def print_plan(cells: Sequence[Cell], as_json: bool, console: Console) -> None:
     if as_json:
         print_json([{"name": cell.name, "values": dict(cell.values)} for cell in cells])
     else:
-        console.table(("run", *dict(cells[0].values)), [(cell.name, *dict(cell.values).values()) for cell in cells])
+        keys = dict.fromkeys(key for cell in cells for key, _ in cell.values)
+        console.table(
+            ("run", *keys), [(cell.name, *(dict(cell.values).get(key, "") for key in keys)) for cell in cells]
+        )
 
 
 def print_sweep(found: Sweep, as_json: bool, console: Console) -> None:
     """Print the results of a sweep and the chosen runs. Raises CnncliError if some of its runs failed."""
     print_comparison(found.comparison, as_json, console, found.to_dict())
-    if found.chosen and not as_json and len(found.comparison.runs) > len(found.chosen):
-        names = ", ".join(run.name for run in found.comparison.runs if run.name in found.chosen)
-        console.print(f"\nbest {found.comparison.metric}: {names}")
+    if not as_json:
+        print_best(found, console)
     if found.problems:
         raise CnncliError(found.problems)
+
+
+def print_best(found: Sweep, console: Console) -> None:
+    """Print the chosen runs, and the best value of each search with the number of its trial."""
+    from cnncli.recipes.compare import metric_of
+
+    if found.chosen and len(found.comparison.runs) > len(found.chosen):
+        names = ", ".join(run.name for run in found.comparison.runs if run.name in found.chosen)
+        console.print(f"\nbest {found.monitor}: {names}")
+    text = metric_of(found.monitor).text
+    for name, points in found.searches.items():
+        if points:
+            best = points[-1].value
+            trial = next(point.x for point in points if point.value == best)
+            console.print(f"{name}: best {found.monitor} {text(best)} in trial {trial}")

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 VALIDATION = "val_"
 """Prefix of the names of validation metrics, as in Keras."""
+TEST = "test_"
+"""Prefix of the names of test metrics."""
 LAST = "last"
 """In place of a metric, to keep the last epoch instead of the best one."""
 
@@ -62,6 +64,12 @@ METRICS: dict[str, Metric] = {
 }
 
 
+EVALUATED: dict[str, MetricInfo] = {
+    name: MetricInfo(name, is_fraction=True) for name in ("top5", "mean_average_precision", "micro_f1", "macro_f1")
+}
+"""Results that only the evaluation of a saved model has: top-5 accuracy, and averages over the labels."""
+
+
 def metric_named(name: str) -> MetricInfo | None:
     """Return the facts about a metric of the table or of Keras by its name, without the prefix `val_`, or None."""
     return METRICS.get(name) or KERAS_METRICS.get(name)
@@ -86,6 +94,11 @@ def keras_monitors() -> tuple[str, ...]:
     """Return the names of metrics of Keras that a `monitor` setting accepts."""
     names = [name for name in KERAS_METRICS if name not in METRICS]
     return (*(VALIDATION + name for name in names), *names)
+
+
+def kept_epoch(monitor: str) -> str:
+    """Return which epoch a run keeps, `last` or `best`, by its monitor of the best epoch."""
+    return LAST if monitor == LAST else "best"
 
 
 def as_validation(results: Mapping[str, float]) -> dict[str, float]:

@@ -12,20 +12,23 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from cnncli.catalogue.metrics import MetricInfo
 from cnncli.config.reader import load_resolved
 from cnncli.config.schema import Config
 from cnncli.config.tree import format_value
 from cnncli.config.writer import plain_settings
 from cnncli.errors import ConfigError, Message, printable
 from cnncli.metrics.classification import table_metrics
-from cnncli.metrics.table import METRICS, VALIDATION
+from cnncli.metrics.table import EVALUATED, TEST, VALIDATION, metric_named
 from cnncli.report.comparison import Curve, Point, Published, draw_comparison, draw_final_values
 from cnncli.report.figures import png_path
+from cnncli.runs.documents import damaged
 from cnncli.runs.folder import RunFolder, state_of
 from cnncli.runs.records import HistoryRow, read_history
+from cnncli.storage.safe_io import read_json
 
-TEST = "test_"
-"""Prefix of the names of test metrics."""
+PREFIXES = {"validation": VALIDATION, "test": TEST, "training": ""}
+"""Prefix of the metrics of each split."""
 MISSING = object()
 NOT_COMPARED = ("name", "seed", "cache.max_gb")
 """Settings that do not make two runs different in kind."""
@@ -44,7 +47,7 @@ class ComparedRun:
     @classmethod
     def load(cls, folder: RunFolder) -> ComparedRun:
         """Load a run, also while it is being trained. Raises RunError if its records are damaged."""
-        facts, config = folder.read_facts(), load_resolved(folder.config)
+        facts, config = _with_top5(folder), load_resolved(folder.config)
         history = read_history(folder.history) if folder.history.is_file() else ()
         return cls(folder, facts.get("name") or folder.path.name, facts, config, history)
 
@@ -58,6 +61,11 @@ class ComparedRun:
         """The epoch whose weights are the model, from 1; 0 for the initial weights; None if unfinished."""
         return self.facts.get("best_epoch")
 
+    @property
+    def has_validation(self) -> bool:
+        """Whether the run has metrics of validation images."""
+        return any(row.validation for row in self.history)
+
     def summary(self, split: str) -> dict[str, Any]:
         """Return the final metrics of a split, as in run.json; empty if there are none."""
         return (self.facts.get("metrics") or {}).get(split) or {}
@@ -67,12 +75,18 @@ class ComparedRun:
         metrics = {split: values for split, values in (self.facts.get("metrics") or {}).items() if split != "test"}
         return replace(self, facts={**self.facts, "metrics": metrics})
 
+    def results(self, split: str) -> dict[str, float]:
+        """Return the final metrics of a split by name: of validation, test, or training in the best epoch."""
+        if split == "training":
+            return self.history[self.best_epoch - 1].training if self.best_epoch else {}
+        summary = self.summary(split)
+        others = {name: float(summary[name]) for name in EVALUATED if name in summary}
+        return {**table_metrics(summary), **others}
+
     def final(self, metric: str) -> float | None:
         """Return the final value of a metric: `val_…`, `test_…`, or of the training images in the best epoch."""
         split, name = split_of(metric)
-        if split == "training":
-            return self.history[self.best_epoch - 1].metrics.get(name) if self.best_epoch else None
-        return table_metrics(self.summary(split)).get(name)
+        return self.results(split).get(name)
 
     def interval(self, metric: str) -> tuple[float, float] | None:
         """Return the 95 % interval of the final accuracy of a split; None for other metrics."""
@@ -122,40 +136,88 @@ class Comparison:
 def compare(
     folders: Sequence[RunFolder],
     out: Path | None,
-    metric: str = "val_accuracy",
+    metric: str | None = None,
     x: str = "epoch",
     published: Sequence[Published] = (),
-    tested: frozenset[str] | None = None,
 ) -> Comparison:
     """Compare runs and, with `out`, draw them.
 
     Args:
         folders: Two or more runs, also unfinished ones.
         out: PNG to write; None: no figure.
-        metric: `accuracy`, `val_accuracy`, `test_accuracy` or another metric of the table.
+        metric: `accuracy`, `val_accuracy`, `test_accuracy` or another metric that the runs have; default: see
+            `default_metric`.
         x: A word of `DURING_TRAINING` for curves; else a setting or a word of `QUANTITIES`, over which the final values
             of the metric are drawn, as a line for each combination of the other settings.
         published: Published values of the metric.
-        tested: Names of the runs whose test results are shown, if not all are to be seen.
 
     Raises:
         RunError: The records of a run are damaged.
-        ConfigError: A run has no setting or quantity `x`.
+        ConfigError: A run has no setting or quantity `x`, or no run has the metric.
         CnncliError: `out` is not the name of a PNG, or its folder does not exist.
     """
     path = None if out is None else png_path(out)
-    loaded = [ComparedRun.load(folder) for folder in folders]
-    runs = _with_unique_names([run if tested is None or run.name in tested else run.untested() for run in loaded])
+    runs = load_runs(folders)
+    metric = metric or default_metric(runs)
+    require_metric(metric, available_metrics(runs))
+    return compare_runs(runs, path, metric, x, published)
+
+
+def compare_runs(
+    runs: tuple[ComparedRun, ...], path: Path | None, metric: str, x: str, published: Sequence[Published]
+) -> Comparison:
+    """Compare loaded runs, and draw them in the PNG `path` if it is not None; see `compare`."""
     comparison = Comparison(runs, metric, _differing_settings(runs), tuple(published), path)
     split, name = split_of(metric)
     if x not in DURING_TRAINING:
         _require_quantity(runs, x)
         if path is not None:
             series = _series(comparison, x)
-            draw_final_values(series, published, METRICS[name], f"{name}, {split}", x, path)
+            draw_final_values(series, published, metric_of(metric), f"{name}, {split}", x, path)
     elif path is not None:
-        draw_comparison([_curve(run, name, x) for run in runs], published, METRICS[name], x, path)
+        draw_comparison([_curve(run, name, x) for run in runs], published, metric_of(metric), x, path)
     return comparison
+
+
+def load_runs(folders: Sequence[RunFolder]) -> tuple[ComparedRun, ...]:
+    """Load runs; those that share their name are named by their directory. Raises RunError if one is damaged."""
+    runs = [ComparedRun.load(folder) for folder in folders]
+    count = Counter(run.name for run in runs)
+    return tuple(run if count[run.name] == 1 else replace(run, name=run.folder.path.name) for run in runs)
+
+
+def default_metric(runs: Sequence[ComparedRun]) -> str:
+    """Return `val_accuracy`, or `accuracy`, that of the training images, if runs have epochs but no validation."""
+    has_epochs, has_validation = any(run.history for run in runs), any(run.has_validation for run in runs)
+    return "accuracy" if has_epochs and not has_validation else f"{VALIDATION}accuracy"
+
+
+def available_metrics(runs: Sequence[ComparedRun]) -> tuple[str, ...]:
+    """Return the names of the metrics that at least one run has: of validation, test and training, sorted by name."""
+    names = {name for run in runs for row in run.history for name in row.metrics}
+    names |= {prefix + name for run in runs for split, prefix in PREFIXES.items() for name in run.results(split)}
+    return tuple(sorted(names, key=lambda name: (list(PREFIXES).index(split_of(name)[0]), name)))
+
+
+def require_metric(metric: str, available: Sequence[str]) -> None:
+    """Raise ConfigError if a metric is not available. Runs without epochs have none; then all known metrics are."""
+    if metric in available or (not available and _info(metric)):
+        return
+    text = f"--metric {printable(metric)}: the runs do not have this metric. They have {', '.join(available)}."
+    raise ConfigError(Message("usage-metric-unknown", text, received=metric, expected=tuple(available)))
+
+
+def metric_of(name: str) -> MetricInfo:
+    """Return a metric that runs have by its name with the prefix of a split."""
+    metric = _info(name)
+    if metric is None:  # excluded by `require_metric`
+        raise ValueError(name)
+    return metric
+
+
+def _info(metric: str) -> MetricInfo | None:
+    _, name = split_of(metric)
+    return EVALUATED.get(name) or metric_named(name)
 
 
 def split_of(metric: str) -> tuple[str, str]:
@@ -164,16 +226,24 @@ def split_of(metric: str) -> tuple[str, str]:
     >>> split_of("test_accuracy"), split_of("loss")
     (('test', 'accuracy'), ('training', 'loss'))
     """
-    for prefix, split in ((VALIDATION, "validation"), (TEST, "test")):
-        if metric.startswith(prefix):
-            return split, metric.removeprefix(prefix)
-    return "training", metric
+    split, prefix = next(pair for pair in PREFIXES.items() if metric.startswith(pair[1]))
+    return split, metric.removeprefix(prefix)
 
 
-def _with_unique_names(runs: Sequence[ComparedRun]) -> tuple[ComparedRun, ...]:
-    """Name runs that share their name by their directory."""
-    count = Counter(run.name for run in runs)
-    return tuple(run if count[run.name] == 1 else replace(run, name=run.folder.path.name) for run in runs)
+def _with_top5(folder: RunFolder) -> dict[str, Any]:
+    """Return the facts of a run, whose metrics include the top-5 accuracies of metrics.json."""
+    facts = folder.read_facts()
+    if not facts.get("metrics") or not folder.metrics.is_file():
+        return facts
+    try:
+        top5 = {split: values["top5"] for split, values in read_json(folder.metrics).items() if "top5" in values}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise damaged(folder.metrics, f"cannot be read ({error})") from error
+    metrics = facts["metrics"]
+    return {
+        **facts,
+        "metrics": {**metrics, **{split: {**metrics.get(split, {}), "top5": top5[split]} for split in top5}},
+    }
 
 
 def _differing_settings(runs: Sequence[ComparedRun]) -> dict[str, tuple[Any, ...]]:

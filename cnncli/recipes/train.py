@@ -20,6 +20,7 @@ from cnncli.errors import Message, printable
 from cnncli.features.extract import Counts
 from cnncli.inference.saved_run import SavedRunEvaluation, evaluate_saved_run, save_model
 from cnncli.metrics.classification import Metrics
+from cnncli.metrics.table import kept_epoch
 from cnncli.networks.backend import import_keras_meanwhile, standard_settings
 from cnncli.networks.classifier import Classifier, build_classifier
 from cnncli.networks.cut import countable_layers
@@ -145,7 +146,7 @@ def train_run(
         outcome = Trainer(classifier, context, writer, parent_metrics).train()
         save_model(run, classifier, context, outcome)
         evaluation = evaluate_saved_run(run, context, outcome)
-        _draw(run, outcome)
+        _draw(run, outcome, context.config)
         advise(outcome, context.config, context.stages)
         if parent_metrics and "validation" in evaluation.metrics:
             monitor = context.config.training.best.monitor
@@ -169,10 +170,10 @@ def index_images(config: Config, console: Console) -> Manifest:
     return manifest
 
 
-def _draw(run: RunFolder, outcome: Outcome) -> None:
+def _draw(run: RunFolder, outcome: Outcome, config: Config) -> None:
     try:
         run.curves.parent.mkdir(exist_ok=True)
-        draw_curves(outcome.history, run.curves, outcome.best.epoch)
+        draw_curves(outcome.history, run.curves, outcome.best.epoch, kept_epoch(config.training.best.monitor))
         if run.inspection.is_file():
             draw_inspection(read_inspection(run.inspection), run.inspection_figure)
     except Exception as error:  # a failed plot must not fail the run

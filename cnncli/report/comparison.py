@@ -123,6 +123,30 @@ def draw_final_values(
         axes.set_ylabel(title)
 
 
+def draw_best_so_far(
+    series: Mapping[str, Sequence[Point]], published: Sequence[Published], metric: MetricInfo, title: str, path: Path
+) -> None:
+    """Draw the best value so far over the number of trials in one PNG: steps for each search, by its name.
+
+    Args:
+        series: Points in the order of the trials; their extremes are drawn as an area.
+        published: Published values, drawn as horizontal lines.
+        metric: The metric.
+        title: Name of the metric with that of its split.
+        path: PNG to write.
+    """
+    with png_figure(path, SIZE_INCHES) as figure:
+        axes: Axes = figure.subplots()
+        for (label, points), style in zip(series.items(), _styles(), strict=False):
+            trials = [float(point.x) for point in points]
+            style = {**style, "markersize": 4.0, "linewidth": 1.8, "drawstyle": "steps-post"}
+            axes.plot(trials, [point.value for point in points], label=label, **style)
+            limits = ([point.low for point in points], [point.high for point in points])
+            axes.fill_between(trials, *limits, color=style["color"], alpha=0.15, linewidth=0, step="post")
+        _finish(axes, metric, "trials", published)
+        axes.set_ylabel(f"best {title} so far")
+
+
 def _styles() -> Any:
     """Return an endless iterator of colors and markers."""
     return ({"color": color, "marker": marker} for color, marker in cycle(zip(COLORS, MARKERS, strict=True)))
@@ -143,7 +167,7 @@ def _finish(axes: Axes, metric: MetricInfo, x: str, published: Sequence[Publishe
         at_right = axes.get_yaxis_transform()
         axes.annotate(text, (1.0, one.value), (-3, 3), at_right, "offset points", ha="right", fontsize=9)
     axes.set_xlabel(x)
-    if x == "epoch":
+    if x in ("epoch", "trials"):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     format_axes(axes, metric)
     if axes.get_legend_handles_labels()[0]:

@@ -30,18 +30,27 @@ NARROW_STAGE = 0.2
 """Fraction of the axis below which a stage's name can overlap its neighbor's."""
 
 
-def draw_curves(rows: Sequence[HistoryRow], path: Path, best: int) -> None:
-    """Draw a run's metrics side by side as a PNG; `best` is the best epoch, from 1, or 0 if it is none of them."""
+def draw_curves(rows: Sequence[HistoryRow], path: Path, best: int, word: str = "best") -> None:
+    """Draw a run's metrics side by side as a PNG.
+
+    Args:
+        rows: The epochs.
+        path: PNG to write.
+        best: Epoch whose weights are kept, from 1, or 0 if it is none of them.
+        word: Why they are kept: it is the best epoch, or the last one.
+    """
     width, height = PANEL_INCHES
     names = dict.fromkeys([*METRICS, *(name for row in rows for name in row.training)])
     metrics = [metric for name in names if (metric := metric_named(name))]
     with png_figure(path, (len(metrics) * width, height)) as figure:
         for axes, metric in zip(figure.subplots(1, len(metrics)), metrics, strict=True):
-            draw_panel(axes, metric, rows, len(rows), best)
+            draw_panel(axes, metric, rows, len(rows), best, word)
 
 
-def draw_panel(axes: Axes, metric: MetricInfo, rows: Sequence[HistoryRow], last_epoch: int, best: int) -> None:
-    """Draw one metric of a run: training and validation, stages, best epoch (from 1, or 0 for none)."""
+def draw_panel(
+    axes: Axes, metric: MetricInfo, rows: Sequence[HistoryRow], last_epoch: int, best: int, word: str = "best"
+) -> None:
+    """Draw one metric of a run: training and validation, stages, best or last epoch (from 1, or 0 for none)."""
     for name, width, style in ((metric.name, 1.6, TRAIN), (VALIDATION + metric.name, 1.8, VALIDATION_LINE)):
         values = [row.metrics.get(name, math.nan) for row in rows]
         if all(map(math.isnan, values)):
@@ -49,12 +58,10 @@ def draw_panel(axes: Axes, metric: MetricInfo, rows: Sequence[HistoryRow], last_
         markersize = 4.0 if last_epoch <= MAX_MARKERS else 0.0
         axes.plot(range(1, len(rows) + 1), values, linewidth=width, markersize=markersize, **style)
     if best:
-        kept, kind = rows[best - 1], "best"
-        if not kept.validation:
-            kind = "last"
+        kept = rows[best - 1]
         value = (kept.validation or kept.metrics).get(metric.name, math.nan)
         text = percent(value) if metric.is_fraction else f"{value:.4f}"
-        axes.plot([best], [value], linestyle="none", zorder=5, label=f"{kind} epoch {best}: {text}", **RING)
+        axes.plot([best], [value], linestyle="none", zorder=5, label=f"{word} epoch {best}: {text}", **RING)
     _format_axes(axes, metric, last_epoch)
     _separate_stages(axes, rows, last_epoch)
     axes.legend(frameon=True, framealpha=0.85, edgecolor="none", fontsize=9)

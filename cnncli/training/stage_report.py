@@ -90,15 +90,15 @@ class StageReport:
         record = asdict(self)
         return {**record.pop("plan"), **record}
 
-    def describe(self) -> str:
-        """Return one line for the screen; stages.json contains the rest."""
+    def describe(self, word: str = "best") -> str:
+        """Return one line for the screen; stages.json contains the rest. `word`: whether it keeps the best or last."""
         frozen = self.frozen_weights_sha256[1]
         unchanged = "" if frozen == hash_weights([]) else f"frozen weights unchanged ({frozen[:8]}), "
         losses = "no validation images · "
         if self.start_val_loss is not None and self.end_val_loss is not None:
             losses = f"val_loss {decimal(self.start_val_loss)} → {decimal(self.end_val_loss)} · "
         trained = f"{unchanged}{self.plan.trainable_parameters:,} weights trained"
-        return f"{self.epochs} epochs, best {self.best_epoch} · {losses}{trained}"
+        return f"{self.epochs} epochs, {word} {self.best_epoch} · {losses}{trained}"
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from cnncli.config.modes import Stage
 from cnncli.errors import Message, NonFiniteError
 from cnncli.features.extract import Counts
+from cnncli.metrics.table import kept_epoch
 from cnncli.networks.classifier import Classifier
 from cnncli.runs.records import HistoryRow, RunWriter
 from cnncli.training.context import StageSetup, TrainingContext
@@ -119,7 +120,7 @@ class Trainer:
         report = stage_run.run(resumed.arrays if resumed else None)
         state.stages.append(report)
         self._writer.write_stages([report.to_dict() for report in state.stages])
-        text = f"stage {stage.name}: {report.describe()}"
+        text = f"stage {stage.name}: {report.describe(kept_epoch(context.config.training.best.monitor))}"
         log.info(Message("training-stage-finished", text, stage=stage.name, best_epoch=report.best_epoch))
         if len(state.stages) < len(context.stages):  # the last stage's checkpoint is kept, so that it can be extended
             self._writer.save_checkpoint(state.to_checkpoint(self._classifier, {}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from cnncli.recipes.compare import compare
 from cnncli.report import comparison
 from cnncli.report.comparison import Published
 from cnncli.runs.folder import RunFolder, create_run, end_run
-from cnncli.runs.records import HistoryRow, write_history
+from cnncli.runs.records import HistoryRow, read_history, write_history
 from tests.support.drawing import tiny_config
 from tests.support.figures import capture_figures
 
@@ -173,7 +174,7 @@ def test_the_table_has_results_and_differing_settings(tmp_path: Path, capsys: py
     assert main([*words, "--runs-dir", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert [line.split() for line in out.splitlines()] == [
-        ["run", "best", "epoch", "accuracy", "val_accuracy", "test_accuracy", "95", "%", "interval", "time"],
+        ["run", "epoch", "accuracy", "val_accuracy", "test_accuracy", "95", "%", "interval", "time"],
         ["a", "3", "of", "3", "70.0", "%", "60.0", "%", "70.0", "%", "60.0–80.0", "%", "6.0", "s"],
         ["b", "3", "of", "3", "70.0", "%", "60.0", "%", "80.0", "%", "70.0–90.0", "%", "6.0", "s"],
         ["published:", "Chollet", "2021", "98.5", "%"],
@@ -198,6 +199,51 @@ def test_the_document_has_histories_and_settings(tmp_path: Path, capsys: pytest.
     assert [row["val_accuracy"] for row in document["runs"][0]["history"]] == pytest.approx([0.4, 0.5, 0.6])
     assert Path(document["figure"]) == figure
     assert figure.is_file()
+
+
+def test_every_metric_of_the_runs_can_be_compared(figures: list[Figure], tmp_path: Path) -> None:
+    """Metrics of Keras, top-5 accuracy and averages over labels are compared like the loss and the accuracy."""
+    runs = [make_run(tmp_path, name, 0.7) for name in ("a", "b")]
+    for place, run in enumerate(runs):
+        rows = read_history(run.history)
+        write_history(run.history, [replace(row, metrics={**row.metrics, "val_auc": 0.8 + place / 10}) for row in rows])
+        facts = json.loads(run.facts.read_text())
+        facts["metrics"]["validation"] |= {"auc": 0.8 + place / 10, "macro_f1": 0.6 + place / 10}
+        run.facts.write_text(json.dumps(facts))
+        run.metrics.write_text(json.dumps({"test": {"top5": 0.9 + place / 100}}))
+    for metric in ("val_auc", "val_macro_f1", "test_top5"):
+        compare(runs, tmp_path / "a.png", metric, "seed")
+    compare(runs, tmp_path / "a.png", "val_auc")
+    finals = [list(figure.axes[0].containers[0][0].get_ydata()) for figure in figures[:3]]
+    curves = {str(line.get_label()): list(line.get_ydata()) for line in figures[3].axes[0].lines}
+
+    assert finals == [[pytest.approx(0.85)], [pytest.approx(0.65)], [pytest.approx(0.905)]]
+    assert curves["b"] == pytest.approx([0.9, 0.9, 0.9])
+    assert figures[0].axes[0].get_ylabel() == "auc, validation"
+
+
+def test_an_unknown_metric_is_refused_with_those_of_the_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A metric that no run has ends with exit code 2 and the names of those that they have."""
+    make_run(tmp_path, "a", 0.7)
+
+    assert main(["compare", "a", "--metric", "val_f1", "--runs-dir", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert "[usage-metric-unknown]" in error
+    for name in ("val_accuracy", "val_loss", "test_accuracy", "test_loss", "accuracy", "loss"):
+        assert f" {name}" in error
+
+
+def test_without_validation_images_training_is_compared(tmp_path: Path) -> None:
+    """The default metric is the training accuracy if no run has validation images. Row 127."""
+    run = make_run(tmp_path, "a", 0.7)
+    rows = read_history(run.history)
+    write_history(run.history, [replace(row, metrics=row.training) for row in rows])
+
+    assert compare([run], None).metric == "accuracy"
+    assert compare([run, make_run(tmp_path, "b", 0.7)], None).metric == "val_accuracy"
+    assert compare([create_run(tmp_path, "c", {"config.yaml": run.config.read_text()})], None).metric == "val_accuracy"
 
 
 def test_a_published_value_is_a_number(capsys: pytest.CaptureFixture[str]) -> None:

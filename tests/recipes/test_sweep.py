@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,10 +14,14 @@ from cnncli.config.schema import Config
 from cnncli.config.writer import dump_config
 from cnncli.dataset.source import read_config
 from cnncli.errors import ConfigError
-from cnncli.recipes.sweep import Cell, choose, plan_sweep
+from cnncli.recipes.compare import load_runs
+from cnncli.recipes.sweep import Cell, Draw, best_so_far, choose, plan_searches, plan_sweep, sweep
+from cnncli.report import comparison
 from cnncli.runs.folder import run_folders
+from cnncli.terminal.console import Console
 from tests.recipes.test_compare import make_run
 from tests.support.drawing import draw_dataset, tiny_config
+from tests.support.figures import capture_figures
 
 
 @pytest.fixture
@@ -116,9 +121,9 @@ def test_the_best_mean_over_seeds_is_chosen(tmp_path: Path) -> None:
             runs.append(make_run(tmp_path, name, 0.5, n_epochs))
             cells.append(Cell(tiny_config(tmp_path, name=name), (("head.pooling", pooling), ("seed", str(seed)))))
 
-    assert choose(cells, runs, "val_accuracy") == {"max-0", "max-1"}
-    assert choose(cells[:3], runs[:3], "val_accuracy") == {"avg-0", "avg-1"}
-    assert choose(cells[:3], runs[:3], "val_loss") == {"avg-0", "avg-1"}
+    assert choose(cells, load_runs(runs), "val_accuracy") == {"max-0", "max-1"}
+    assert choose(cells[:3], load_runs(runs[:3]), "val_accuracy") == {"avg-0", "avg-1"}
+    assert choose(cells[:3], load_runs(runs[:3]), "val_loss") == {"avg-0", "avg-1"}
 
 
 def test_a_failed_run_does_not_stop_a_sweep(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -143,3 +148,129 @@ def test_a_plan_lists_the_runs_and_trains_nothing(source: Path, capsys: pytest.C
         ["tiny-pooling-max", "max"],
     ]
     assert not list(source.parent.glob("*/run.json"))
+
+
+RATES = "training.optimizer.learning_rate=1e-4..1e-1"
+
+
+def test_a_random_search_is_compared_with_a_grid(source: Path) -> None:
+    """Row 138: single values hold for both searches, each has its own values, and both use all seeds."""
+    against = ["training.optimizer.learning_rate=1e-4,1e-2"]
+    cells = plan_searches(reader(source), ["training.epochs=2", RATES], against, (0, 1), Draw(3))
+    rates = [cell.config.training.optimizer.learning_rate for cell in cells]
+
+    assert [cell.search for cell in cells] == ["random search"] * 6 + ["grid"] * 4
+    assert [cell.config.seed for cell in cells] == [0, 1] * 5
+    assert rates[6:] == [1e-4, 1e-4, 1e-2, 1e-2]
+    assert len(set(rates[:6])) == 3
+    assert all(1e-4 <= rate <= 1e-1 for rate in rates)
+    assert {cell.config.training.epochs for cell in cells} == {2}
+    assert len({cell.name for cell in cells}) == 10
+
+
+def test_a_random_search_is_compared_with_another_one(source: Path) -> None:
+    """Row 138: if the second search has a range, too, it draws as many settings."""
+    cells = plan_searches(reader(source), [RATES], ["training.optimizer.learning_rate=1e-3..1e-2"], (), Draw(4, seed=1))
+
+    assert [cell.search for cell in cells] == ["random search"] * 4 + ["random search 2"] * 4
+
+
+def test_the_best_value_so_far_never_gets_worse(tmp_path: Path) -> None:
+    """Row 138: after each trial, the mean over the seeds of the best settings; failed trials count."""
+    runs, cells = [], []
+    for size, epochs in ((8, (3, 5)), (16, (2, 2)), (32, ()), (64, (4, 6))):  # accuracy 0.3 + 0.1 per epoch
+        for seed, n_epochs in enumerate(epochs or (0, 0)):
+            name = f"{size}-{seed}"
+            runs += [make_run(tmp_path, name, 0.5, n_epochs)] if n_epochs else []
+            pairs = (("training.batch_size", str(size)), ("seed", str(seed)))
+            cells.append(Cell(tiny_config(tmp_path, name=name), pairs))
+    points = best_so_far(cells, load_runs(runs), "val_accuracy")
+
+    assert [point.x for point in points] == [1, 2, 3, 4]
+    assert [point.value for point in points] == pytest.approx([0.7, 0.7, 0.7, 0.8])
+    assert [(point.low, point.high) for point in points] == [
+        pytest.approx(pair) for pair in [(0.6, 0.8)] * 3 + [(0.7, 0.9)]
+    ]
+    assert best_so_far(cells[2:], load_runs(runs), "val_loss")[0].value == pytest.approx(1.1 - 0.6)
+
+
+def test_a_random_search_is_continued(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Row 138: more draws train only what is missing, and the figure shows the best so far of both searches."""
+    words = ["sweep", str(source), "head.pooling=avg,max,flatten", "--runs-dir", str(source.parent / "runs"), "--json"]
+    assert main([*words, "--random", "1"]) == 0
+    first = json.loads(capsys.readouterr().out)
+    figure = source.parent / "best.png"
+    assert main([*words, "--random", "2", "--against", "head.pooling=max,avg", "--out", str(figure)]) == 0
+    second = json.loads(capsys.readouterr().out)
+    best = second["best_so_far"]
+
+    assert len(first["runs"]) == len(first["best_so_far"]["random search"]) == 1
+    assert second["runs"][0]["path"] == first["runs"][0]["path"]
+    assert {name: len(values) for name, values in best.items()} == {"random search": 2, "grid": 2}
+    assert all(values == sorted(values) for values in best.values())
+    assert len(list(run_folders(source.parent / "runs"))) == len(second["runs"]) <= 3
+    assert figure.is_file()
+
+
+def test_both_searches_are_drawn_over_their_trials(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 138: each search is a line of steps over the number of trials."""
+    figures = capture_figures(comparison, monkeypatch)
+    cells = plan_searches(reader(source), [RATES], ["training.optimizer.learning_rate=1e-3,1e-2"], (), Draw(2))
+    runs = tmp_path / "runs"
+    for n_epochs, cell in enumerate(cells, start=2):
+        folder = make_run(runs, cell.name, 0.5, n_epochs)
+        folder.config.write_text(dump_config(cell.config))
+    found = sweep(cells, runs, Console(quiet=True), tmp_path / "a.png")
+    lines = {str(line.get_label()): line for line in figures[0].axes[0].lines}
+
+    assert {name: list(line.get_ydata()) for name, line in lines.items()} == {
+        "random search": pytest.approx([0.5, 0.6]),
+        "grid": pytest.approx([0.7, 0.8]),
+    }
+    assert list(lines["grid"].get_xdata()) == [1, 2]
+    assert figures[0].axes[0].get_ylabel() == "best val_accuracy so far"
+    assert figures[0].axes[0].get_xscale() == "linear"
+    assert found.chosen == {cells[-1].name}
+
+
+def test_without_validation_images_tests_are_not_shown(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is chosen by training, and tests are shown only if asked for, so that nobody chooses by them. Row 127."""
+    shutil.rmtree(source.parent / "data" / "validation")
+    words = ["sweep", str(source), "head.pooling=avg,max", "data.splits.validation=0"]
+    words += ["training.best.monitor=last", "training.early_stopping=null", "--runs-dir", str(source.parent / "runs")]
+    assert main(words) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("tiny-")][:2]
+    assert main([*words, "--metric", "test_accuracy"]) == 0
+    tested = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("tiny-")][:2]
+    assert main([*words, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert main([*words, "--metric", "val_accuracy"]) == 2
+
+    assert [row.count("–") for row in rows] == [3, 3]  # validation, test and its interval
+    assert [row.count("–") for row in tested] == [1, 1]
+    assert (document["metric"], document["chosen"]) == ("accuracy", [])
+    assert all("test" in run["metrics"] for run in document["runs"])
+
+
+def test_a_metric_that_no_run_will_have_is_refused_before_training(
+    source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Metrics of Keras must be in training.metrics of a run."""
+    words = [
+        "sweep",
+        str(source),
+        "training.epochs=1",
+        "--runs-dir",
+        str(source.parent / "runs"),
+        "--metric",
+        "val_auc",
+    ]
+    assert main(words) == 2
+    assert "[usage-metric-unknown]" in capsys.readouterr().err
+    assert not list(run_folders(source.parent / "runs"))
+    assert main([*words, "training.metrics=[auc]", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["metric"] == "val_auc"
+    assert document["chosen"]

@@ -16,7 +16,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from cnncli.metrics.table import result_names
+from cnncli.metrics.table import kept_epoch, result_names
 from cnncli.report import curves
 from cnncli.report.curves import draw_curves
 from cnncli.runs.records import HistoryRow
@@ -106,10 +106,16 @@ def test_the_best_epoch_is_stated_in_numbers(figures: list[Figure]) -> None:
     assert legends(figures[1])[:2] == [["train", "validation"]] * 2
 
 
+def test_the_last_epoch_is_not_called_the_best(figures: list[Figure]) -> None:
+    """A run that keeps its last epoch names it so, also with validation images."""
+    draw_curves(history(("head", 12)), Path("curves.png"), best=12, word=kept_epoch("last"))
+    assert all(legend[-1].startswith("last epoch 12: ") for legend in legends(figures[0])[:2])
+
+
 def test_without_validation_images_there_is_one_line(figures: list[Figure]) -> None:
     """The legend names the training metrics and the last epoch, whose weights are kept. Row 127."""
     rows = [replace(row, metrics={"loss": row.metrics["loss"], "accuracy": 0.75}) for row in history(("head", 4))]
-    draw_curves(rows, Path("curves.png"), best=4)
+    draw_curves(rows, Path("curves.png"), best=4, word="last")
     assert legends(figures[0])[:2] == [["train", "last epoch 4: 0.2500"], ["train", "last epoch 4: 75.0 %"]]
 
 
