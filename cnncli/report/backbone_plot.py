@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from cnncli.catalogue.imagenet_results import HUMAN_ERROR, ILSVRC, MULTIPLY_ADDS
 from cnncli.catalogue.networks import NetworkInfo
-from cnncli.report.figures import png_figure
+from cnncli.report.figures import save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,7 +21,7 @@ WINNER, OTHER = "#0072B2", "#A9CCE3"
 
 def draw_backbones(networks: Sequence[NetworkInfo], path: Path) -> None:
     """Draw accuracies of the networks that have one, and the results of ILSVRC, as a PNG or SVG."""
-    with png_figure(path, SIZE_INCHES) as figure:
+    with save_figure(path, SIZE_INCHES) as figure:
         top = figure.add_gridspec(2, 2, height_ratios=(1.7, 1))
         by_cost, by_size, years = (figure.add_subplot(place) for place in (top[0, 0], top[0, 1], top[1, :]))
         known = [info for info in networks if info.top1 is not None]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnncli.catalogue.metrics import MetricInfo
 from cnncli.report.curves import format_axes
-from cnncli.report.figures import png_figure
+from cnncli.report.figures import save_figure
 from cnncli.terminal.formatting import percent
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def draw_comparison(
     curves: Sequence[Curve], published: Sequence[Published], metric: MetricInfo, x: str, path: Path
 ) -> None:
     """Draw the curves of several runs in one PNG: training dashed, validation solid, test as a star at the end."""
-    with png_figure(path, SIZE_INCHES) as figure:
+    with save_figure(path, SIZE_INCHES) as figure:
         axes: Axes = figure.subplots()
         for curve, style in zip(curves, _styles(), strict=False):
             markersize = 3.5 if len(curve.x) <= MAX_MARKERS else 0.0
@@ -105,7 +105,7 @@ def draw_final_values(
     """
     names = list(dict.fromkeys(point.x for points in series.values() for point in points))
     is_numeric = all(isinstance(name, int | float) for name in names)
-    with png_figure(path, SIZE_INCHES) as figure:
+    with save_figure(path, SIZE_INCHES) as figure:
         axes: Axes = figure.subplots()
         for (label, points), style in zip(series.items(), _styles(), strict=False):
             places = [float(point.x) if is_numeric else names.index(point.x) for point in points]
@@ -135,7 +135,7 @@ def draw_best_so_far(
         title: Name of the metric with that of its split.
         path: PNG to write.
     """
-    with png_figure(path, SIZE_INCHES) as figure:
+    with save_figure(path, SIZE_INCHES) as figure:
         axes: Axes = figure.subplots()
         for (label, points), style in zip(series.items(), _styles(), strict=False):
             trials = [float(point.x) for point in points]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnncli.catalogue.metrics import MetricInfo
 from cnncli.metrics.table import METRICS, VALIDATION, metric_named
-from cnncli.report.figures import png_figure
+from cnncli.report.figures import save_figure
 from cnncli.runs.records import HistoryRow
 from cnncli.terminal.formatting import percent
 
@@ -42,7 +42,7 @@ def draw_curves(rows: Sequence[HistoryRow], path: Path, best: int, word: str = "
     width, height = PANEL_INCHES
     names = dict.fromkeys([*METRICS, *(name for row in rows for name in row.training)])
     metrics = [metric for name in names if (metric := metric_named(name))]
-    with png_figure(path, (len(metrics) * width, height)) as figure:
+    with save_figure(path, (len(metrics) * width, height)) as figure:
         for axes, metric in zip(figure.subplots(1, len(metrics)), metrics, strict=True):
             draw_panel(axes, metric, rows, len(rows), best, word)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from cnncli.report.figures import png_figure
+from cnncli.report.figures import save_figure
 
 TILE_INCHES = 2.3
 MOST_NUMBERS = 40
@@ -35,7 +35,7 @@ def draw_tiles(tiles: Sequence[Tile], path: Path, columns: int = 5) -> None:
     rows = math.ceil(len(tiles) / columns)
     n_lines = max(tile.detail.count("\n") + 1 for tile in tiles)
     size = (columns * TILE_INCHES, rows * (TILE_INCHES + 0.3 + 0.16 * n_lines))
-    with png_figure(path, size) as figure:
+    with save_figure(path, size) as figure:
         for tile, axes in zip(tiles, figure.subplots(rows, columns, squeeze=False).flat, strict=False):
             limit = max(abs(float(tile.pixels.min())), abs(float(tile.pixels.max())), 1e-9)
             if tile.pixels.ndim == 3:
@@ -57,7 +57,7 @@ def draw_pixels(values: NDArray[Any], path: Path) -> None:
     """Draw a gray image (height, width), 0–255, with the number of each pixel if there are not too many."""
     height, width = values.shape
     side = 0.33 if max(height, width) <= MOST_NUMBERS else 0.08
-    with png_figure(path, (max(width * side, 2) + 0.2, max(height * side, 2) + 0.2)) as figure:
+    with save_figure(path, (max(width * side, 2) + 0.2, max(height * side, 2) + 0.2)) as figure:
         axes = figure.add_subplot()
         axes.imshow(values, cmap="gray", vmin=0, vmax=255)
         axes.axis("off")
@@ -75,7 +75,7 @@ def draw_receptive_fields(fields: Sequence[int], path: Path) -> None:
     from matplotlib.patches import Rectangle
 
     largest = max(fields)
-    with png_figure(path, (6.5, 5.0)) as figure:
+    with save_figure(path, (6.5, 5.0)) as figure:
         axes = figure.add_subplot()
         axes.set_xlim(-0.5, largest + 0.5)
         axes.set_ylim(largest + 0.5, -0.5)

@@ -37,7 +37,7 @@ def quiet_matplotlib() -> Iterator[None]:
 
 
 @contextmanager
-def png_figure(path: Path, size_inches: tuple[float, float]) -> Iterator[Figure]:
+def save_figure(path: Path, size_inches: tuple[float, float]) -> Iterator[Figure]:
     """Provide an empty figure in the default style, and write it to `path` at the end of the block.
 
     A `path` that ends in .svg gives an SVG, any other a PNG. pyplot is not used, because it keeps figures and a backend
@@ -59,20 +59,8 @@ def png_figure(path: Path, size_inches: tuple[float, float]) -> Iterator[Figure]
                     figure.savefig(temporary, format="png", metadata={"Software": None})
 
 
-def png_path(path: Path) -> Path:
-    """Return the absolute path of a PNG to write.
-
-    Raises:
-        CnncliError: It is not the name of a PNG, or its folder does not exist.
-    """
-    if path.suffix.lower() != ".png":
-        text = f"--out {printable(path)}: the image is a PNG; use a name that ends in .png"
-        raise CnncliError(Message("usage-out-not-png", text, path=path, expected=".png"))
-    return _in_a_folder(path, "--out ")
-
-
-def plot_path(path: Path, suffixes: Sequence[str] = (".png", ".svg")) -> Path:
-    """Return the absolute path of a plot to write.
+def figure_path(path: Path, suffixes: Sequence[str] = (".png", ".svg")) -> Path:
+    """Return the absolute path of a figure to write.
 
     Raises:
         CnncliError: It ends in none of the suffixes, or its folder does not exist.
@@ -81,12 +69,7 @@ def plot_path(path: Path, suffixes: Sequence[str] = (".png", ".svg")) -> Path:
         expected = f"a name that ends in {' or '.join(suffixes)}"
         text = f"{printable(path)}: expected {expected}"
         raise CnncliError(Message("usage-plot-suffix", text, path=path, expected=expected))
-    return _in_a_folder(path)
-
-
-def _in_a_folder(path: Path, option: str = "") -> Path:
-    """Return the absolute path of a file whose folder exists. `option` begins the message otherwise."""
     if not path.parent.is_dir():
-        text = f"{option}{printable(path)}: no such folder: {printable(path.parent)}"
+        text = f"{printable(path)}: no such folder: {printable(path.parent)}"
         raise CnncliError(Message("usage-out-folder-missing", text, path=path.parent))
     return path.resolve()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnncli.report.figures import png_figure
+from cnncli.report.figures import save_figure
 from cnncli.runs.inspection import BINS, LayerStatistics
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def draw_inspection(rows: Sequence[LayerStatistics], path: Path) -> None:
     """
     stage = [row for row in rows if row.stage == rows[-1].stage]
     first, last = ([row for row in stage if row.epoch == epoch] for epoch in (stage[0].epoch, stage[-1].epoch))
-    with png_figure(path, (15.0, 11.0)) as figure:
+    with save_figure(path, (15.0, 11.0)) as figure:
         parts: Any = figure.subfigures(2, 1, height_ratios=(1, 3))
         top, bottom = parts
         figure.suptitle(f"stage {stage[-1].stage}: before (blue) and after epoch {last[0].epoch} (orange)")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnncli.networks.arithmetic import LayerNumbers, Shape
-from cnncli.report.figures import png_figure
+from cnncli.report.figures import save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,7 +78,7 @@ def draw_networks(networks: Sequence[Drawing], path: Path, *, whole: bool = Fals
     height = strip + TITLE + ROW * max(map(len, rows)) + 2 * MARGIN
     width = sum(widths) + MARGIN * (len(networks) + 1)
     largest = {name: max(getattr(row, name) for one in rows for row in one) or 1 for name in QUANTITIES}
-    with png_figure(path, (width, height)) as figure:
+    with save_figure(path, (width, height)) as figure:
         figure.set_layout_engine("none")
         if strip:
             _draw_totals(figure, networks, (width, height))

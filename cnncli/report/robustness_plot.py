@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cnncli.inference.robustness import Robustness
 from cnncli.report.curves import TRAIN, VALIDATION_LINE
-from cnncli.report.figures import png_figure
+from cnncli.report.figures import save_figure
 
 SIZE_INCHES = (6.4, 4.2)
 
@@ -14,7 +14,7 @@ SIZE_INCHES = (6.4, 4.2)
 def draw_robustness(found: Robustness, title: str, path: Path) -> None:
     """Draw accuracy with its 95 % interval, probability of the true class, and fraction of unchanged predictions."""
     strengths = [point.strength for point in found.points]
-    with png_figure(path, SIZE_INCHES) as figure:
+    with save_figure(path, SIZE_INCHES) as figure:
         from matplotlib.ticker import PercentFormatter
 
         axes = figure.subplots()

@@ -164,8 +164,8 @@ def test_drawing_needs_no_window_and_no_tensorflow(tmp_path: Path) -> None:
 def test_drawing_prints_nothing_without_a_home(tmp_path: Path) -> None:
     """Drawing prints nothing if the home folder is not writable or a font lacks a character."""
     program = (
-        "from pathlib import Path; from cnncli.report.figures import png_figure\n"
-        f"with png_figure(Path({str(tmp_path / 'figure.png')!r}), (2, 2)) as figure: figure.suptitle('\u732b')"
+        "from pathlib import Path; from cnncli.report.figures import save_figure\n"
+        f"with save_figure(Path({str(tmp_path / 'figure.png')!r}), (2, 2)) as figure: figure.suptitle('\u732b')"
     )
     (tmp_path / "file").touch()
     home = {name: str(tmp_path / "file") for name in ("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME")}

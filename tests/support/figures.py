@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 
 def capture_figures(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """Return a list to which the `png_figure` of a module then appends its figures instead of writing them."""
+    """Return a list to which the `save_figure` of a module then appends its figures instead of writing them."""
     drawn: list[Figure] = []
 
     @contextmanager
@@ -20,5 +20,5 @@ def capture_figures(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list
         drawn.append(Figure(figsize=size_inches))
         yield drawn[-1]
 
-    monkeypatch.setattr(module, "png_figure", keep)
+    monkeypatch.setattr(module, "save_figure", keep)
     return drawn
