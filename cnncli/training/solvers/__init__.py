@@ -1,0 +1,1 @@
+"""Exact solvers for linear heads on cached features."""

@@ -1,0 +1,341 @@
+"""Solve a linear head on features exactly: a convex problem with one solution, without learning rate and epochs.
+
+The objective is that of gradient training: the mean loss, with label smoothing and class weights, plus l2 · Σw² on the
+kernel. Unless an L2 strength is given, features are standardized, the strength with the lowest cross-validated loss is
+chosen, and the standardization becomes part of the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnncli.catalogue.losses import CROSS_ENTROPY
+from cnncli.terminal.formatting import decimal, percent
+from cnncli.training.objective import ClassWeights
+from cnncli.training.solvers.lbfgs import Minimum, minimize
+from cnncli.training.solvers.ridge import Moments, cross_validate, fit_sharpness
+from cnncli.training.solvers.row_losses import RowLoss, hinge_loss, sigmoid_loss, softmax_loss, squared_loss
+
+Array = NDArray[Any]
+Method = Literal["logistic regression", "linear support vector machine", "ridge regression"]
+
+STRENGTHS = tuple(10.0 ** (exponent / 2) for exponent in range(2, -13, -1))
+"""L2 strengths to choose from, for standardized features: from 10 down to 1e-6 in half decades."""
+PATIENCE = 2
+"""Number of strengths in a row without a lower cross-validated loss after which weaker ones are not tried."""
+FOLDS = 5
+MAX_COST_OF_FOLDS = 5e7
+"""Rows × features × units up to which the strength is chosen on `FOLDS` folds, beyond it on one of them."""
+MAX_COST = 5e9
+"""Rows × features × units beyond which ridge regression replaces logistic regression, which needs many passes."""
+ROUGH, EXACT = 3e-4, 1e-7
+"""Largest entry of the gradient of a solution, for the folds and for the result."""
+MAX_ROUGH_ITERATIONS, MAX_ITERATIONS = 100, 2_000
+
+
+@dataclass(frozen=True)
+class Strength:
+    """An L2 strength with its cross-validated results: the mean loss, and the accuracy in 0-1."""
+
+    l2: float
+    loss: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Solution:
+    """How a head was solved.
+
+    Attributes:
+        method: The problem that was solved.
+        l2: L2 strength, for standardized features if it was chosen by cross-validation.
+        strengths: The strengths that were tried, strongest first; empty if one was given.
+        passes: Passes over the training images for the result; 1 for a closed form.
+        gradient: Largest absolute entry of the objective's gradient at the result.
+        penalty: The penalty at the result.
+    """
+
+    method: Method
+    l2: float
+    strengths: tuple[Strength, ...]
+    passes: int
+    gradient: float
+    penalty: float
+
+    def describe(self) -> str:
+        """Return one line for the screen."""
+        if not self.strengths:
+            return f"{self.method}, L2 {self.l2:g}"
+        best = min(self.strengths, key=lambda strength: strength.loss)
+        results = f"loss {decimal(best.loss)}, accuracy {percent(best.accuracy)}"
+        return f"{self.method}, L2 {self.l2:.2g} by cross-validation ({results})"
+
+
+@dataclass(frozen=True)
+class LinearHead:
+    """A solved head: kernel float32 (features, units) and bias float32 (units,), and how they were found."""
+
+    kernel: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    solution: Solution
+
+
+@dataclass(frozen=True)
+class HeadProblem:
+    """A linear head to be solved.
+
+    Attributes:
+        features: float32 (n, features); views of an image are rows of their own.
+        labels: int64 (n,), or uint8 (n, classes) with 1 for each label of an image.
+        folds: int64 (n,) fold of each row, from 0; unused if `l2` is given.
+        n_classes: Number of classes or labels.
+        activation: `softmax`, `sigmoid` or `linear`. Sigmoid gives two classes one unit, unless labels are 2-D.
+        loss: `cross-entropy`, `hinge` or `squared-error`, the last two with `linear`.
+        l2: Given strength of the penalty l2 · Σw² on the kernel; None to choose it.
+        label_smoothing: Fraction of the label that is spread over all classes.
+        class_weights: Weight of each class, or for 2-D labels those of images without and with each label.
+    """
+
+    features: NDArray[np.float32]
+    labels: NDArray[Any]
+    folds: NDArray[np.int64]
+    n_classes: int
+    activation: str = "softmax"
+    loss: str = "cross-entropy"
+    l2: float | None = None
+    label_smoothing: float = 0.0
+    class_weights: ClassWeights | None = None
+
+    @property
+    def units(self) -> int:
+        """Number of scores per image."""
+        return 1 if self.activation == "sigmoid" and self.n_classes == 2 and self.labels.ndim == 1 else self.n_classes
+
+    @cached_property
+    def targets(self) -> NDArray[np.float32]:
+        """Smoothed targets (n, units) in 0-1."""
+        if self.labels.ndim == 2:
+            targets = self.labels.astype(np.float32)
+        elif self.units == 1:
+            targets = self.labels[:, None].astype(np.float32)
+        else:
+            targets = np.eye(self.n_classes, dtype=np.float32)[self.labels]
+        uniform = 0.5 if self.activation == "sigmoid" else 1.0 / self.n_classes
+        return targets * np.float32(1 - self.label_smoothing) + np.float32(uniform * self.label_smoothing)
+
+    @cached_property
+    def weights(self) -> NDArray[np.float32]:
+        """Weight (n, 1) of each row, or (n, units) of each label."""
+        n = len(self.labels)
+        if self.class_weights is None:
+            return np.ones((n, 1), np.float32)
+        weights = np.array(self.class_weights, np.float32)
+        if self.labels.ndim == 2:
+            return np.asarray(np.where(self.labels > 0, weights[1], weights[0]))
+        return np.asarray(weights[self.labels][:, None])
+
+
+def solve_head(problem: HeadProblem) -> LinearHead:
+    """Solve a linear head in float64. The result depends only on the problem."""
+    space = Space.of(problem.features, standardize=problem.l2 is None)
+    cost = space.rows.size * problem.units
+    if problem.loss == "squared-error" or cost > MAX_COST:
+        return _solve_by_ridge(problem, space)
+    rows = _Rows.of(problem, space)
+    strengths: list[Strength] = []
+    start = np.zeros((1, rows.size))
+    if (l2 := problem.l2) is None:
+        n_folds = int(problem.folds.max()) + 1 if cost <= MAX_COST_OF_FOLDS else 1
+        strengths, start = _choose_strength(rows, problem.folds[:, None] != np.arange(n_folds))
+        l2 = _best(strengths).l2
+    found = rows.in_float64().solve(np.ones((len(space.rows), 1)), l2, start, EXACT, MAX_ITERATIONS)
+    kernel, bias = rows.unpack(found.x[0])
+    penalty = l2 * float(np.square(kernel).sum())
+    method: Method = "linear support vector machine" if problem.loss == "hinge" else "logistic regression"
+    solution = Solution(method, l2, tuple(strengths), found.iterations, float(found.gradient[0]), penalty)
+    return LinearHead(*space.restore(kernel, bias), solution)
+
+
+def _solve_by_ridge(problem: HeadProblem, space: Space) -> LinearHead:
+    """Solve a head in closed form by least squares. For the cross-entropy, a factor turns its scores into logits.
+
+    Label by label, a score of 0.5 then is a logit of 0.
+    """
+    rows, targets, weights = (one.astype(np.float64) for one in (space.rows, problem.targets, problem.weights[:, :1]))
+    is_squared, is_softmax = problem.loss == "squared-error", problem.activation != "sigmoid"
+    middle = 0.0 if is_squared or is_softmax else 0.5
+    strengths: list[Strength] = []
+    sharpness, l2 = 1.0, problem.l2
+    if l2 is None:
+        held_out = cross_validate(rows, targets, weights, problem.folds, STRENGTHS)
+        factors = [
+            1.0 if is_squared else fit_sharpness(one - middle, targets, is_softmax=is_softmax) for one in held_out
+        ]
+        loss = squared_loss if is_squared else softmax_loss if is_softmax else sigmoid_loss
+        for one, factor, strength in zip(held_out, factors, STRENGTHS, strict=True):
+            scores = (factor * (one - middle))[:, None]
+            losses, are_correct = _evaluate(scores, targets, weights, loss, problem.labels.ndim == 2)
+            strengths.append(Strength(strength, float(losses.mean()), float(are_correct.mean())))
+        best = strengths.index(_best(strengths))
+        l2, sharpness = STRENGTHS[best], factors[best]
+    kernel, bias = Moments.of(rows, targets, weights).solve(l2, len(rows))
+    solution = Solution("ridge regression", l2, tuple(strengths), 1, 0.0, l2 * float(np.square(kernel).sum()))
+    return LinearHead(*space.restore(sharpness * kernel, sharpness * (bias - middle)), solution)
+
+
+def _choose_strength(rows: _Rows, use: NDArray[np.bool_]) -> tuple[list[Strength], Array]:
+    """Try strengths, strongest first; return their results and the mean solution of the best, shape (1, N).
+
+    `use` (n, folds) is true for the rows on which the head of each fold is solved; it is evaluated on the others.
+    """
+    strengths: list[Strength] = []
+    x = best = np.zeros((use.shape[1], rows.size), np.float32)
+    for l2 in STRENGTHS:
+        x = rows.solve(use.astype(np.float32), l2, x, ROUGH, MAX_ROUGH_ITERATIONS).x
+        losses, are_correct = rows.evaluate(x)
+        strengths.append(Strength(l2, float(losses[~use].mean(dtype=np.float64)), float(are_correct[~use].mean())))
+        if strengths[-1] is _best(strengths):
+            best = x
+        elif strengths.index(_best(strengths)) < len(strengths) - PATIENCE:
+            break
+    return strengths, best.mean(axis=0, keepdims=True, dtype=np.float64)
+
+
+def _evaluate(
+    scores: Array, targets: Array, weights: Array, loss: RowLoss, is_multi_label: bool
+) -> tuple[Array, NDArray[np.bool_]]:
+    """Return the loss of each row, and whether it is classified correctly, both (n, P), for scores (n, P, units)."""
+    losses, _ = loss(scores, targets, weights)
+    if is_multi_label or scores.shape[2] == 1:
+        return losses, ((scores > 0) == (targets[:, None] > 0.5)).all(axis=2)
+    return losses, scores.argmax(axis=2) == targets.argmax(axis=1)[:, None]
+
+
+def _best(strengths: Sequence[Strength]) -> Strength:
+    return min(strengths, key=lambda strength: strength.loss)
+
+
+@dataclass(frozen=True)
+class Space:
+    """Centered, possibly standardized features, and the way back.
+
+    Attributes:
+        rows: float32 (n, r). Features wider than n are rotated to r = n, which loses nothing, because the kernel is a
+            sum of rows.
+        mean, scale: What was subtracted from the features, and by what they were divided, float64 (features,).
+        back: Converts a kernel (r, units) to one for the features, float64 (features, r); None if they are the same.
+    """
+
+    rows: NDArray[np.float32]
+    mean: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    back: NDArray[np.float64] | None
+
+    @classmethod
+    def of(cls, features: NDArray[np.float32], *, standardize: bool) -> Space:
+        """Center features (n, features), and divide them by their standard deviation if `standardize`."""
+        mean, scale = features.mean(axis=0, dtype=np.float64), np.ones(features.shape[1])
+        if standardize:
+            deviation = features.std(axis=0, dtype=np.float64)
+            scale = np.where(deviation > 0, deviation, 1.0)
+        rows = (features - mean.astype(np.float32)) / scale.astype(np.float32)
+        if rows.shape[1] <= len(rows):
+            return cls(rows, mean, scale, None)
+        wide = rows.astype(np.float64)
+        gram = wide @ wide.T
+        gram[np.diag_indices_from(gram)] += 1e-10 * np.trace(gram) + 1e-12  # images can be equal
+        lower = np.linalg.cholesky(gram)
+        return cls(lower.astype(np.float32), mean, scale, np.linalg.solve(lower, wide).T)
+
+    def restore(self, kernel: Array, bias: Array) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return kernel and bias for the features themselves."""
+        kernel = kernel if self.back is None else self.back @ kernel
+        kernel = kernel / self.scale[:, None]
+        return kernel.astype(np.float32), (bias - self.mean @ kernel).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """The images of a problem in a `Space`.
+
+    Attributes:
+        is_difference: Whether the only unit is the difference of the scores of two softmax classes. With kernels ±w/2,
+            their penalty is half that of w.
+        is_multi_label: Whether an image is correct if all of its labels are.
+    """
+
+    rows: Array
+    targets: Array
+    weights: Array
+    loss: RowLoss
+    is_difference: bool
+    is_multi_label: bool
+
+    @classmethod
+    def of(cls, problem: HeadProblem, space: Space) -> _Rows:
+        """Return the rows of a problem with its loss."""
+        is_sigmoid = problem.activation == "sigmoid"
+        is_difference = problem.n_classes == 2 and not is_sigmoid and problem.loss == CROSS_ENTROPY
+        loss = sigmoid_loss if is_sigmoid or is_difference else softmax_loss
+        targets = problem.targets[:, 1:] if is_difference else problem.targets
+        return cls(
+            space.rows,
+            targets,
+            problem.weights,
+            hinge_loss if problem.loss == "hinge" else loss,
+            is_difference,
+            problem.labels.ndim == 2,
+        )
+
+    @property
+    def size(self) -> int:
+        """Number of variables: the kernel (r, units), then the bias."""
+        return int((self.rows.shape[1] + 1) * self.targets.shape[1])
+
+    def in_float64(self) -> _Rows:
+        """Return the same rows in float64."""
+        rows, targets, weights = (one.astype(np.float64) for one in (self.rows, self.targets, self.weights))
+        return replace(self, rows=rows, targets=targets, weights=weights)
+
+    def unpack(self, x: Array) -> tuple[Array, Array]:
+        """Return the kernel (r, classes) and the bias (classes,) of a solution (N,)."""
+        values = x.reshape(-1, self.targets.shape[1])
+        if self.is_difference:
+            values = np.hstack([-values, values]) / 2
+        return values[:-1], values[-1]
+
+    def evaluate(self, x: Array) -> tuple[Array, NDArray[np.bool_]]:
+        """Return the loss of each row, and whether it is classified correctly, both (n, P), for solutions (P, N)."""
+        return _evaluate(self._scores(x), self.targets, self.weights, self.loss, self.is_multi_label)
+
+    def solve(self, use: Array, l2: float, start: Array, tolerance: float, max_iterations: int) -> Minimum:
+        """Solve P problems, each on the rows whose entry in `use` (n, P) is 1, from `start` (P, N) on."""
+        fractions = (use / use.sum(axis=0)).astype(self.rows.dtype)
+        penalty = l2 / 2 if self.is_difference else l2
+
+        def objective(x: Array) -> tuple[NDArray[np.float64], Array]:
+            losses, slopes = self.loss(self._scores(x), self.targets, self.weights)
+            slopes *= fractions[:, :, None]
+            values = x.reshape(len(x), -1, slopes.shape[2])
+            kernels, gradients = values[:, :-1], np.empty_like(values)
+            products = self.rows.T @ slopes.reshape(len(slopes), -1)
+            gradients[:, :-1] = products.reshape(-1, *slopes.shape[1:]).transpose(1, 0, 2) + 2 * penalty * kernels
+            gradients[:, -1] = slopes.sum(axis=0)
+            found = np.einsum("np,np->p", losses, fractions, dtype=np.float64)
+            return found + penalty * np.square(kernels, dtype=np.float64).sum(axis=(1, 2)), gradients.reshape(x.shape)
+
+        squared_length = float(np.einsum("nr,nr->", self.rows, self.rows, dtype=np.float64)) / len(self.rows)
+        first_step = 1.0 / (1.0 + squared_length + 2 * penalty)
+        return minimize(objective, start.astype(self.rows.dtype), first_step, tolerance, max_iterations)
+
+    def _scores(self, x: Array) -> Array:
+        """Return the scores (n, P, units) of solutions (P, N)."""
+        values = x.reshape(len(x), -1, self.targets.shape[1])
+        kernels = values[:, :-1].transpose(1, 0, 2).reshape(self.rows.shape[1], -1)
+        return (self.rows @ kernels).reshape(len(self.rows), *values[:, -1].shape) + values[:, -1]

@@ -1,0 +1,191 @@
+"""A head that is solved exactly is scikit-learn's, and the minimum of the objective of gradient training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from cnncli.metrics.classification import label_probabilities, probabilities_of
+from cnncli.training.objective import Objective, balanced_weights
+from cnncli.training.solvers import exact
+from cnncli.training.solvers.exact import HeadProblem, LinearHead, solve_head
+
+N, WIDTH = 240, 12
+
+
+def _features(n: int = N, width: int = WIDTH, n_classes: int = 3) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Draw overlapping classes, with features of very different size."""
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, n_classes, n)
+    centers = rng.normal(size=(n_classes, width))
+    features = (centers[labels] + 1.5 * rng.normal(size=(n, width))) * np.logspace(-2, 1, width) + 3
+    return features.astype(np.float32), labels
+
+
+def _problem(features: NDArray[np.float32], labels: NDArray[Any], n_classes: int, **settings: Any) -> HeadProblem:
+    return HeadProblem(features, labels, np.arange(len(labels)) % 5, n_classes, **settings)
+
+
+def _logits(head: LinearHead, features: NDArray[np.float32]) -> NDArray[np.float64]:
+    return features.astype(np.float64) @ head.kernel + head.bias
+
+
+def _standardized(features: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return standardized features in float64, in which scikit-learn then solves."""
+    return (features - features.mean(axis=0, dtype=np.float64)) / features.std(axis=0, dtype=np.float64)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("width", [WIDTH, N + 40])
+def test_a_softmax_head_is_scikit_learns_logistic_regression(n_classes: int, width: int) -> None:
+    """With the chosen strength on standardized features, the probabilities are those of scikit-learn, wide or not."""
+    from sklearn.linear_model import LogisticRegression
+
+    features, labels = _features(width=width, n_classes=n_classes)
+    head = solve_head(_problem(features, labels, n_classes))
+    standardized = _standardized(features)
+    # scikit-learn's two classes have one vector of weights, the difference of Keras's two.
+    strength = head.solution.l2 * (1 if n_classes == 2 else 2) * N
+    oracle = LogisticRegression(C=1 / strength, tol=1e-10, max_iter=10_000).fit(standardized, labels)
+
+    found = probabilities_of(_logits(head, features), "softmax")
+    np.testing.assert_allclose(found, oracle.predict_proba(standardized), atol=2e-5)
+
+
+def test_a_given_strength_is_that_of_the_features_themselves() -> None:
+    """A given L2 strength penalizes the kernel of the features, not of standardized ones."""
+    from sklearn.linear_model import LogisticRegression
+
+    features, labels = _features()
+    head = solve_head(_problem(features, labels, 3, l2=0.01))
+    centered = features.astype(np.float64)
+    oracle = LogisticRegression(C=1 / (2 * 0.01 * N), tol=1e-10, max_iter=10_000).fit(centered, labels)
+
+    found = probabilities_of(_logits(head, features), "softmax")
+    np.testing.assert_allclose(found, oracle.predict_proba(centered), atol=2e-5)
+    assert head.solution.strengths == ()
+
+
+@pytest.mark.parametrize("case", ["softmax", "two classes", "sigmoid", "one unit", "several labels"])
+def test_the_gradient_of_training_is_zero_at_the_solution(case: str) -> None:
+    """Keras's objective with smoothing, class weights and L2 has no gradient at the solution."""
+    import tensorflow as tf
+
+    n_classes = 2 if case in ("two classes", "one unit") else 3
+    features, labels = _features(n_classes=n_classes)
+    activation = "softmax" if case in ("softmax", "two classes") else "sigmoid"
+    targets: NDArray[Any] = labels
+    if case == "several labels":
+        targets = (np.random.default_rng(0).random((N, 3)) < 0.3 + 0.3 * np.eye(3)[labels]).astype(np.uint8)
+    weights = balanced_weights(targets, n_classes)
+    settings: dict[str, Any] = {"label_smoothing": 0.1, "class_weights": weights}
+    head = solve_head(_problem(features, targets, n_classes, activation=activation, l2=0.02, **settings))
+    objective = Objective(activation, n_classes, is_multi_label=case == "several labels", **settings)
+
+    kernel, bias = tf.Variable(head.kernel), tf.Variable(head.bias)
+    with tf.GradientTape() as tape:
+        value = objective.measure(features @ kernel + bias, targets).objective + 0.02 * tf.reduce_sum(kernel**2)
+    gradients = tape.gradient(value, [kernel, bias])
+
+    assert max(float(tf.reduce_max(tf.abs(gradient))) for gradient in gradients) < 2e-4  # float32, features up to 50
+    assert head.solution.gradient < 1e-6
+
+
+def test_a_hinge_head_is_scikit_learns_support_vector_machine() -> None:
+    """For two classes, the solution is that of a linear SVM, up to the rounded corner of the hinge."""
+    from sklearn.svm import SVC
+
+    features, labels = _features(n_classes=2)
+    head = solve_head(_problem(features, labels, 2, activation="linear", loss="hinge", l2=0.01))
+    # The hinge of cnncli compares two scores: with kernels ±w/2, the penalty 0.01 · Σw² / 2 is SVC's 0.5 · Σw² / (C n).
+    centered = features - features.mean(axis=0)
+    oracle = SVC(kernel="linear", C=1 / (0.01 * N), tol=1e-8).fit(centered, labels)
+    scores = _logits(head, features)
+    margins = scores[:, 1] - scores[:, 0]
+
+    np.testing.assert_allclose(margins, oracle.decision_function(centered), atol=0.05)
+
+
+def test_squared_error_is_scikit_learns_ridge_regression() -> None:
+    """The loss squared-error is solved in closed form."""
+    from sklearn.linear_model import Ridge
+
+    features, labels = _features()
+    head = solve_head(_problem(features, labels, 3, activation="linear", loss="squared-error", l2=0.05))
+    oracle = Ridge(alpha=2 * 0.05 * N).fit(features, np.eye(3)[labels])
+
+    np.testing.assert_allclose(_logits(head, features), oracle.predict(features), atol=2e-5)
+
+
+def test_the_strength_has_the_lowest_cross_validated_loss() -> None:
+    """The losses of the strengths are those of scikit-learn on the same folds, and the lowest one is chosen."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import PredefinedSplit, cross_val_score
+
+    features, labels = _features()
+    problem = _problem(features, labels, 3)
+    solution = solve_head(problem).solution
+    standardized = _standardized(features)
+    losses = [
+        -cross_val_score(
+            LogisticRegression(C=1 / (2 * one.l2 * N * 4 / 5), tol=1e-8, max_iter=10_000),
+            standardized,
+            labels,
+            cv=PredefinedSplit(problem.folds),
+            scoring="neg_log_loss",
+        ).mean()
+        for one in solution.strengths
+    ]
+
+    np.testing.assert_allclose([one.loss for one in solution.strengths], losses, atol=2e-3)
+    assert solution.l2 == min(solution.strengths, key=lambda one: one.loss).l2
+
+
+def test_large_problems_become_ridge_regression_with_calibrated_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond `MAX_COST`, least squares with a factor gives probabilities nearly as good as those of the exact loss."""
+    features, labels = _features()
+    slow = solve_head(_problem(features, labels, 3)).solution
+    monkeypatch.setattr(exact, "MAX_COST", 0.0)
+    head = solve_head(_problem(features, labels, 3))
+    best = min(head.solution.strengths, key=lambda one: one.loss)
+    probabilities = probabilities_of(_logits(head, features), "softmax")
+
+    assert head.solution.method == "ridge regression"
+    assert best.loss < 1.1 * min(one.loss for one in slow.strengths)
+    assert -np.log(probabilities[np.arange(N), labels]).mean() < best.loss
+
+
+def test_ridge_regression_of_several_labels_is_calibrated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mean probability of each label is near its frequency, which a score taken for a logit would miss."""
+    monkeypatch.setattr(exact, "MAX_COST", 0.0)
+    features, labels = _features()
+    targets = np.eye(3, dtype=np.uint8)[labels]
+    head = solve_head(_problem(features, targets, 3, activation="sigmoid"))
+
+    np.testing.assert_allclose(
+        label_probabilities(_logits(head, features)).mean(axis=0), targets.mean(axis=0), atol=0.05
+    )
+
+
+def test_views_of_an_image_stay_in_its_fold() -> None:
+    """Repeating each row as a view in the same fold changes neither the strengths' losses nor the solution."""
+    features, labels = _features()
+    once = solve_head(_problem(features, labels, 3))
+    folds = np.arange(N) % 5
+    twice = solve_head(HeadProblem(np.tile(features, (2, 1)), np.tile(labels, 2), np.tile(folds, 2), 3))
+
+    np.testing.assert_allclose(twice.kernel, once.kernel, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(
+        [one.loss for one in twice.solution.strengths], [one.loss for one in once.solution.strengths], rtol=1e-3
+    )
+
+
+def test_a_constant_feature_has_no_weight() -> None:
+    """A feature that is the same in every image is ignored instead of dividing by zero."""
+    features, labels = _features()
+    features[:, 0] = 7.0
+
+    np.testing.assert_array_equal(solve_head(_problem(features, labels, 3)).kernel[0], 0.0)
