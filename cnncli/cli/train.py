@@ -44,4 +44,4 @@ def command(
     if run is not None:
         print_run(resume(run, console, epochs), as_json, console)
     elif config is not None:
-        print_run(train(config, runs_dir, console), as_json, console)
+        train(config, runs_dir, console, show=lambda run: print_run(run, as_json, console))

@@ -19,6 +19,7 @@ from cnncli.config.check import check
 from cnncli.config.overrides import Overrides, assign, parse_environment, parse_overrides
 from cnncli.config.rules import RULES, Draft
 from cnncli.config.schema import CacheConfig, Config
+from cnncli.config.solver import choose_solver
 from cnncli.config.suggestions import names_beside
 from cnncli.config.tree import Node, Origin, Problem, raise_all, tree_of
 from cnncli.config.yaml_document import read_document
@@ -155,14 +156,17 @@ def _complete(values: dict[str, Any], tree: Node) -> Config:
         backbone["weights"] = "none"
     elif weights is not None and weights not in WEIGHTS_WORDS:
         backbone["weights"] = str(absolute(weights, tree.nearest(["backbone", "weights"]).origin.folder))
-    training = values.get("training") or {}
+    given = training = values.get("training") or {}
     if (data.get("splits") or {}).get("validation") == 0:
         training = {"early_stopping": None, **training, "best": {"monitor": LAST, **(training.get("best") or {})}}
     config = Config.model_validate({**values, "data": data, "backbone": backbone, "training": training})
-    if "activation" in config.head.model_fields_set:
-        return config
-    head = config.head.model_copy(update={"activation": _activation_for(config)})
-    return config.model_copy(update={"head": head})
+    if "activation" not in config.head.model_fields_set:
+        head = config.head.model_copy(update={"activation": _activation_for(config)})
+        config = config.model_copy(update={"head": head})
+    # An empty heading stands for the defaults, except where null switches something off.
+    written = [name for name, value in given.items() if value is not None or name == "early_stopping"]
+    solver = {"solver": choose_solver(config, written)}
+    return config.model_copy(update={"training": config.training.model_copy(update=solver)})
 
 
 def _activation_for(config: Config) -> str:

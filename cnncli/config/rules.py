@@ -17,6 +17,7 @@ from cnncli.catalogue.settings import Option
 from cnncli.config.fields import expectation
 from cnncli.config.modes import Stage, stages_of
 from cnncli.config.schema import Config, ConvLayer, DenseLayer
+from cnncli.config.solver import GRADIENT_SETTINGS, exact_obstacles
 from cnncli.config.suggestions import setting_hint
 from cnncli.config.tree import NOTHING, Node, Problem
 from cnncli.errors import Message
@@ -191,6 +192,14 @@ def _channels(draft: Draft) -> Iterator[Problem]:
         yield from draft.problem(code, "backbone.preprocessing", what, expected, needs=keys)
 
 
+def _solver(draft: Draft) -> Iterator[Problem]:
+    """Yield settings with which a head cannot be solved exactly, if that is asked for."""
+    if draft.config.training.solver == "exact":
+        for key, reason in exact_obstacles(draft.config):
+            needs, expected = ("training.solver", "mode"), "another value, or training.solver: gradient"
+            yield from draft.problem("config-contradiction-solver", key, reason, expected, needs=needs)
+
+
 def _head_convolutions(draft: Draft) -> Iterator[Problem]:
     """Yield convolutions after a dense layer, which leaves no feature maps."""
     kinds = [type(layer) for layer in draft.config.head.layers]
@@ -255,12 +264,18 @@ def idle_settings(config: Config) -> dict[str, tuple[str, str]]:
         idle["backbone.adapter"] = (why, "pretrained weights")
     if not augmentation.is_active and augmentation.views not in (None, 1):
         idle["augmentation.views"] = ("every view would be the image itself", "an augmentation as well")
-    return idle
+    if training.solver != "exact":
+        return idle
+    unused = {f"training.{name}": name for name in GRADIENT_SETTINGS}
+    inner = tuple(f"{key}." for key in unused)
+    idle = {key: reason for key, reason in idle.items() if not key.startswith(inner)}
+    reason = ("has no effect on a head that is solved exactly", "training.solver: gradient as well")
+    return {**idle, **dict.fromkeys(unused, reason)}
 
 
 def _without_effect(draft: Draft) -> Iterator[Problem]:
     for key, (why, expected) in idle_settings(draft.config).items():
-        if draft.tree.find(key):
+        if (node := draft.tree.find(key)) and node.plain() is not None:  # null stands for the default
             inner = f"{key.rpartition('.')[0]}.name"
             needs = ("mode", "data.color", "backbone.weights", "augmentation", "training.stages", inner)
             yield from draft.problem("config-without-effect", key, why, expected, needs=needs)
@@ -331,6 +346,7 @@ RULES = (
     _contradictions,
     _losses,
     _channels,
+    _solver,
     _head_convolutions,
     _without_validation,
     _stage_names,

@@ -374,8 +374,9 @@ class HeadConfig(Settings):
     classes share one unit (the probability of the second class)."""
     l1: float = Field(default=0.0, ge=0.0)
     """L1 penalty on the kernel of the output layer."""
-    l2: float = Field(default=0.0, ge=0.0)
-    """L2 penalty on the kernel of the output layer."""
+    l2: float | None = Field(default=None, ge=0.0)
+    """L2 penalty l2 · Σw² on the kernel of the output layer; null: chosen by cross-validation if the head is solved
+    exactly, else none."""
 
 
 OptimizerName = Annotated[
@@ -520,6 +521,10 @@ BatchSize = Annotated[Annotated[int, Field(ge=1)] | Literal["auto"], Expected("a
 class TrainingConfig(Settings):
     """Training of the layers that are not frozen."""
 
+    solver: Literal["auto", "exact", "gradient"] = "auto"
+    """exact: solve the convex problem of a linear head on cached features, with one solution and without epochs;
+    gradient: train with an optimizer; auto: exact in mode feature-extraction, if the head is one linear layer with a
+    convex loss, the views are cached, and no setting of gradient training is set."""
     batch_size: BatchSize = 32
     """Images per step; auto: the largest of 128, 64, 32, ... that fits into memory and leaves at least 16 steps per
     epoch, chosen before training and recorded in the run."""

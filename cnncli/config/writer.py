@@ -10,6 +10,7 @@ import yaml
 from cnncli.config.modes import default_epochs, stages_of
 from cnncli.config.rules import idle_settings
 from cnncli.config.schema import Config
+from cnncli.config.solver import describe_solver
 from cnncli.config.tree import format_value
 from cnncli.config.yaml_document import ConfigDumper
 
@@ -36,6 +37,8 @@ def describe_config(config: Config) -> str:
         "  epochs: null": f"{default_epochs(config)} unless a stage sets its own",
     }
     lines = [f"{line}  # {comments[line]}" if line in comments else line for line in dump_config(config).splitlines()]
+    if config.training.solver == "exact":
+        return "\n".join([*lines, f"# the head is {describe_solver(config)}"]) + "\n"
     stages = [
         f"#   {stage.name}: unfreeze {stage.unfreeze}, {stage.epochs} epochs, {stage.optimizer.name} "
         f"{stage.optimizer.learning_rate:g}, {stage.schedule.name}, batch norm: {stage.batch_norm}"

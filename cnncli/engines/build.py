@@ -73,9 +73,22 @@ def build_engine(
         return KerasEngine(trunk, "float32"), None
 
 
+def known_engine(fingerprint: str, choice: EngineChoice, graphs: Path) -> tuple[Engine, Path] | None:
+    """Return the OpenVINO engine of a trunk whose graph was converted before, and its `.xml` file, or None."""
+    folder = _graph_folder(fingerprint, graphs)
+    if choice.engine != "openvino" or damage(folder) is not None:
+        return None
+    touch(folder / CHECKSUMS)
+    return OpenVinoEngine(folder / TRUNK, choice.precision, when_needed=True), folder / TRUNK
+
+
+def _graph_folder(fingerprint: str, graphs: Path) -> Path:
+    return graphs / f"{fingerprint[:32]}-{conversion_versions()}"
+
+
 def converted_graph(trunk: keras.Model, fingerprint: str, graphs: Path) -> Path:
     """Return the `.xml` file of a trunk's OpenVINO graph; convert the trunk if the file is missing or damaged."""
-    folder = graphs / f"{fingerprint[:32]}-{conversion_versions()}"
+    folder = _graph_folder(fingerprint, graphs)
     if damage(folder) is not None:
         shutil.rmtree(folder, ignore_errors=True)
         try:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-EngineName = Literal["keras", "openvino"]
+EngineName = Literal["keras", "openvino", "numpy"]
+"""`numpy` runs a tail that is one linear layer."""
 Precision = Literal["float32", "bfloat16"]
 
 BATCH = 8

@@ -6,8 +6,9 @@ import errno
 import os
 import shutil
 import sys
+import threading
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -124,33 +125,51 @@ class OpenVinoEngine:
     """
 
     def __init__(
-        self, path: Path, precision: Precision, batch: int | None = None, dtype: Precision | None = None
+        self,
+        path: Path,
+        precision: Precision,
+        batch: int | None = None,
+        dtype: Precision | None = None,
+        *,
+        when_needed: bool = False,
     ) -> None:
         """Read and compile the `.xml` file written by `convert_graph`. Raises EngineError.
 
+        With `when_needed`, the file is read and compiled for the first request, which cached features can save.
         By default, a request has `BATCH` rows, `streams_for` sets the number of parallel requests, which share the
         cores, and `dtype`, that of the results, is the engine's precision.
         """
         self.choice = EngineChoice("openvino", precision)
         self.batch = batch or BATCH
+        self.streams, self._threads = (1, workers()) if self.batch == 1 else streams_for(workers())
         self._path, self._dtype = path, _NUMPY[dtype or precision]
-        n, threads = (1, workers()) if self.batch == 1 else streams_for(workers())
+        self._compiling = threading.Lock()
+        if not when_needed:
+            self._compile()
+
+    def _compile(self) -> Any:
+        """Return the compiled graph, which is compiled once."""
+        with self._compiling:
+            return self._compiled
+
+    @cached_property
+    def _compiled(self) -> Any:
         settings = {
-            "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision],
-            "NUM_STREAMS": str(n),
-            "INFERENCE_NUM_THREADS": str(n * threads),
+            "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[self.choice.precision],
+            "NUM_STREAMS": str(self.streams),
+            "INFERENCE_NUM_THREADS": str(self.streams * self._threads),
         }
         try:
-            self._compiled = the_core().compile_model(_read_graph(path, self.batch), "CPU", settings)
+            compiled = the_core().compile_model(_read_graph(self._path, self.batch), "CPU", settings)
         except Exception as error:  # OpenVINO's exceptions have no common base class
             raise self._cannot_run(error) from error
-        self.streams = int(self._compiled.get_property("NUM_STREAMS"))
         self._idle: SimpleQueue[Any] = SimpleQueue()
-        for _ in range(self.streams):
-            self._idle.put(self._compiled.create_infer_request())
+        for _ in range(int(compiled.get_property("NUM_STREAMS"))):
+            self._idle.put(compiled.create_infer_request())
         # The first access to a tensor's array makes the binding's table of NumPy dtypes. If two threads did that at the
         # same time, each could wait for the other's lock for ever.
         np.asarray(import_openvino().Tensor(np.zeros(1, np.float32)).data)
+        return compiled
 
     @property
     def identity(self) -> Mapping[str, str | int]:
@@ -160,18 +179,19 @@ class OpenVinoEngine:
             "version": conversion_versions(),
             "precision": self.choice.precision,
             "processor": processor(),
-            "threads": int(self._compiled.get_property("INFERENCE_NUM_THREADS")) // self.streams,
+            "threads": self._threads,
             "batch": self.batch,
         }
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """See `Engine.run`."""
-        outputs = [np.empty((len(inputs[0]), *port.shape[1:]), self._dtype) for port in self._compiled.outputs]
+        ports = self._compile().outputs
+        outputs = [np.empty((len(inputs[0]), *port.shape[1:]), self._dtype) for port in ports]
         request = self._idle.get()
         try:
             for rows, batch in padded_batches(inputs, self.batch):
                 request.infer([_as_input(array) for array in batch])
-                for output, port in zip(outputs, self._compiled.outputs, strict=True):
+                for output, port in zip(outputs, ports, strict=True):
                     output[rows] = request.get_tensor(port).data[: rows.stop - rows.start]
         except Exception as error:  # a graph that replaced the run's has an input of a different shape
             raise self._cannot_run(error) from error

@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnncli.engines.engine import Array, Engine, EngineName, Precision
+from cnncli.engines.linear import FILE as LINEAR
+from cnncli.engines.linear import LinearEngine
 from cnncli.engines.openvino import LOGITS, TAIL, TRUNK, OpenVinoEngine, convert_graph, has_bfloat16
 from cnncli.errors import EngineError, Message, RunError
 from cnncli.inference.spec import FILE, PredictorSpec
@@ -92,7 +94,9 @@ def load_trained(run: RunFolder) -> TrainedClassifier:
     return TrainedClassifier(load_classifier(run.model, spec.pretrained).model, spec.classes)
 
 
-def save_predictor(folder: Path, spec: PredictorSpec, cut: Cut, trunk_graph: Path | None) -> PredictorSpec:
+def save_predictor(
+    folder: Path, spec: PredictorSpec, tail: Cut | LinearEngine, trunk_graph: Path | None
+) -> PredictorSpec:
     """Write a run's engine folder, which must not exist, atomically; `trunk_graph` is the trunk for OpenVINO.
 
     Return the spec with the engines that the run actually uses: Keras runs a tail that OpenVINO does not support.
@@ -101,9 +105,11 @@ def save_predictor(folder: Path, spec: PredictorSpec, cut: Cut, trunk_graph: Pat
         if trunk_graph is not None:
             for suffix in (".xml", ".bin"):
                 shutil.copyfile(trunk_graph.with_suffix(suffix), (temporary / TRUNK).with_suffix(suffix))
-        if spec.tail_engine == "openvino":
+        if isinstance(tail, LinearEngine):
+            tail.save(temporary / LINEAR)
+        elif spec.tail_engine == "openvino":
             try:
-                _convert_tail(temporary, spec, cut)
+                _convert_tail(temporary, spec, tail)
             except EngineError:
                 spec = replace(spec, tail_engine="keras")
         spec.save(temporary)
@@ -132,7 +138,7 @@ def load_spec(folder: Path) -> PredictorSpec:
     return PredictorSpec.load(folder)
 
 
-def load_predictor(folder: Path, model: Path, batch: int | None = None) -> Predictor:
+def load_predictor(folder: Path, model: Path, batch: int | None = None, *, compile_trunk: bool = True) -> Predictor:
     """Load a run's predictor with the engines and the precision of its training.
 
     Args:
@@ -140,6 +146,8 @@ def load_predictor(folder: Path, model: Path, batch: int | None = None) -> Predi
         model: The run's `model.keras`, read only if Keras runs the trunk or the tail.
         batch: Images per request; 1 for a single image, which then uses all cores. By default, the engine's own, which
             finds features that training cached.
+        compile_trunk: Whether to compile the trunk now; otherwise, it is compiled when it runs, which cached features
+            may save.
 
     Returns:
         The predictor. If this machine does not support the run's precision, it uses float32, with a warning.
@@ -160,7 +168,10 @@ def load_predictor(folder: Path, model: Path, batch: int | None = None) -> Predi
 
     def engine(name: EngineName, precision: Precision, graph: str, dtype: Precision | None = None) -> Engine:
         if name == "openvino":
-            return OpenVinoEngine(folder / graph, precision, batch, dtype)
+            when_needed = graph == TRUNK and not compile_trunk
+            return OpenVinoEngine(folder / graph, precision, batch, dtype, when_needed=when_needed)
+        if name == "numpy":
+            return LinearEngine.load(folder / LINEAR, batch)
         from cnncli.engines.keras import KerasEngine
         from cnncli.networks.head import LOGITS as LAST_LAYER
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 from cnncli.config.modes import metrics_of
 from cnncli.engines.engine import EngineChoice
+from cnncli.engines.linear import LinearEngine
 from cnncli.errors import CnncliError, Message
-from cnncli.features.extract import Counts
+from cnncli.features.extract import Counts, FeatureSet
 from cnncli.inference.evaluate_rows import compute_logits, evaluate_manifest
 from cnncli.inference.predictor import load_predictor, save_predictor, save_thresholds
 from cnncli.inference.spec import PredictorSpec
@@ -17,8 +20,11 @@ from cnncli.metrics.classification import Metrics, choose_thresholds
 from cnncli.metrics.multilabel import DEFAULT_THRESHOLD
 from cnncli.networks.backend import gpus
 from cnncli.networks.classifier import Classifier, save_classifier
+from cnncli.networks.cut import Cut
 from cnncli.runs.folder import RunFolder
 from cnncli.training.context import TrainingContext
+from cnncli.training.exact_head import FrozenNetwork
+from cnncli.training.solvers.exact import LinearHead
 from cnncli.training.trainer import Outcome
 
 log = logging.getLogger(__name__)
@@ -35,45 +41,78 @@ class SavedRunEvaluation:
 
 def save_model(run: RunFolder, classifier: Classifier, context: TrainingContext, outcome: Outcome) -> None:
     """Save a classifier as a Keras model, and as graphs for its engine."""
-    last, manifest = outcome.last, context.manifest
+    last = outcome.last
     engine = last.extraction.engine
     choice = engine.choice if engine else EngineChoice(context.choice.engine, last.precision)
-    spec = PredictorSpec(
+    spec = replace(
+        _spec(context, choice, classifier.pretrained),
+        tail_engine=choice.engine,
+        tail_precision=last.precision,
+        trunk=last.extraction.trunk,
+        cut=last.cut.after,
+        unfreeze=last.stage.unfreeze,
+        batch_norm=last.stage.batch_norm,
+    )
+    save_classifier(classifier, run.model)
+    _save_engine(run, spec, last.cut, last.converted)
+
+
+def save_solved_model(run: RunFolder, context: TrainingContext, frozen: FrozenNetwork, head: LinearHead) -> None:
+    """Save a classifier with a solved head as a Keras model, and as a graph of its trunk with the head's weights."""
+    engine, template = frozen.extraction.engine, frozen.template
+    choice = engine.choice if engine else context.choice
+    spec = replace(
+        _spec(context, choice, template.pretrained),
+        tail_engine="numpy",
+        trunk=frozen.extraction.trunk,
+        cut=template.after,
+        unfreeze=0,
+    )
+    template.save_classifier(run.model, head.kernel, head.bias, context.config)
+    _save_engine(run, spec, LinearEngine(head.kernel, head.bias), frozen.converted)
+
+
+def _spec(context: TrainingContext, choice: EngineChoice, pretrained: bool) -> PredictorSpec:
+    """Return the spec of a run, whose tail is that of a frozen backbone in float32."""
+    config, manifest = context.config, context.manifest
+    return PredictorSpec(
         engine=choice.engine,
         precision=choice.precision,
         tail_engine=choice.engine,
-        trunk=last.extraction.trunk,
-        unfreeze=last.stage.unfreeze,
-        batch_norm=last.stage.batch_norm,
-        pretrained=classifier.pretrained,
-        activation=context.config.head.activation,
+        trunk=None,
+        unfreeze=0,
+        batch_norm=config.training.batch_norm,
+        pretrained=pretrained,
+        activation=config.head.activation,
         classes=manifest.classes,
         **asdict(context.pixels),
-        tail_precision=last.precision,
         gpu=bool(gpus()),
-        cut=last.cut.after,
-        loss=context.config.training.loss,
-        metrics=metrics_of(context.config),
+        loss=config.training.loss,
+        metrics=metrics_of(config),
         thresholds=(DEFAULT_THRESHOLD,) * (len(manifest.classes) if manifest.is_multi_label else 0),
     )
-    save_classifier(classifier, run.model)
+
+
+def _save_engine(run: RunFolder, spec: PredictorSpec, tail: Cut | LinearEngine, trunk_graph: Path | None) -> None:
     shutil.rmtree(run.engine, ignore_errors=True)  # left by a process that was killed here
-    save_predictor(run.engine, spec, last.cut, last.converted)
+    save_predictor(run.engine, spec, tail, trunk_graph)
 
 
-def evaluate_saved_run(run: RunFolder, context: TrainingContext, outcome: Outcome) -> SavedRunEvaluation:
+def evaluate_saved_run(
+    run: RunFolder, context: TrainingContext, in_use: Sequence[FeatureSet], *, may_store: bool
+) -> SavedRunEvaluation:
     """Evaluate validation and test split from the saved files. The test images are used only here, once.
 
     The thresholds of a multi-label classifier are chosen on the validation images, and saved.
 
-    If the last stage's features were not cached, those of the test images are not cached either, because they are
-    needed only once and the cache would exceed its cap.
+    `in_use` are the features of the last stage. If they were not cached (not `may_store`), those of the test images are
+    not cached either, because they are needed only once and the cache would exceed its cap.
     """
-    manifest, last = context.manifest, outcome.last
+    manifest = context.manifest
     metrics: dict[str, Metrics] = {}
     features = Counts()
     try:
-        predictor = load_predictor(run.engine, run.model)
+        predictor = load_predictor(run.engine, run.model, compile_trunk=False)
         for split in ("validation", "test"):
             if rows := manifest.split(split):
                 logits, counts = compute_logits(
@@ -82,8 +121,8 @@ def evaluate_saved_run(run: RunFolder, context: TrainingContext, outcome: Outcom
                     context.store,
                     context.console,
                     network=context.config.backbone.network.name,
-                    in_use=last.feature_sets(),
-                    may_store=last.cached == "features",
+                    in_use=in_use,
+                    may_store=may_store,
                 )
                 if manifest.is_multi_label and split == "validation":
                     thresholds = choose_thresholds(logits, manifest.labels(rows))

@@ -18,6 +18,8 @@ from cnncli.runtime.warnings import IgnoredWarnings
 
 _IN_BACKGROUND = "import keras"
 _lock = threading.Lock()
+_GPU_DEVICES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd")
+"""Device files of the drivers of NVIDIA, of Windows in its subsystem for Linux, and of AMD."""
 
 
 def import_keras() -> ModuleType:
@@ -110,7 +112,9 @@ def standard_settings() -> Iterator[None]:
 
 
 def gpus() -> tuple[str, ...]:
-    """Return the names of the GPUs that TensorFlow sees."""
+    """Return the names of the GPUs that TensorFlow sees; it is not imported where no driver offers any."""
+    if "tensorflow" not in sys.modules and sys.platform == "linux" and not any(map(os.path.exists, _GPU_DEVICES)):
+        return ()
     import_keras()  # first, since it keeps TensorFlow's start-up lines off the screen
     import tensorflow as tf
 

@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cnncli.networks.backend import import_keras
 from cnncli.networks.graph import nodes_in_order
@@ -29,12 +30,15 @@ def fingerprint(model: keras.Model) -> str:
 
 def hash_weights(layers: Iterable[Any]) -> str:
     """Return the SHA-256 of the weights of layers in order, with shapes and dtypes, but without names."""
+    return hash_arrays(weight.numpy() for layer in layers for weight in getattr(layer, "weights", ()))
+
+
+def hash_arrays(arrays: Iterable[NDArray[Any]]) -> str:
+    """Return the SHA-256 of arrays in order, with shapes and dtypes."""
     digest = hashlib.sha256()
-    for layer in layers:
-        for weight in getattr(layer, "weights", ()):
-            array = np.ascontiguousarray(weight.numpy())
-            digest.update(f"{array.shape}{array.dtype}".encode())
-            digest.update(array.tobytes())
+    for array in map(np.ascontiguousarray, arrays):
+        digest.update(f"{array.shape}{array.dtype}".encode())
+        digest.update(array.tobytes())
     return digest.hexdigest()
 
 

@@ -47,7 +47,7 @@ def build_head(
             x = _pool(x, head.pooling)
         x = _build_layer(layer, number, x, seed)(x)
     x = _pool(x, head.pooling) if below == len(head.layers) else x
-    first = keras.initializers.GlorotUniform(seed=_seed_of(seed, LOGITS))
+    first = keras.initializers.GlorotUniform(seed=seed_of(seed, LOGITS))
     logits = _dense(output_units(head, n_classes, is_multi_label), None, head, LOGITS, first)(x)
     if head.activation == "linear":
         return logits
@@ -77,7 +77,7 @@ def _build_layer(layer: HeadLayer, number: int, x: keras.KerasTensor, seed: int)
     match layer:
         case DenseLayer():
             name = f"head_dense_{number}"
-            first = initializer_of(layer.initializer, x.shape[-1], _seed_of(seed, name))
+            first = initializer_of(layer.initializer, x.shape[-1], seed_of(seed, name))
             return _dense(layer.dense, layer.activation, layer, name, first)
         case ConvLayer():
             name, size = f"head_conv_{number}", pair(layer.kernel_size)
@@ -89,14 +89,14 @@ def _build_layer(layer: HeadLayer, number: int, x: keras.KerasTensor, seed: int)
                 dilation_rate=layer.dilation,
                 activation=layer.activation,
                 kernel_initializer=initializer_of(
-                    layer.initializer, math.prod(size) * x.shape[-1], _seed_of(seed, name)
+                    layer.initializer, math.prod(size) * x.shape[-1], seed_of(seed, name)
                 ),
                 kernel_regularizer=_penalty(layer),
                 name=name,
             )
         case DropoutLayer():
             name = f"head_dropout_{number}"
-            return keras.layers.Dropout(layer.dropout, seed=_seed_of(seed, name), name=name)
+            return keras.layers.Dropout(layer.dropout, seed=seed_of(seed, name), name=name)
         case BatchNormLayer():
             return keras.layers.BatchNormalization(name=f"head_batch_norm_{number}")
         case ActivationLayer():
@@ -116,9 +116,9 @@ def _dense(
 
 
 def _penalty(layer: HeadConfig | DenseLayer | ConvLayer) -> Any:
-    return import_keras().regularizers.L1L2(layer.l1, layer.l2) if layer.l1 or layer.l2 else None
+    return import_keras().regularizers.L1L2(layer.l1, layer.l2 or 0.0) if layer.l1 or layer.l2 else None
 
 
-def _seed_of(seed: int, layer_name: str) -> int:
+def seed_of(seed: int, layer_name: str) -> int:
     """Return the seed of a layer. Layers have independent seeds, so adding a layer does not change the others."""
     return key_of("initial weights", seed, layer_name) & 0x7FFFFFFF

@@ -21,14 +21,15 @@ from cnncli.metrics.classification import table_metrics
 from cnncli.networks.backend import import_keras_meanwhile, standard_settings
 from cnncli.networks.classifier import Classifier, load_classifier
 from cnncli.networks.cut import cut_classifier
-from cnncli.recipes.train import Run, train_run
+from cnncli.networks.fingerprint import hash_weights
+from cnncli.recipes.train import Run, draw_figures, train_run
 from cnncli.runs.documents import damaged
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.listing import require_finished
 from cnncli.runs.log import remembering
 from cnncli.storage.cache_dir import make_cache_dir
 from cnncli.terminal.console import Console
-from cnncli.training.context import TrainingContext
+from cnncli.training.context import TrainingContext, check_stages
 from cnncli.training.session import new_run
 from cnncli.training.stage_report import StagePlan
 
@@ -79,8 +80,11 @@ def finetune(parent: RunFolder, settings: FinetuneSettings, runs_dir: Path, cons
     console.phase("network", f"{config.backbone.network.name} of {printable(parent.path.name)}")
     classifier = parent_classifier(parent)
     context = TrainingContext.for_this_machine(config, manifest, console)
-    with new_run(classifier, context, runs_dir, parent.path) as run:
-        return train_run(run, classifier, context, started, parent_metrics)
+    check_stages(classifier, config)
+    with new_run(context, runs_dir, hash_weights(classifier.model.layers), parent.path) as folder:
+        run = train_run(folder, classifier, context, started, parent_metrics)
+    draw_figures(run.folder)
+    return run
 
 
 def plan(parent: RunFolder, settings: FinetuneSettings) -> StagePlan:
@@ -114,7 +118,7 @@ def _child_config(parent: RunFolder, settings: FinetuneSettings) -> Config:
     require_finished(parent)
     config = load_resolved(parent.config)
     name = f"{config.name[: MAX_NAME_LENGTH - len(SUFFIX)]}{SUFFIX}" if config.name else None
-    training = {**dict(config.training), "stages": (_stage(config, settings),)}
+    training = {**dict(config.training), "solver": "gradient", "stages": (_stage(config, settings),)}
     changed = {"mode": "fine-tuning", "training": training, "name": name, "cache": cache_settings(config.cache)}
     return Config.model_validate({**dict(config), **changed})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,14 @@ from cnncli.config.schema import Config
 from cnncli.config.writer import differences, dump_config
 from cnncli.dataset.manifest import Manifest
 from cnncli.dataset.verification import require_unchanged
+from cnncli.engines.build import graphs_in_use
 from cnncli.engines.engine import EngineChoice
 from cnncli.errors import CnncliError, Message, RunError, printable
 from cnncli.networks.backend import import_keras_meanwhile, standard_settings
-from cnncli.networks.classifier import Classifier, build_classifier
+from cnncli.networks.classifier import build_classifier
 from cnncli.networks.fingerprint import hash_weights
 from cnncli.recipes.finetune import IMAGES_REMEDY, parent_classifier, validation_metrics
-from cnncli.recipes.train import Run, train_run
+from cnncli.recipes.train import Run, draw_figures, solve_run, train_run
 from cnncli.runs.checkpoints import Checkpoints
 from cnncli.runs.folder import RunFolder, locked, require_own_files, run_folders, update_facts
 from cnncli.runs.log import remembering
@@ -30,6 +32,7 @@ from cnncli.storage.atomic import write_atomically
 from cnncli.storage.safe_io import read_json
 from cnncli.terminal.console import Console
 from cnncli.training.context import TrainingContext
+from cnncli.training.exact_head import FrozenNetwork
 
 log = logging.getLogger(__name__)
 
@@ -56,25 +59,42 @@ def resume(run: RunFolder, console: Console, epochs: int | None = None) -> Run:
     with locked(run):
         facts, config = run.read_facts(), _load_config(run)
         if epochs is not None:
+            config = _change_epochs(config, epochs, run)
             if facts["state"] == "finished":
                 _require_checkpoints(run)
-            config = _change_epochs(config, epochs, run)
         elif facts["state"] == "finished":
             log.info(Message("run-finished", f"{printable(run.path.name)} is finished.", path=run.path))
             return Run.load(run)
         import_keras_meanwhile()
         manifest = Manifest.from_csv(run.manifest)
         require_unchanged(manifest.rows, config.data, IMAGES_REMEDY, console)
-        parent = RunFolder(Path(facts["parent"])) if facts.get("parent") else None
-        classifier = parent_classifier(parent) if parent else build_classifier(config, len(manifest.classes))
-        _require_same_start(classifier, facts, run)
         context = TrainingContext.for_this_machine(config, manifest, console)
-        _warn_about_differences(run, facts, context.choice)
-        parent_metrics = validation_metrics(parent) if parent else None
-        update_facts(run, {"state": "running", "finished": None, "reason": None})
-        for file in (run.initial_config, run.config):  # in this order: see _load_config
-            write_atomically(file, dump_config(config))
-        return train_run(run, classifier, context, started, parent_metrics)
+        with graphs_in_use(context.graphs):
+            finished = _resume(run, context, facts, started)
+    draw_figures(run)
+    return finished
+
+
+def _resume(run: RunFolder, context: TrainingContext, facts: Mapping[str, Any], started: float) -> Run:
+    config, classes = context.config, context.manifest.classes
+    parent = RunFolder(Path(facts["parent"])) if facts.get("parent") else None
+    if config.training.solver == "exact":
+        frozen = FrozenNetwork.of(context)
+        _require_same_start(frozen.template.frozen_sha256, facts, run)
+        _begin_again(run, context, facts)
+        return solve_run(run, frozen, started)
+    classifier = parent_classifier(parent) if parent else build_classifier(config, len(classes))
+    _require_same_start(hash_weights(classifier.model.layers), facts, run)
+    _begin_again(run, context, facts)
+    return train_run(run, classifier, context, started, validation_metrics(parent) if parent else None)
+
+
+def _begin_again(run: RunFolder, context: TrainingContext, facts: Mapping[str, Any]) -> None:
+    """Warn about what differs from the start of a run, and record that it is running with a config."""
+    _warn_about_differences(run, facts, context.choice)
+    update_facts(run, {"state": "running", "finished": None, "reason": None})
+    for file in (run.initial_config, run.config):  # in this order: see _load_config
+        write_atomically(file, dump_config(context.config))
 
 
 def _load_config(run: RunFolder) -> Config:
@@ -100,6 +120,9 @@ def _epochs(config: Config) -> int:
 
 def _change_epochs(config: Config, epochs: int, run: RunFolder) -> Config:
     """Change the number of epochs of the last stage, which must not be below the number already trained."""
+    if config.training.solver == "exact":
+        text = f"{printable(run.path)}: its head was solved exactly, so there are no epochs to add. Start a new run."
+        raise RunError(Message("run-has-no-epochs", text, path=run.path, key="training.epochs", received=epochs))
     last = stages_of(config)[-1]
     trained = sum(row.stage == last.name for row in read_history(run.history)) if run.history.is_file() else 0
     if epochs < max(trained, 1):
@@ -155,9 +178,9 @@ def with_batch_size_of(other: Config, config: Config) -> Config:
     return config.model_copy(update={"training": config.training.model_copy(update=batch_size)})
 
 
-def _require_same_start(classifier: Classifier, facts: dict[str, Any], run: RunFolder) -> None:
-    """Raise RunError if the initial weights are not those of the start of the run."""
-    if hash_weights(classifier.model.layers) == facts.get("initial_weights_sha256"):
+def _require_same_start(weights_sha256: str, facts: Mapping[str, Any], run: RunFolder) -> None:
+    """Raise RunError if the initial weights, given by their hash, are not those of the start of the run."""
+    if weights_sha256 == facts.get("initial_weights_sha256"):
         return
     if parent := facts.get("parent"):
         reason = f"its parent {printable(str(parent))} was trained further"
@@ -171,7 +194,7 @@ _RELEVANT = {"cpu": ("model", "flags", "threads"), "packages": PACKAGES, "variab
 """Facts that determine the last bits of sums, by their group in environment.json."""
 
 
-def _warn_about_differences(run: RunFolder, facts: dict[str, Any], choice: EngineChoice) -> None:
+def _warn_about_differences(run: RunFolder, facts: Mapping[str, Any], choice: EngineChoice) -> None:
     """Warn if engine, processor, number of threads or library versions differ from those at the start of the run."""
     values = [("engine", facts.get("began_on", choice.in_words), choice.in_words)]
     now = environment()

@@ -5,42 +5,50 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cnncli.augmentation.settings import augmentation_notes
 from cnncli.config.overrides import variable_notes
+from cnncli.config.reader import load_resolved
 from cnncli.config.rules import notes_of
 from cnncli.config.schema import Config
+from cnncli.config.solver import describe_solver
 from cnncli.dataset.build import build_manifest
 from cnncli.dataset.manifest import Manifest
+from cnncli.engines.build import graphs_in_use
+from cnncli.engines.engine import EngineChoice
 from cnncli.errors import Message, printable
 from cnncli.features.extract import Counts
-from cnncli.inference.saved_run import SavedRunEvaluation, evaluate_saved_run, save_model
+from cnncli.inference.saved_run import SavedRunEvaluation, evaluate_saved_run, save_model, save_solved_model
 from cnncli.metrics.classification import Metrics
 from cnncli.metrics.table import kept_epoch
 from cnncli.networks.backend import import_keras_meanwhile, standard_settings
 from cnncli.networks.classifier import Classifier, build_classifier
 from cnncli.networks.cut import countable_layers
-from cnncli.report.curves import draw_curves
+from cnncli.networks.fingerprint import hash_weights
+from cnncli.networks.template import has_templates
+from cnncli.report.curves import draw_curves, draw_strengths
 from cnncli.report.inspection import draw_inspection
 from cnncli.runs.documents import damaged
 from cnncli.runs.folder import RunFolder, end_run
 from cnncli.runs.inspection import read_inspection
 from cnncli.runs.log import remembering
-from cnncli.runs.records import RunWriter
+from cnncli.runs.records import RunWriter, read_history
 from cnncli.storage.atomic import write_atomically
-from cnncli.storage.cache_dir import make_cache_dir
+from cnncli.storage.cache_dir import GRAPHS, make_cache_dir
 from cnncli.storage.safe_io import read_json
 from cnncli.terminal.console import Console
 from cnncli.training.advice import advise, compare_with_parent
 from cnncli.training.batch_size import resolve_batch_size
-from cnncli.training.context import TrainingContext
+from cnncli.training.context import TrainingContext, check_stages
 from cnncli.training.diagnosis import diagnose
+from cnncli.training.exact_head import FrozenNetwork, solve
 from cnncli.training.session import new_run, training_session
-from cnncli.training.trainer import Outcome, Trainer
+from cnncli.training.solvers.exact import Strength
+from cnncli.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
@@ -97,8 +105,10 @@ class Run:
 
 @remembering()
 @standard_settings()
-def train(config: Config, runs_dir: Path, console: Console) -> Run:
-    """Train the stages of a config in a new run, and evaluate the result.
+def train(config: Config, runs_dir: Path, console: Console, show: Callable[[Run], None] | None = None) -> Run:
+    """Train the stages of a config in a new run, or solve its head exactly, and evaluate the result.
+
+    `show` is called with the finished run before its figures are drawn, which takes longer than solving a head.
 
     Raises:
         CacheError: The cache directory cannot be created.
@@ -107,17 +117,53 @@ def train(config: Config, runs_dir: Path, console: Console) -> Run:
         TrainingError: Training produced no usable weights; the run is `failed`.
     """
     started = time.monotonic()
-    make_cache_dir()
+    graphs = make_cache_dir() / GRAPHS
     for note in (*variable_notes(), *notes_of(config), *augmentation_notes(config.augmentation)):
         log.warning(note)
-    import_keras_meanwhile()
+    is_exact = config.training.solver == "exact"
+    if not (is_exact and has_templates(graphs, config)):
+        import_keras_meanwhile()
     manifest = index_images(config, console)
     config = resolve_batch_size(config, len(manifest.classes), len(manifest.split("train")), console)
     console.phase("network", f"{config.backbone.network.name}, weights {config.backbone.weights}")
-    classifier = build_classifier(config, len(manifest.classes))
+    console.phase("head", describe_solver(config))
     context = TrainingContext.for_this_machine(config, manifest, console)
-    with new_run(classifier, context, runs_dir) as run:
-        return train_run(run, classifier, context, started)
+    with graphs_in_use(context.graphs):  # before a graph or a template is looked for
+        if is_exact:
+            frozen = FrozenNetwork.of(context)
+            with new_run(context, runs_dir, frozen.template.frozen_sha256) as folder:
+                run = solve_run(folder, frozen, started)
+        else:
+            classifier = build_classifier(config, len(manifest.classes))
+            check_stages(classifier, config)
+            with new_run(context, runs_dir, hash_weights(classifier.model.layers)) as folder:
+                run = train_run(folder, classifier, context, started)
+    if show:
+        show(run)
+    draw_figures(run.folder)
+    return run
+
+
+def solve_run(run: RunFolder, frozen: FrozenNetwork, started: float) -> Run:
+    """Solve the head of a run, save the classifier, and evaluate the saved files, as `train_run` does.
+
+    Raises:
+        TrainingError: The features are NaN or Inf.
+        RunError: The run cannot be written.
+        KeyboardInterrupt, Terminated: By a signal, after a message on how to resume.
+    """
+    context = frozen.context
+    with training_session(run, context) as writer:
+        solved = solve(frozen, writer)
+        save_solved_model(run, context, frozen, solved.head)
+        evaluation = evaluate_saved_run(run, context, frozen.feature_sets(), may_store=True)
+        engine = frozen.extraction.engine
+        facts = {**_engine_facts(engine.choice if engine else context.choice, "float32"), "best_epoch": 1}
+        seconds = time.monotonic() - started
+        _finish(writer, evaluation, seconds, facts)
+    if evaluation.error is not None:
+        raise evaluation.error
+    return Run(run, evaluation.metrics, seconds, solved.features + evaluation.features, frozen.template.n_countable)
 
 
 def train_run(
@@ -142,21 +188,25 @@ def train_run(
         RunError: A checkpoint cannot be written.
         KeyboardInterrupt, Terminated: By a signal, after a message on how to resume.
     """
+    config = context.config
     with training_session(run, context) as writer:
         outcome = Trainer(classifier, context, writer, parent_metrics).train()
+        last = outcome.last
         save_model(run, classifier, context, outcome)
-        evaluation = evaluate_saved_run(run, context, outcome)
-        _draw(run, outcome, context.config)
-        advise(outcome, context.config, context.stages)
+        evaluation = evaluate_saved_run(run, context, last.feature_sets(), may_store=last.cached == "features")
+        advise(outcome, config, context.stages)
         if parent_metrics and "validation" in evaluation.metrics:
-            monitor = context.config.training.best.monitor
+            monitor = config.training.best.monitor
             compare_with_parent(parent_metrics, outcome.best.epoch, evaluation.metrics["validation"], monitor)
         seconds = time.monotonic() - started
-        _finish(writer, outcome, evaluation, seconds)
+        facts = {"best_epoch": outcome.best.epoch, "diagnosis": vars(diagnose(outcome.history))}
+        checkpoint_s = round(writer.checkpoint_s, 3)
+        facts = {**_engine_facts(last.choice, last.precision), **facts, "checkpoint_seconds": checkpoint_s}
+        _finish(writer, evaluation, seconds, facts)
         writer.checkpoints.keep_newest()
     if evaluation.error is not None:
         raise evaluation.error
-    layers = len(countable_layers(classifier)) if outcome.last.cut.trunk else 0
+    layers = len(countable_layers(classifier)) if last.cut.trunk else 0
     return Run(run, evaluation.metrics, seconds, outcome.features + evaluation.features, layers)
 
 
@@ -170,10 +220,16 @@ def index_images(config: Config, console: Console) -> Manifest:
     return manifest
 
 
-def _draw(run: RunFolder, outcome: Outcome, config: Config) -> None:
+def draw_figures(run: RunFolder) -> None:
+    """Draw the curves of a finished run, or the results of the strengths from which that of its head was chosen."""
     try:
         run.curves.parent.mkdir(exist_ok=True)
-        draw_curves(outcome.history, run.curves, outcome.best.epoch, kept_epoch(config.training.best.monitor))
+        history, stages, config = read_history(run.history), read_json(run.stages), load_resolved(run.config)
+        if (solution := stages[-1].get("solution")) is None:
+            best = int(run.read_facts()["best_epoch"])
+            draw_curves(history, run.curves, best, kept_epoch(config.training.best.monitor))
+        elif solution["strengths"]:
+            draw_strengths([Strength(**strength) for strength in solution["strengths"]], run.curves)
         if run.inspection.is_file():
             draw_inspection(read_inspection(run.inspection), run.inspection_figure)
     except Exception as error:  # a failed plot must not fail the run
@@ -182,21 +238,20 @@ def _draw(run: RunFolder, outcome: Outcome, config: Config) -> None:
         log.warning(Message("training-curves-not-drawn", text, path=run.curves, reason=reason))
 
 
-def _finish(writer: RunWriter, outcome: Outcome, evaluation: SavedRunEvaluation, seconds: float) -> None:
+def _engine_facts(choice: EngineChoice, training_precision: str) -> dict[str, Any]:
+    return {"engine": choice.engine, "precision": choice.precision, "training_precision": training_precision}
+
+
+def _finish(writer: RunWriter, evaluation: SavedRunEvaluation, seconds: float, facts: Mapping[str, Any]) -> None:
     document = {split: metrics.to_dict() for split, metrics in evaluation.metrics.items()}
     write_atomically(writer.run.metrics, json.dumps(document, indent=2) + "\n")
     end_run(
         writer.run,
         "finished",
         {
-            "engine": outcome.last.choice.engine,
-            "precision": outcome.last.choice.precision,
-            "training_precision": outcome.last.precision,
+            **facts,
             "metrics": {split: metrics.summary() for split, metrics in evaluation.metrics.items()},
-            "best_epoch": outcome.best.epoch,
-            "diagnosis": vars(diagnose(outcome.history)),
             "seconds": round(seconds, 3),
-            "checkpoint_seconds": round(writer.checkpoint_s, 3),
             **({"reason": evaluation.error.problems[0]} if evaluation.error else {}),
         },
     )

@@ -16,6 +16,7 @@ from cnncli.metrics.table import METRICS, VALIDATION, metric_named
 from cnncli.report.figures import save_figure
 from cnncli.runs.records import HistoryRow
 from cnncli.terminal.formatting import percent
+from cnncli.training.solvers.exact import Strength
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,6 +66,24 @@ def draw_panel(
     _format_axes(axes, metric, last_epoch)
     _separate_stages(axes, rows, last_epoch)
     axes.legend(frameon=True, framealpha=0.85, edgecolor="none", fontsize=9)
+
+
+def draw_strengths(strengths: Sequence[Strength], path: Path) -> None:
+    """Draw the cross-validated metrics of a solved head over its L2 strengths as a PNG; the chosen one has a ring."""
+    width, height = PANEL_INCHES
+    chosen = min(strengths, key=lambda strength: strength.loss)
+    with save_figure(path, (2 * width, height)) as figure:
+        for axes, metric in zip(figure.subplots(1, 2), METRICS.values(), strict=True):
+            values = [getattr(strength, metric.name) for strength in strengths]
+            line = {**VALIDATION_LINE, "label": "held-out training images"}
+            axes.plot([strength.l2 for strength in strengths], values, linewidth=1.8, markersize=4.0, **line)
+            value = getattr(chosen, metric.name)
+            text = percent(value) if metric.is_fraction else f"{value:.4f}"
+            axes.plot([chosen.l2], [value], linestyle="none", label=f"chosen, L2 {chosen.l2:.2g}: {text}", **RING)
+            axes.set_xscale("log")
+            axes.set_xlabel("L2 strength, for standardized features")
+            format_axes(axes, metric)
+            axes.legend(frameon=True, framealpha=0.85, edgecolor="none", fontsize=9)
 
 
 def _format_axes(axes: Axes, metric: MetricInfo, last_epoch: int) -> None:

@@ -35,7 +35,7 @@ class HistoryRow:
 
     Attributes:
         epoch: Number from 1, counted across the stages of the run.
-        learning_rate: Learning rate of its last step.
+        learning_rate: Learning rate of its last step; None if the head was solved exactly.
         metrics: Results on the training images over the epoch, and on the validation images at its end (`val_…`).
         images_per_s: Training images divided by the seconds of training and validation.
         penalty: Weight penalties at the end of the epoch, which no loss includes; None if there are none.
@@ -43,7 +43,7 @@ class HistoryRow:
 
     stage: str
     epoch: int
-    learning_rate: float
+    learning_rate: float | None
     metrics: dict[str, float]
     seconds: float
     images_per_s: float
@@ -83,7 +83,7 @@ class HistoryRow:
         return cls(
             stage=values["stage"],
             epoch=int(values["epoch"]),
-            learning_rate=float(values["learning_rate"]),
+            learning_rate=float(values["learning_rate"]) if values.get("learning_rate") not in (None, "") else None,
             metrics={
                 name: float(value)
                 for name, value in values.items()
@@ -127,35 +127,37 @@ class RunWriter(AbstractContextManager["RunWriter"]):
 
     def __init__(self, run: RunFolder) -> None:
         """Create a writer for an existing run directory."""
-        import tensorflow as tf
-
         self.run = run
         self.checkpoints = Checkpoints(run.state)
         self.checkpoint_s = 0.0  # time spent in this process
         self._saved_at, self._last_cost_s = time.monotonic(), 0.0
-        self._tf: Any = tf
-        self._tensorboard_errors = (tf.errors.OpError, OSError)
         self._tensorboards: dict[str, Any] = {}
 
     def write_epoch(self, history: Sequence[HistoryRow]) -> None:
-        """Write the history, whose last row is new."""
+        """Write the history, whose last row is new; TensorBoard plots epochs, so it has nothing of a solved head."""
         write_history(self.run.history, history)
         row = history[-1]
+        if row.learning_rate is None:
+            return
+        import tensorflow as tf
+
         penalty = {} if row.penalty is None else {"penalty": row.penalty}
         try:
             self._write_scalars("train", row.epoch, {**row.training, **penalty, "learning_rate": row.learning_rate})
             self._write_scalars("validation", row.epoch, row.validation)
-        except self._tensorboard_errors as error:  # a failed plot must not fail the run
+        except (tf.errors.OpError, OSError) as error:  # a failed plot must not fail the run
             text = f"{printable(self.run.tensorboard)}: TensorBoard logs cannot be written ({error})."
             log.warning(Message("run-tensorboard-unwritable", text, path=self.run.tensorboard))
 
     def _write_scalars(self, split: str, epoch: int, scalars: Mapping[str, float]) -> None:
         """Write the scalars of an epoch for TensorBoard, which plots training and validation in one chart."""
+        import tensorflow as tf
+
         if split not in self._tensorboards:
-            self._tensorboards[split] = self._tf.summary.create_file_writer(str(self.run.tensorboard / split))
+            self._tensorboards[split] = tf.summary.create_file_writer(str(self.run.tensorboard / split))
         with self._tensorboards[split].as_default(step=epoch):
             for name, value in scalars.items():
-                self._tf.summary.scalar(f"epoch/{name}", value)
+                tf.summary.scalar(f"epoch/{name}", value)
         self._tensorboards[split].flush()
 
     def write_stages(self, stages: Sequence[Mapping[str, Any]]) -> None:
@@ -182,5 +184,5 @@ class RunWriter(AbstractContextManager["RunWriter"]):
 
     def __exit__(self, *_: object) -> None:
         for writer in self._tensorboards.values():
-            with suppress(*self._tensorboard_errors):
+            with suppress(Exception):  # TensorFlow's error for a full disk is none of Python's
                 writer.close()

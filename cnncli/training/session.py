@@ -14,8 +14,6 @@ from cnncli.config.writer import dump_config
 from cnncli.engines.build import graphs_in_use
 from cnncli.errors import CnncliError, Message, TrainingError, printable
 from cnncli.networks.backend import gpus
-from cnncli.networks.classifier import Classifier
-from cnncli.networks.fingerprint import hash_weights
 from cnncli.runs.folder import RunFolder, create_run, locked
 from cnncli.runs.log import recording
 from cnncli.runs.records import RunWriter
@@ -23,23 +21,23 @@ from cnncli.runtime.environment import environment
 from cnncli.runtime.memory import bounded
 from cnncli.runtime.signals import Terminated, mark_reported, unwrapped
 from cnncli.terminal.formatting import short_path
-from cnncli.training.context import TrainingContext, check_stages
+from cnncli.training.context import TrainingContext
 
 log = logging.getLogger(__name__)
 
 
 @contextmanager
 def new_run(
-    classifier: Classifier, context: TrainingContext, runs_dir: Path, parent: Path | None = None
+    context: TrainingContext, runs_dir: Path, initial_weights_sha256: str, parent: Path | None = None
 ) -> Iterator[RunFolder]:
-    """Create a run that starts from a classifier's weights, or its parent's, and hold its lock inside the block.
+    """Create a run that starts from weights with the given hash, or its parent's, and hold its lock inside the block.
+
+    For a head that is solved exactly, the hash is that of the frozen weights.
 
     Raises:
-        ConfigError: A stage cannot be trained.
         CacheError: The cache directory cannot be written.
         RunError: The run cannot be created.
     """
-    check_stages(classifier, context.config)
     facts = {
         "mode": context.config.mode,
         "backbone": context.config.backbone.network.name,
@@ -47,7 +45,7 @@ def new_run(
         "engine": context.choice.engine,
         "precision": context.choice.precision,
         "stages": [stage.name for stage in context.stages],
-        "initial_weights_sha256": hash_weights(classifier.model.layers),
+        "initial_weights_sha256": initial_weights_sha256,
     }
     with graphs_in_use(context.graphs):  # before the run is created, because it can fail
         run = create_run(runs_dir, run_name(context.config), _files(context), parent, facts)

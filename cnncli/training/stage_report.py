@@ -18,6 +18,7 @@ from cnncli.networks.classifier import Classifier
 from cnncli.networks.cut import Cut
 from cnncli.networks.fingerprint import hash_weights
 from cnncli.terminal.formatting import decimal
+from cnncli.training.solvers.exact import Solution
 
 START_TOLERANCE = {"float32": 1e-4, "bfloat16": 1e-2}
 """Maximum difference between a stage's first validation loss and the earlier one of the same weights.
@@ -66,17 +67,18 @@ class StageReport:
     """Report of a finished stage.
 
     Attributes:
-        learning_rate: Learning rate of the optimizer, before the schedule.
+        learning_rate: Learning rate of the optimizer, before the schedule; None if the head was solved exactly.
         best_epoch: Epoch whose weights the stage ends with, counted across the run; 0: those of a parent.
         inherited_val_loss: Validation loss of the initial weights as measured by the previous stage or run, if any.
         start_val_loss: The same, measured with this stage's trunk and tail; None without validation images.
         end_val_loss: Validation loss of the best epoch; None without validation images.
         frozen_weights_sha256: Hash of all frozen weights, before and after; equal.
         trained_weights_sha256: Hash of all trained weights, before and after the last epoch; different.
+        solution: How the head was solved exactly; None if it was trained by gradients.
     """
 
     plan: StagePlan
-    learning_rate: float
+    learning_rate: float | None
     epochs: int
     best_epoch: int
     inherited_val_loss: float | None
@@ -84,20 +86,23 @@ class StageReport:
     end_val_loss: float | None
     frozen_weights_sha256: tuple[str, str]
     trained_weights_sha256: tuple[str, str]
+    solution: Solution | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record for stages.json."""
-        record = asdict(self)
+        record = {name: value for name, value in asdict(self).items() if name != "solution" or value is not None}
         return {**record.pop("plan"), **record}
 
     def describe(self, word: str = "best") -> str:
         """Return one line for the screen; stages.json contains the rest. `word`: whether it keeps the best or last."""
         frozen = self.frozen_weights_sha256[1]
         unchanged = "" if frozen == hash_weights([]) else f"frozen weights unchanged ({frozen[:8]}), "
+        trained = f"{unchanged}{self.plan.trainable_parameters:,} weights trained"
+        if self.solution:
+            return f"{self.solution.describe()} · {trained}"
         losses = "no validation images · "
         if self.start_val_loss is not None and self.end_val_loss is not None:
             losses = f"val_loss {decimal(self.start_val_loss)} → {decimal(self.end_val_loss)} · "
-        trained = f"{unchanged}{self.plan.trainable_parameters:,} weights trained"
         return f"{self.epochs} epochs, {word} {self.best_epoch} · {losses}{trained}"
 
 

@@ -43,7 +43,7 @@ def test_show_as_json_is_one_document(capsys: pytest.CaptureFixture[str], tmp_pa
     assert main(["config", "show", "a.yaml", "--json"]) == 0
     settings = json.loads(capsys.readouterr().out)
     assert settings["data"]["path"] == str(tmp_path / "images")
-    assert settings["training"]["batch_size"] == 32
+    assert settings["training"]["solver"] == "exact"
 
 
 def test_show_does_not_need_the_data_to_exist(capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,7 +28,7 @@ def load(text: str, *overrides: str, **environment: str) -> Config:
 def test_only_the_path_is_required(folder: Path) -> None:
     """A config that contains only `data.path` is valid, because every other setting has a default."""
     config = load(PATH)
-    assert config == Config(data=DataConfig(path=folder / "images"))
+    assert config == Config(data=DataConfig(path=folder / "images"), training=TrainingConfig(solver="exact"))
     assert (config.mode, config.backbone.name, config.backbone.weights) == (
         "feature-extraction",
         "EfficientNetLite0",
@@ -117,7 +117,8 @@ def test_null_switches_early_stopping_off(folder: Path) -> None:
 
 def test_folder_of_images_has_the_defaults(folder: Path) -> None:
     """A folder of images is read as the default config with this data path."""
-    assert load_config_or_folder("images", ["seed=3"]) == Config(seed=3, data=DataConfig(path=folder / "images"))
+    data, training = DataConfig(path=folder / "images"), TrainingConfig(solver="exact")
+    assert load_config_or_folder("images", ["seed=3"]) == Config(seed=3, data=data, training=training)
     Path("a.yaml").write_text(PATH)
     assert load_config_or_folder("a.yaml") == load_config("a.yaml")
 
@@ -140,6 +141,33 @@ def test_resolved_config_is_read_unchanged(folder: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("CNNCLI_SEED", "7")
     config = load_resolved("a.yaml")
     assert (config.seed, config.data.path) == (0, Path("/gone"))
+
+
+@pytest.mark.parametrize(
+    ("text", "solver"),
+    [
+        ("", "exact"),
+        ("head: {l2: 0.1, activation: sigmoid}", "exact"),
+        ("training: {label_smoothing: 0.1}", "exact"),
+        ("training: {loss: hinge}", "exact"),
+        ("data: {path: images, splits: {validation: 0}}", "exact"),
+        ("augmentation: {horizontal_flip: true}", "exact"),
+        ("augmentation: {horizontal_flip: true, views: fresh}", "gradient"),
+        ("augmentation: {mixup: 0.2}", "gradient"),
+        ("training: {epochs: 20}", "gradient"),
+        ("training: {early_stopping: null}", "gradient"),
+        ("training: {loss: focal}", "gradient"),
+        ("training: {loss: hinge}\nhead: {activation: softmax}", "gradient"),
+        ("head: {layers: [{dropout: 0.5}]}", "gradient"),
+        ("head: {l1: 0.1}", "gradient"),
+        ("mode: fine-tuning", "gradient"),
+        ("mode: from-scratch", "gradient"),
+        ("training: {solver: gradient}", "gradient"),
+    ],
+)
+def test_a_linear_head_is_solved_exactly_unless_gradients_are_asked_for(folder: Path, text: str, solver: str) -> None:
+    """`training.solver: auto` is exact for one linear layer with a convex loss, unless a setting is of gradients."""
+    assert load(text if text.startswith("data") else PATH + text).training.solver == solver
 
 
 EVERYTHING = """\

@@ -33,6 +33,17 @@ CASES = [
         "config-contradiction-head 2:29 head.layers.1",
         {"conv": 4},
     ),
+    (
+        "head: {layers: [{dense: 4}]}\ntraining: {solver: exact}",
+        "config-contradiction-solver 2:8 head.layers",
+        [{"dense": 4}],
+    ),
+    (
+        "mode: fine-tuning\ntraining: {solver: exact}",
+        "config-contradiction-solver 2:1 mode",
+        "fine-tuning",
+    ),
+    ("training: {solver: exact, epochs: 5}", "config-without-effect 2:27 training.epochs", 5),
     ("training: {unfreeze: 8}", "config-without-effect 2:12 training.unfreeze", 8),
     ("mode: from-scratch\ntraining: {unfreeze: 4}", "config-without-effect 3:12 training.unfreeze", 4),
     (

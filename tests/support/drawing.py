@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from cnncli.config.schema import Config
+from cnncli.config.solver import choose_solver
 
 CLASSES = ("stripes", "dots")
 
@@ -62,4 +63,6 @@ def tiny_config(path: Path, **changes: Any) -> Config:
         "engine": "openvino",
         "precision": "float32",
     }
-    return Config.model_validate({**settings, **changes})
+    config = Config.model_validate({**settings, **changes})
+    solver = choose_solver(config, config.training.model_fields_set)  # as the reader does
+    return config.model_copy(update={"training": config.training.model_copy(update={"solver": solver})})

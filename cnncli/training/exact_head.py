@@ -1,0 +1,230 @@
+"""Solve the head of a run exactly, on the cached features of its frozen network."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnncli.augmentation.views import number_of_views
+from cnncli.config.modes import metrics_of
+from cnncli.config.schema import Config
+from cnncli.dataset.manifest import Manifest
+from cnncli.engines.build import build_engine, known_engine
+from cnncli.engines.engine import Engine
+from cnncli.errors import CutError, Message, TrainingError
+from cnncli.features.extract import Counts, Extraction, FeatureSet, extract
+from cnncli.metrics.classification import evaluate_logits
+from cnncli.metrics.multilabel import DEFAULT_THRESHOLD
+from cnncli.metrics.table import as_validation
+from cnncli.networks.classifier import build_classifier
+from cnncli.networks.cut import countable_layers, cut_classifier
+from cnncli.networks.fingerprint import fingerprint, hash_arrays, hash_weights
+from cnncli.networks.head import LOGITS, output_units
+from cnncli.networks.keras_metrics import compute_keras_metrics
+from cnncli.networks.losses import evaluate_losses
+from cnncli.networks.template import Template, template_folder
+from cnncli.runs.records import HistoryRow, RunWriter
+from cnncli.storage.cache_dir import not_writable
+from cnncli.training.context import TrainingContext
+from cnncli.training.inputs import CachedFeatures
+from cnncli.training.objective import balanced_weights
+from cnncli.training.solvers.exact import FOLDS, HeadProblem, LinearHead, solve_head
+from cnncli.training.solvers.folds import stratified_folds
+from cnncli.training.stage_report import StagePlan, StageReport
+
+log = logging.getLogger(__name__)
+
+
+def _problem(config: Config, manifest: Manifest, train: CachedFeatures) -> HeadProblem:
+    n_views, n_classes, labels = len(train.views), len(manifest.classes), train.labels
+    groups = [image.group for image in manifest.split("train")]
+    folds = stratified_folds(labels, list(train.digests), groups, min(FOLDS, len(labels)), config.seed)
+    given = config.head.l2 is not None or config.training.l2 > 0
+    return HeadProblem(
+        features=np.concatenate([_vectors(train, view) for view in range(n_views)]),
+        labels=np.concatenate([labels] * n_views),
+        folds=np.tile(folds, n_views),
+        n_classes=n_classes,
+        activation=config.head.activation,
+        loss=config.training.loss,
+        l2=(config.head.l2 or 0.0) + config.training.l2 if given else None,
+        label_smoothing=config.training.label_smoothing,
+        class_weights=balanced_weights(labels, n_classes) if config.data.class_weights == "balanced" else None,
+    )
+
+
+def _vectors(source: CachedFeatures, view: int) -> NDArray[np.float32]:
+    """Return the features of a view, float32 (n, features)."""
+    (features,) = source.views[view].rows(np.arange(len(source.labels)))
+    vectors = features.astype(np.float32).reshape(len(features), -1)
+    if not np.isfinite(vectors).all():
+        text = "The features contain NaN or Inf. Check backbone.weights and backbone.preprocessing."
+        raise TrainingError(Message("training-features-not-finite", text, key="backbone.weights"))
+    return vectors
+
+
+def _measure(head: LinearHead, config: Config, manifest: Manifest, source: CachedFeatures) -> dict[str, float]:
+    logits = _vectors(source, 0) @ head.kernel + head.bias
+    classes, activation, labels = manifest.classes, config.head.activation, source.labels
+    losses_of = partial(evaluate_losses, config.training.loss)
+    found = evaluate_logits(logits, labels, classes, activation, (DEFAULT_THRESHOLD,) * len(classes), losses_of)
+    others = metrics_of(config)  # needs Keras
+    return {**found.values, **(compute_keras_metrics(others, logits, labels, activation) if others else {})}
+
+
+@dataclass(frozen=True)
+class FrozenNetwork:
+    """The frozen network below a linear head, known from a template or built by Keras.
+
+    Attributes:
+        template: The saved classifier with another head.
+        extraction: How its features are computed.
+        converted: File of the converted trunk; None if Keras runs it.
+    """
+
+    context: TrainingContext
+    template: Template
+    extraction: Extraction
+    converted: Path | None
+
+    @classmethod
+    def of(cls, context: TrainingContext) -> FrozenNetwork:
+        """Return the network of a config, without Keras if it is known. For errors, see `build_classifier`."""
+        folder = template_folder(context.graphs, context.config, len(context.manifest.classes))
+        if (template := Template.load(folder)) and (
+            known := known_engine(template.trunk, context.choice, context.graphs)
+        ):
+            return cls(context, template, _extraction(context, template, known[0]), known[1])
+        return cls._build(context, folder)
+
+    @classmethod
+    def _build(cls, context: TrainingContext, folder: Path) -> FrozenNetwork:
+        classifier = build_classifier(context.config, len(context.manifest.classes))
+        cut = cut_classifier(classifier, 0, context.stages[0].batch_norm)
+        if cut.trunk is None:
+            key, text = "training.solver", "the backbone has no weights, so there is nothing frozen below the head."
+            remedy = "Set training.solver=gradient, or mode=from-scratch."
+            raise CutError(Message("cut-nothing-frozen", f"{key}: {text} {remedy}", key=key))
+        name = fingerprint(cut.trunk)
+        engine, converted = build_engine(cut.trunk, name, context.choice, context.graphs)
+        facts = {
+            "frozen_parameters": sum(math.prod(weight.shape) for weight in cut.trunk.weights),
+            "frozen_sha256": hash_weights(layer for layer in classifier.model.layers if layer.name not in cut.trained),
+            "n_countable": len(countable_layers(classifier)),
+            "pretrained": classifier.pretrained,
+        }
+        try:
+            template = Template.make(folder, classifier, cut, name, facts)
+        except OSError as error:  # another process may have made the same template
+            if (found := Template.load(folder)) is None:
+                raise not_writable(error, folder) from error
+            template = found
+        return cls(context, template, _extraction(context, template, engine), converted)
+
+    @property
+    def n_views(self) -> int:
+        """Number of views of each training image."""
+        views = number_of_views(self.context.config.augmentation, trunk_is_empty=False)
+        if views == "fresh":
+            raise TypeError("a head is solved on cached views")
+        return views
+
+    @property
+    def plan(self) -> StagePlan:
+        """What is solved."""
+        manifest, ((_, shape),) = self.context.manifest, self.template.crossing
+        units = output_units(self.context.config.head, len(manifest.classes), manifest.is_multi_label)
+        n, frozen = (math.prod(shape) + 1) * units, self.template.frozen_parameters
+        return StagePlan("head", 0, LOGITS, self.template.crossing, (LOGITS,), (n,), n, frozen)
+
+    def feature_sets(self) -> list[FeatureSet]:
+        """Return the features of training and validation images."""
+        manifest = self.context.manifest
+        validation = manifest.split("validation")
+        return [
+            FeatureSet(self.extraction, manifest.split("train"), self.n_views),
+            FeatureSet(self.extraction, validation, min(1, len(validation))),
+        ]
+
+    def load(self) -> tuple[CachedFeatures, CachedFeatures, Counts]:
+        """Return the features of the training and validation images, and how many were computed."""
+        sources, total = [], Counts()
+        for features in self.feature_sets():
+            views, counts = extract(features, self.context.store, self.context.console)
+            labels = self.context.manifest.labels(features.images)
+            sources.append(CachedFeatures(features.digests, labels, self.context.config.seed, views))
+            total = total + counts
+        return sources[0], sources[1], total
+
+    def announce(self) -> None:
+        """Print one line about the head, its frozen network, and what is cached."""
+        sets = self.feature_sets()
+        total, missing = sum(one.total for one in sets), sum(one.missing(self.context.store) for one in sets)
+        choice = self.extraction.engine.choice if self.extraction.engine else self.context.choice
+        frozen = (
+            f"{self.template.frozen_parameters:,} frozen weights below, run by {choice.engine} in {choice.precision}"
+        )
+        cached = f"{total:,} images: {total - missing:,} cached"
+        text = f"solving {self.plan.trainable_parameters:,} weights of {LOGITS} exactly · {frozen} · {cached}"
+        self.context.console.phase("stage head", text)
+
+
+def _extraction(context: TrainingContext, template: Template, engine: Engine) -> Extraction:
+    config = context.config
+    return Extraction(
+        engine, template.trunk, context.pixels, config.augmentation, config.backbone.network.name, template.after
+    )
+
+
+@dataclass(frozen=True)
+class SolvedHead:
+    """A solved head with its results, as the only epoch of its only stage."""
+
+    head: LinearHead
+    row: HistoryRow
+    report: StageReport
+    features: Counts
+
+
+def solve(frozen: FrozenNetwork, writer: RunWriter) -> SolvedHead:
+    """Solve the head of a run, and write its history and its report.
+
+    Raises:
+        TrainingError: The features are NaN or Inf, or do not fit into memory.
+        DataError: Images can no longer be decoded.
+    """
+    frozen.announce()
+    context = frozen.context
+    context.store.keep_only(key for features in frozen.feature_sets() for key in features.keys)
+    train, validation, counts = frozen.load()
+    started = time.monotonic()
+    head = solve_head(_problem(context.config, context.manifest, train))
+    metrics = _measure(head, context.config, context.manifest, train)
+    if len(validation.labels):
+        metrics |= as_validation(_measure(head, context.config, context.manifest, validation))
+    seconds = time.monotonic() - started
+    row = HistoryRow("head", 1, None, metrics, seconds, len(train.labels) / seconds, head.solution.penalty)
+    report = StageReport(
+        plan=frozen.plan,
+        learning_rate=None,
+        epochs=1,
+        best_epoch=1,
+        inherited_val_loss=None,
+        start_val_loss=None,
+        end_val_loss=row.validation.get("loss"),
+        frozen_weights_sha256=(frozen.template.frozen_sha256,) * 2,
+        trained_weights_sha256=(hash_arrays([]), hash_arrays([head.kernel, head.bias])),
+        solution=head.solution,
+    )
+    writer.write_epoch([row])
+    writer.write_stages([report.to_dict()])
+    text = f"stage head: {report.describe()}"
+    log.info(Message("training-stage-finished", text, stage="head", best_epoch=1))
+    return SolvedHead(head, row, report, counts)
