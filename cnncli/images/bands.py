@@ -1,14 +1,17 @@
 """Images of any number of bands: `.npy` arrays, TIFFs with several bands or pages, and ordinary images.
 
 Arrays are read without pickle, and neither a header nor a page may declare more than the file holds. tifffile is used
-because Pillow reads at most four bands.
+because Pillow reads at most four bands. Values are scaled band by band, so that memory is needed for the values of the
+file and one band as floating-point numbers.
 """
 
 from __future__ import annotations
 
 import io
+import logging
 import math
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +36,9 @@ from cnncli.runtime.warnings import IgnoredWarnings
 
 MAX_HEADER_BYTES = 10_000
 MAX_BANDS = 512
+CHUNK_VALUES = 2**22
+"""Number of values that are scaled at a time."""
+PREVIEW_PX = 128
 TILE_BYTES = 2**24
 """Bytes by which a tile may be larger than the image."""
 _DEFLATE = {8, 32946}
@@ -42,6 +48,8 @@ _RANGES = {"u1": (0, 255), "u2": (0, 65_535), "i2": (0, 32_767), "f2": (0, 1), "
 """Values that become black and white by default, by data type."""
 
 Bands = NDArray[Any]
+
+logging.getLogger("tifffile").addHandler(logging.NullHandler())  # otherwise its messages about damage go to stderr
 
 
 def read_bands(file: BinaryFile, name: str | Path, bands: int, max_pixels: int) -> tuple[str, Bands]:
@@ -59,27 +67,33 @@ def read_bands(file: BinaryFile, name: str | Path, bands: int, max_pixels: int) 
         first_bytes = file.read(SIGNATURE_BYTES)
         file.seek(0)
         if first_bytes.startswith(ARRAY_SIGNATURE):
-            return "NPY", _as_bands(_read_npy(file, name, max_pixels), name, bands)
-        if format_of(first_bytes) == "TIFF":
-            return "TIFF", _as_bands(_read_tiff(file, name, max_pixels), name, bands)
+            return "NPY", _as_bands(_bands_last(_read_npy(file, name, max_pixels), bands), name, bands)
+        if format_of(first_bytes) == "TIFF" and (values := _read_tiff(file, name, max_pixels)) is not None:
+            return "TIFF", _as_bands(values, name, bands)
         with open_image(file, name, max_pixels) as image:
             image.load()
             upright = orientation_of(image).apply(image)
-            upright = upright.convert("RGBA") if upright.mode in ("P", "PA") else upright
+            if upright.mode in ("P", "PA"):
+                upright = upright.convert("RGBA" if upright.has_transparency_data else "RGB")
             return image.format or "", _as_bands(np.asarray(upright), name, bands)
 
 
 def bands_of_array(array: NDArray[Any], name: str | Path, bands: int, max_pixels: int) -> Bands:
     """Return the values of an array that was passed instead of a file. Raises ImageError."""
     _require_size(array.shape, array.dtype, name, max_pixels)
-    return _as_bands(array, name, bands)
+    return _as_bands(_bands_last(array, bands), name, bands)
 
 
-def to_levels(values: Bands, value_range: tuple[float, float] | None) -> NDArray[np.float32]:
+def to_levels(values: NDArray[Any], value_range: tuple[float, float] | None) -> NDArray[np.float32]:
     """Scale values so that the range becomes 0–255, clipped; NaN becomes 0, Inf the end of the range."""
     low, high = value_range or _RANGES[values.dtype.str[1:]]
-    scaled = (values.astype(np.float64) - low) * (255 / (high - low))
-    return np.clip(np.nan_to_num(scaled, nan=0.0, posinf=255.0, neginf=0.0), 0, 255).astype(np.float32)
+    levels = np.empty(values.shape, np.float32)
+    rows = max(1, CHUNK_VALUES // max(1, values[0].size))
+    with np.errstate(over="ignore", invalid="ignore"):  # values near the limits of their type, and signaling NaN
+        for top in range(0, len(values), rows):
+            scaled = (values[top : top + rows].astype(np.float64) - low) * (255 / (high - low))
+            levels[top : top + rows] = np.nan_to_num(scaled, nan=0.0, posinf=255.0, neginf=0.0).clip(0, 255)
+    return levels
 
 
 def preview(pixels: NDArray[Any]) -> NDArray[Any]:
@@ -94,10 +108,13 @@ def preview(pixels: NDArray[Any]) -> NDArray[Any]:
 
 
 def preview_image(values: Bands) -> Image.Image:
-    """Return an RGB image whose darkest and brightest values are black and white, for a thumbnail."""
-    colors = preview(np.nan_to_num(values.astype(np.float32), posinf=0.0, neginf=0.0))
-    low, high = float(colors.min()), float(colors.max())
-    return Image.fromarray(to_levels(colors, (low, high) if high > low else (low, low + 1)).astype(np.uint8))
+    """Return an RGB image of at most 128 × 128 pixels for a thumbnail, whose extreme values become 0 and 255."""
+    down, across = (-(-side // PREVIEW_PX) for side in values.shape[:2])
+    with np.errstate(invalid="ignore"):  # signaling NaN
+        finite = np.nan_to_num(values[::down, ::across].astype(np.float64), posinf=0.0, neginf=0.0)
+    colors = preview(finite.clip(-1e38, 1e38))  # so that sums are finite
+    colors -= colors.min()
+    return Image.fromarray(to_levels(colors, (0, float(colors.max()) or 1)).astype(np.uint8))
 
 
 def _read_npy(file: BinaryFile, name: str | Path, max_pixels: int) -> NDArray[Any]:
@@ -116,18 +133,24 @@ def _read_npy(file: BinaryFile, name: str | Path, max_pixels: int) -> NDArray[An
     return values.reshape(shape, order="F" if is_fortran else "C")
 
 
-def _read_tiff(file: BinaryFile, name: str | Path, max_pixels: int) -> NDArray[Any]:
-    """Read the bands of the first page, or one band of each page, as (height, width, bands)."""
+def _read_tiff(file: BinaryFile, name: str | Path, max_pixels: int) -> NDArray[Any] | None:
+    """Read the bands of the first page, or one band of each page, as (height, width, bands) or (height, width).
+
+    Return None for an image with a palette, which is read as any other image.
+    """
     import tifffile
 
     with IgnoredWarnings(Warning, "tifffile").here(), tifffile.TiffFile(file) as tiff:
         pages = tiff.pages[:MAX_BANDS]
         first: Any = pages[0]
+        if int(first.photometric) == tifffile.PHOTOMETRIC.PALETTE:
+            return None
         shapes = {(page.shape, str(page.dtype)) for page in pages}
         if len(shapes) > 1 or len(first.shape) != 2:
             pages = pages[:1]  # further pages are masks or smaller copies of the first
         _require_size((*first.shape, len(pages)), np.dtype(first.dtype), name, max_pixels)
         if {int(page.compression) for page in pages} <= _COMPRESSIONS:
+            _require_plausible_parts(pages, file.seek(0, io.SEEK_END))
             for page in pages:
                 _require_bounded(page, file)
             values = [page.asarray(maxworkers=1) for page in pages]
@@ -141,6 +164,14 @@ def _read_tiff(file: BinaryFile, name: str | Path, max_pixels: int) -> NDArray[A
             return np.stack(values, axis=-1)
         is_planar = values[0].ndim == 3 and int(first.planarconfig) == tifffile.PLANARCONFIG.SEPARATE
         return np.moveaxis(values[0], 0, -1) if is_planar else np.asarray(values[0])
+
+
+def _require_plausible_parts(pages: Sequence[Any], size_bytes: int) -> None:
+    """Raise ValueError if strips or tiles overlap or are missing: a small file could take hours to decode."""
+    if sum(sum(page.databytecounts) for page in pages) > size_bytes:
+        raise ValueError("strips or tiles that overlap")
+    if any(len(page.dataoffsets) != math.prod(page.chunked) for page in pages):
+        raise ValueError("strips or tiles are missing")
 
 
 def _require_bounded(page: Any, file: BinaryFile) -> None:
@@ -182,15 +213,19 @@ def _require_size(shape: tuple[int, ...], dtype: np.dtype[Any], name: str | Path
         raise ImageError(name, reason)
 
 
-def _as_bands(values: NDArray[Any], name: str | Path, bands: int) -> Bands:
-    """Return (height, width, bands), also of (bands, height, width) and, for one band, (height, width)."""
-    values = values[..., None] if values.ndim == 2 else values
+def _bands_last(values: NDArray[Any], bands: int) -> NDArray[Any]:
+    """Return (bands, height, width) as (height, width, bands), and other shapes unchanged."""
     values = values[..., 0] if values.ndim == 4 and values.shape[-1] == 1 else values
-    if values.ndim == 3 and values.shape[-1] != bands and values.shape[0] == bands:
-        values = np.moveaxis(values, 0, -1)
+    is_first = values.ndim == 3 and values.shape[-1] != bands and values.shape[0] == bands
+    return np.moveaxis(values, 0, -1) if is_first else values
+
+
+def _as_bands(values: NDArray[Any], name: str | Path, bands: int) -> Bands:
+    """Return (height, width, bands), also of one band as (height, width)."""
+    values = values[..., None] if values.ndim == 2 else values
     if values.ndim != 3 or values.shape[-1] != bands:
         text = f"has the shape {list(values.shape)}, expected {bands} bands (data.bands)"
         raise ImageError(name, Message("image-bands", text, received=list(values.shape), expected=bands))
     if values.dtype.str[1:] not in _RANGES:
         raise ImageError(name, Message("image-array", f"contains values of type {values.dtype}"))
-    return np.ascontiguousarray(values.astype(values.dtype.newbyteorder("=")))
+    return values.astype(values.dtype.newbyteorder("="), copy=False)

@@ -151,15 +151,14 @@ def _bands_of(source: ImageSource, spec: PixelSpec, name: str | Path) -> NDArray
 
 
 def _pixels_of_bands(values: NDArray[Any], spec: PixelSpec) -> NDArray[np.uint8]:
-    """Scale the values to 0–255, fit each band, and round."""
+    """Scale the values of each band to 0–255, fit it, and round."""
     from cnncli.images.bands import to_levels
 
-    height, width, _ = values.shape
-    levels = np.moveaxis(to_levels(values, spec.value_range), -1, 0)
-    fitted = [
-        np.asarray(_fit(Image.fromarray(np.ascontiguousarray(band)), (0, 0, width, height), spec)) for band in levels
-    ]
-    pixels: NDArray[np.uint8] = np.rint(np.stack(fitted, axis=-1)).clip(0, 255).astype(np.uint8)
+    height, width, bands = values.shape
+    pixels = np.empty((spec.height, spec.width, bands), np.uint8)
+    for band in range(bands):
+        levels = Image.fromarray(to_levels(values[..., band], spec.value_range))
+        pixels[..., band] = np.rint(_fit(levels, (0, 0, width, height), spec)).clip(0, 255)
     return pixels
 
 

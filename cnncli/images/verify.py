@@ -80,7 +80,8 @@ def _facts_of_bands(file: BinaryFile, facts: ImageFacts, bands: int, max_pixels:
 
     kind, values = read_bands(file, "", bands, max_pixels)
     height, width, _ = values.shape
-    thumbnail = thumbnail_of(preview_image(values), (width, height), UPRIGHT)
+    image = preview_image(values)
+    thumbnail = thumbnail_of(image, image.size, UPRIGHT)
     return replace(
         facts, width=width, height=height, format=kind, mode=f"{bands} × {values.dtype}", thumbnail=thumbnail
     )

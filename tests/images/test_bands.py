@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import logging
+import tracemalloc
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from numpy.typing import NDArray
 from PIL import Image
 
 from cnncli.errors import ImageError
@@ -148,6 +151,101 @@ def test_other_files_are_refused(write: Callable[[Path], Any], code: str, tmp_pa
     with pytest.raises(ImageError) as caught:
         decode(path, PixelSpec(8, 8, "bands", bands=bands))
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.full((4, 4, 2), -3.4e38, np.float32),  # no data
+        np.array([[[1e308, -1e308]]]),
+        np.full((2, 2, 2), np.frombuffer(b"\0\0\xa0\x7f", "<f4")[0]),  # a signaling NaN
+    ],
+    ids=["constant", "large", "NaN"],
+)
+def test_extreme_values_are_clipped_without_warnings(values: NDArray[Any], tmp_path: Path) -> None:
+    """Values near the limits of their type become black or white, and have a thumbnail."""
+    np.save(tmp_path / "a.npy", values)
+    pixels = decode(tmp_path / "a.npy", PixelSpec(4, 4, "bands", bands=2))
+
+    assert set(pixels.ravel().tolist()) <= {0, 255}
+    assert verify(tmp_path / "a.npy", MAX_PIXELS, 2).problem is None
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_rows_are_not_bands(mode: str, tmp_path: Path) -> None:
+    """An ordinary image of as many rows as there should be bands is refused."""
+    for name in ("a.png", "a.tif"):
+        Image.new(mode, (9, 4)).save(tmp_path / name)
+        with pytest.raises(ImageError) as caught:
+            decode(tmp_path / name, PixelSpec(4, 4, "bands", bands=4))
+        assert caught.value.code == "image-bands"
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+def test_a_palette_gives_colors(name: str, tmp_path: Path) -> None:
+    """An image with a palette has the bands of its colors, not its indexes."""
+    colors = np.random.default_rng(3).integers(0, 256, (2, 2, 3), np.uint8)
+    Image.fromarray(colors).convert("P", palette=Image.Palette.ADAPTIVE).save(tmp_path / name)
+    with Image.open(tmp_path / name) as image:
+        expected = np.asarray(image.convert("RGB"))
+
+    np.testing.assert_array_equal(decode(tmp_path / name, PixelSpec(2, 2, "bands", bands=3)), expected)
+
+
+def test_many_bands_need_little_more_memory_than_their_values(tmp_path: Path) -> None:
+    """Bands are scaled one after another, not all of them as floating-point numbers."""
+    values = np.zeros((1000, 1000, 32), np.uint8)
+    np.save(tmp_path / "a.npy", values)
+    for read in (
+        lambda: decode(tmp_path / "a.npy", PixelSpec(8, 8, "bands", bands=32)),
+        lambda: verify(tmp_path / "a.npy", MAX_PIXELS, 32),
+    ):
+        tracemalloc.start()
+        read()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 2 * values.nbytes
+
+
+def test_strips_that_overlap_are_refused(tmp_path: Path) -> None:
+    """A TIFF all of whose strips are the same compressed bytes would be decoded thousands of times."""
+    path = tmp_path / "a.tif"
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 5), np.uint8)
+    tifffile.imwrite(
+        *(path, image), photometric="minisblack", planarconfig="contig", compression="zlib", rowsperstrip=1
+    )
+    data = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as tiff:
+        page: Any = tiff.pages[0]
+        counts, offsets = page.tags["StripByteCounts"], page.tags["StripOffsets"]
+    strip = zlib.compress(bytes(64 * 5)) + bytes(1_000)
+    count, start = len(strip).to_bytes(counts.valuebytecount // 64, "little"), len(data).to_bytes(4, "little")
+    data[counts.valueoffset : counts.valueoffset + counts.valuebytecount] = 64 * count
+    data[offsets.valueoffset : offsets.valueoffset + offsets.valuebytecount] = 64 * start
+    path.write_bytes(bytes(data) + strip)
+
+    with pytest.raises(ImageError) as caught:
+        decode(path, PixelSpec(8, 8, "bands", bands=5))
+    assert caught.value.code == "image-damaged"
+    assert "overlap" in str(caught.value)
+
+
+def test_missing_tiles_are_refused(tmp_path: Path) -> None:
+    """A TIFF that declares millions of columns with four tiles is refused at once, without messages on stderr."""
+    path = tmp_path / "a.tif"
+    settings: dict[str, Any] = {"planarconfig": "contig", "compression": "zlib", "tile": (16, 16)}
+    tifffile.imwrite(path, np.zeros((20, 30, 3), np.uint16), photometric="minisblack", **settings)
+    data = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as tiff:
+        page: Any = tiff.pages[0]
+        width = page.tags["ImageWidth"].valueoffset
+    data[width : width + 4] = (8_000_000).to_bytes(4, "little")
+
+    with pytest.raises(ImageError) as caught:
+        decode(bytes(data), PixelSpec(8, 8, "bands", bands=3))
+    assert caught.value.code == "image-damaged"
+    assert "missing" in str(caught.value)
+    assert logging.getLogger("tifffile").handlers
 
 
 def test_preview_has_three_channels() -> None:
