@@ -223,6 +223,22 @@ def test_a_table_among_class_folders_is_noted(tmp_path: Path) -> None:
     assert [one.paths for one in issues if one.code == "data-table-in-folder"] == [(tmp_path / "labels.csv",)]
 
 
+@pytest.mark.parametrize("word", ["", "unknown"])
+def test_a_column_of_splits_is_not_ignored_for_one_cell(flat: Path, word: str) -> None:
+    """A cell that names no split is an error of its row; it does not make the other rows split at random."""
+    words = ["train", "train", "val", "val", "test", word]
+    write_table(flat / "labels.csv", [("image", "label", "split"), *((f"{n}.jpg", "a", words[n]) for n in range(6))])
+
+    assert problems(found(flat)) == {"data-table-split": {"line 7": word or "empty"}}
+
+
+def test_a_column_without_splits_is_not_one_of_splits(flat: Path) -> None:
+    """A column that is called `set` and has other values is ignored."""
+    write_table(flat / "labels.csv", [("image", "label", "set"), *((f"{n}.jpg", "a", "b") for n in range(6))])
+
+    assert {split for _, split in by_name(found(flat)).values()} == {UNSPLIT}
+
+
 def test_a_rare_class_may_be_absent_from_a_given_split(tmp_path: Path) -> None:
     """In a table this is a warning; a class that is not in train is an error."""
     write_classes(tmp_path, {"a": 4, "b": 4})
