@@ -33,12 +33,16 @@ SMALLEST = 1e-300
 def multi_crop_logits(
     predictor: Predictor, rows: Sequence[ImageRecord], crops: int, console: Console
 ) -> NDArray[np.float64]:
-    """Return logits (n, units) of the mean probabilities over 5 or 10 crops of each image. Nothing is cached.
+    """Return logits (n, units) of the mean outputs over 5 or 10 crops of each image. Nothing is cached.
+
+    The outputs are probabilities or, if the head is linear, scores.
 
     Raises:
         DataError: All images that cannot be decoded or have changed since they were indexed.
     """
     spec = predictor.spec
+    is_linear = spec.activation == "linear"
+    outputs_of = predictor.logits_of_pixels if is_linear else predictor.probabilities
     larger = replace(spec.pixels, height=round(RATIO * spec.height), width=round(RATIO * spec.width))
 
     def predict(batch: list[ImageRecord]) -> tuple[list[NDArray[np.float64]], list[ImageError]]:
@@ -46,18 +50,18 @@ def multi_crop_logits(
         if errors:
             return [], errors
         pixels = crops_of(np.stack([one for _, one in decoded]), spec.pixels, crops)
-        return [np.mean([predictor.probabilities(crop) for crop in pixels], axis=0)], []
+        return [np.mean([outputs_of(crop) for crop in pixels], axis=0, dtype=np.float64)], []
 
     parts: list[NDArray[np.float64]] = []
     errors: list[ImageError] = []
     with console.progress(len(rows), f"evaluating {crops} crops", "images") as progress:
-        for probabilities, failed in map_ordered(predict, batched(rows, ROWS), ahead=workers()):
-            parts += probabilities
+        for outputs, failed in map_ordered(predict, batched(rows, ROWS), ahead=workers()):
+            parts += outputs
             errors += failed
-            progress.advance(sum(map(len, probabilities)))
+            progress.advance(sum(map(len, outputs)))
     if errors:
         raise DataError(summarize(errors, rows))
-    return _logits_of(np.concatenate(parts), spec)
+    return np.concatenate(parts) if is_linear else _logits_of(np.concatenate(parts), spec)
 
 
 def crops_of(pixels: NDArray[Any], size: PixelSpec, crops: int) -> list[NDArray[Any]]:

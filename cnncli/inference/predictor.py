@@ -61,10 +61,13 @@ class Predictor:
             raise RunError(Message("run-file-damaged", text, received=logits.shape[1:], expected=self.spec.units))
         return logits
 
+    def logits_of_pixels(self, pixels: NDArray[np.uint8]) -> Array:
+        """Return the logits, float32 (n, units), of pixels, uint8 (n, height, width, channels)."""
+        return self.logits(self.trunk.run([pixels]) if self.trunk else [pixels])
+
     def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Return the class probabilities, float64 (n, classes), of pixels, uint8 (n, height, width, channels)."""
-        features = self.trunk.run([pixels]) if self.trunk else [pixels]
-        logits = self.logits(features)
+        logits = self.logits_of_pixels(pixels)
         return (
             label_probabilities(logits) if self.spec.is_multi_label else probabilities_of(logits, self.spec.activation)
         )

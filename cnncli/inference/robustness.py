@@ -106,8 +106,7 @@ def _perturbed_logits(
         found = {}
         for change, strength in cases:
             pixels = np.stack([change(pixels, strength, row.digest) for row, pixels in decoded])
-            features = predictor.trunk.run([pixels]) if predictor.trunk else [pixels]
-            found[change.name, strength] = predictor.logits(features)
+            found[change.name, strength] = predictor.logits_of_pixels(pixels)
         return found, []
 
     parts: dict[Case, list[Logits]] = defaultdict(list)

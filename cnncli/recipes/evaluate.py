@@ -100,7 +100,7 @@ def evaluate(
         text = f"crops: received {crops!r}, expected one of {', '.join(map(str, (1, *CROPS)))}."
         raise ConfigError(Message("usage-crops", text, key="crops", received=crops, expected=(1, *CROPS)))
     if crops > 1 and perturb:
-        text = "crops and perturbations cannot be used together."
+        text = "crops and perturbations cannot be used together; evaluate twice."
         raise ConfigError(Message("usage-options-conflict", text, key="perturb", received=crops))
     require_finished(run)
     store_folder = make_cache_dir() / FEATURES

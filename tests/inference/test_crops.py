@@ -63,6 +63,21 @@ def test_results_are_those_of_averaged_predictions_of_keras(run: Run, data: Path
     assert (last["crops"], last["n"]) == (crops, len(files))
 
 
+def test_scores_of_a_linear_head_are_averaged(data: Path, tmp_path: Path) -> None:
+    """With a hinge loss, accuracy and loss are those of the mean scores over all crops."""
+    settings = {"head": {"activation": "linear"}, "training": {"epochs": 1, "loss": "hinge"}}
+    run = train(tiny_config(data, **settings), tmp_path / "runs", CONSOLE)
+    found = evaluate(run.folder, CONSOLE, crops=5)
+    model = import_keras().models.load_model(run.folder.model, safe_mode=True)
+    losses = []
+    for path in (data / "test").rglob("*.png"):
+        crops = np.stack(_cut(decode(path, PixelSpec(37, 37)), mirror=False)).astype(np.float32)
+        scores, own = np.asarray(model(crops)).mean(axis=0), int(path.parent.name == "stripes")
+        losses.append(max(0.0, scores[1 - own] - scores[own] + 1))
+
+    assert found.metrics.loss == pytest.approx(np.mean(losses), rel=1e-4)
+
+
 def test_crops_of_a_network_of_224_lie_in_an_image_of_256() -> None:
     """The corners are 0 or 32 pixels from the edge and the center 16, each again mirrored, as for AlexNet."""
     x = np.broadcast_to(np.arange(256), (1, 256, 256))
