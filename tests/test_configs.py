@@ -12,6 +12,7 @@ from cnncli.config.modes import stages_of
 from cnncli.config.reader import load_config
 from cnncli.config.rules import notes_of
 from cnncli.recipes.summary import summarize_config
+from cnncli.recipes.sweep import plan_sweep
 from tests.support.commands import command_lines, parse
 from tests.support.drawing import draw_dataset
 
@@ -76,6 +77,17 @@ def test_every_command_in_a_config_can_be_typed(path: Path) -> None:
     """All commands in the header of a config are valid."""
     for command in command_lines(header(path)):
         parse(command)
+
+
+@EVERY_CONFIG
+def test_the_settings_of_every_command_in_a_config_are_valid(path: Path) -> None:
+    """The KEY=VALUE texts of all commands in the header of a config fit it; a sweep's are tried in all combinations."""
+    for verb, *words in command_lines(header(path)):
+        settings = [word for word in words if re.match(r"[a-z][\w.]*=", word)]
+        if verb == "sweep":
+            assert plan_sweep(lambda texts: load_config(path, texts, environment={}, check_paths=False), settings)
+        elif settings:
+            load_config(path, settings, environment={}, check_paths=False)
 
 
 @EVERY_CONFIG
