@@ -158,7 +158,8 @@ def _pixels_of_bands(values: NDArray[Any], spec: PixelSpec) -> NDArray[np.uint8]
     pixels = np.empty((spec.height, spec.width, bands), np.uint8)
     for band in range(bands):
         levels = Image.fromarray(to_levels(values[..., band], spec.value_range))
-        pixels[..., band] = np.rint(_fit(levels, (0, 0, width, height), spec)).clip(0, 255)
+        fitted = np.asarray(_fit(levels, (0, 0, width, height), spec))
+        pixels[..., band] = np.rint(fitted).clip(0, 255)
     return pixels
 
 
