@@ -83,7 +83,7 @@ def _read_array(files: Files, name: str, info: DatasetInfo) -> NDArray[np.uint8]
         if (digest := info.known_hashes.get(stem)) is not None:
             warn_unless_published(info, name, hashlib.new(algorithm_of(digest), data).hexdigest() == digest)
         return parse_idx(data)
-    except (TypeError, *ARCHIVE_ERRORS) as error:
+    except (TypeError, MemoryError, *ARCHIVE_ERRORS) as error:  # a header can declare more than there is
         raise damaged(name, str(error)) from error
 
 

@@ -7,6 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -132,3 +133,19 @@ def test_fashion_mnist_of_debian(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     with gzip.open(DEBIAN / "train-images-idx3-ubyte.gz") as file:
         every = np.frombuffer(file.read(), np.uint8, offset=16).reshape(60_000, 28, 28)
     np.testing.assert_array_equal(pixels, every[int(name.rpartition("/")[2])])
+
+
+def test_an_array_that_declares_too_much_is_damaged(tmp_path: Path) -> None:
+    """A header of 800 TB in Keras's file is an error about the file, not about the memory of the machine."""
+    header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (999999999, 99999, 9)}"
+    content = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(50)
+    (tmp_path / "mnist.npz").write_bytes(npz(arrays()))
+    with ZipFile(tmp_path / "mnist.npz") as archive:
+        others = {name: archive.read(name) for name in archive.namelist() if name != "x_train.npy"}
+    with ZipFile(tmp_path / "mnist.npz", "w") as archive:
+        for name, data in {**others, "x_train.npy": content}.items():
+            archive.writestr(name, data)
+
+    with pytest.raises(DataError) as error:
+        prepared("mnist", tmp_path / "mnist.npz", tmp_path / "out")
+    assert (error.value.code, error.value.facts["path"]) == ("data-prepare-damaged", "x_train.npy")
