@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnncli.dataset.checks import FOLDER_CHECKS, SPLIT_CHECKS, contradicting_labels, run_checks, unreadable_images
 from cnncli.dataset.dataset import Dataset, read_dataset
-from cnncli.dataset.duplicates import Group, across_labels, across_splits, within_splits
+from cnncli.dataset.duplicates import Group, across_labels, across_splits, most_similar, within_splits
 from cnncli.dataset.issues import Issue, error, messages_of
 from cnncli.dataset.labels.source import read_labels
 from cnncli.dataset.manifest import Manifest
@@ -44,7 +44,8 @@ def build_manifest(data: DataConfig, seed: int, console: Console | None = None) 
         issues += run_checks(dataset, checks)
         _raise_errors(issues)
     rows = [_row(one) for one in dataset.assigned.images]
-    similar = [(sorted((rows[one], rows[other]), key=_order), score) for one, other, score in dataset.assigned.pairs]
+    pairs = most_similar(dataset.assigned.pairs)
+    similar = [(sorted((rows[one], rows[other]), key=_order), score) for one, other, score in pairs]
     return Manifest(
         rows=tuple(sorted(rows, key=_order)),
         classes=tuple(sorted({label for row in rows for label in row.labels})),

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from cnncli.dataset.dataset import Dataset
-from cnncli.dataset.duplicates import across_labels, across_splits
+from cnncli.dataset.duplicates import across_labels, across_splits, most_similar
 from cnncli.dataset.issues import Issue, error, note, warning
 from cnncli.dataset.labels.folders import HEIC, OUTSIDE_CLASSES, RAW, folder_names, split_named
 from cnncli.dataset.labels.table import tables_in
@@ -161,7 +161,9 @@ def similar_images(dataset: Dataset) -> Iterator[Issue]:
         one, other = (images[place] for place in places)
         labels = f", with two labels: {len(contradicting):,}" if contradicting else ""
         example = {"one": f"{one.file} ({one.split})", "other": f"{other.file} ({other.split})"}
-        facts = {"n": len(pairs), "labels": labels, **example, "similarity": f"{similarity:.0%}"}
+        n_listed = len(most_similar(pairs))
+        listed = f"; a run lists the {n_listed:,} most similar" if n_listed < len(pairs) else ""
+        facts = {"n": len(pairs), "labels": labels, **example, "similarity": f"{similarity:.0%}", "listed": listed}
         yield warning("data-near-duplicates", one.path, other.path, fix=_fix_command(dataset), **facts)
 
 

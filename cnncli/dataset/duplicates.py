@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from dataclasses import replace
+from heapq import nlargest
 from typing import TypeVar
 
 import numpy as np
@@ -16,6 +17,8 @@ from cnncli.terminal.console import Console
 Group = tuple[ImageRecord, ...]
 Item = TypeVar("Item")
 
+MOST_LISTED = 1_000
+"""Maximum number of pairs of similar images in the files of a run."""
 CROWD = 10
 CROWD_FRACTION = 0.1  # more than `CROWD` different images that are more than this fraction of a class are not copies
 
@@ -55,6 +58,14 @@ def similar(images: Sequence[ImageRecord], pools: Collection[str] = (), console:
     found = similar_pairs(Looks.of([one.facts.thumbnail for one in images]), parts, within, console)
     pairs = [pair for pair in found.pairs if images[pair[0]].digest != images[pair[1]].digest]
     return replace(found, pairs=tuple(pairs))
+
+
+def most_similar(pairs: Sequence[Pair]) -> Sequence[Pair]:
+    """Return all pairs or, of more than `MOST_LISTED`, the most similar ones, the most similar first.
+
+    Small images of few kinds, such as those of Fashion-MNIST, have tens of thousands of pairs.
+    """
+    return pairs if len(pairs) <= MOST_LISTED else nlargest(MOST_LISTED, pairs, key=lambda pair: pair[2])
 
 
 def inseparable(

@@ -121,7 +121,7 @@ _WORDING: Mapping[str, str] = {
     "data-splits-swapped": "{split} has more images ({n}) than train ({n_train}); are the folders swapped?",
     "data-near-duplicates": (
         "pairs of similar images in different splits: {n}{labels}, e.g. {one} and {other} ({similarity} similar); they "
-        "inflate metrics{fix}"
+        "inflate metrics{fix}{listed}"
     ),
     "data-narrow-range": "{path}: 16-bit values only go up to {peak}; data.range=[0,{suggested}] uses the full range",
     "data-split-drawn": "no {missing}: {source} (stratified, seed {seed}): {counts}",

@@ -39,7 +39,8 @@ class Manifest:
         skipped: Unreadable images that were left out, with reasons.
         issues: Warnings and notes about the dataset.
         is_multi_label: Whether an image can have any number of labels.
-        similar: Pairs of similar images in different splits, with the correlation of their brightness (0-1).
+        similar: Pairs of similar images in different splits, with the correlation of their brightness (0-1); of many,
+            only the most similar.
     """
 
     rows: tuple[ImageRecord, ...]

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from cnncli.config.schema import DataConfig
-from cnncli.dataset import perceptual_hash, verification
+from cnncli.dataset import duplicates, perceptual_hash, verification
 from cnncli.dataset.build import build_manifest, report_on_data
-from cnncli.dataset.duplicates import CROWD, inseparable
+from cnncli.dataset.duplicates import CROWD, inseparable, most_similar
 from cnncli.dataset.fix_splits import plan_moves
 from cnncli.dataset.issues import Issue
 from cnncli.dataset.manifest import Manifest
@@ -67,6 +67,23 @@ def test_pairs_in_two_splits_are_a_warning_and_are_listed(two: Path) -> None:
         [f"{two}/train/dogs/d.jpg", "dogs", "train", f"{two}/test/dogs/c.png", "dogs", "test"],
     ]
     assert all(0.98 < float(row[6]) <= 1 for row in rows)
+
+
+def test_only_the_most_similar_of_many_pairs_are_listed(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The warning counts all pairs; a run's files are limited to the most similar ones, the most similar first."""
+    scores = sorted((score for *_, score in build(two).similar), reverse=True)
+    monkeypatch.setattr(duplicates, "MOST_LISTED", 1)
+    found = build(two)
+    (issue,) = warned(found.issues)
+
+    assert [score for *_, score in found.similar] == scores[:1]
+    assert len(found.similar_text().splitlines()) == 2
+    assert issue.facts["n"] == len(scores) == 2
+    assert " 1 " in issue.facts["listed"]
+    pairs = [(0, 1, 0.93), (2, 3, 0.99), (4, 5, 0.95)]
+    monkeypatch.setattr(duplicates, "MOST_LISTED", 2)
+    assert list(most_similar(pairs)) == [pairs[1], pairs[2]]
+    assert list(most_similar(pairs[:2])) == pairs[:2]
 
 
 def test_the_report_lists_the_same_pairs(two: Path) -> None:
