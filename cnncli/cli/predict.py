@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cnncli.cli.options import console_options, example, json_option, print_json, runs_dir_option
+from cnncli.cli.options import OUT_FILE, console_options, example, json_option, print_json, runs_dir_option
 from cnncli.errors import ImageError, Message, printable
 from cnncli.terminal.console import Console, is_terminal
 from cnncli.terminal.formatting import percent
@@ -40,6 +40,13 @@ log = logging.getLogger(__name__)
 @click.option(
     "--csv", "as_csv", is_flag=True, help="Print CSV, a line per image and class: path, rank, label, probability."
 )
+@click.option(
+    "--kaggle",
+    type=OUT_FILE,
+    metavar="FILE.csv",
+    help="Write a submission, as for Kaggle's Dogs vs. Cats: columns id (name of the file without suffix) and label "
+    "(probability of the second of two classes).",
+)
 @runs_dir_option
 @console_options
 def command(
@@ -49,6 +56,7 @@ def command(
     top: int | None,
     as_json: bool,
     as_csv: bool,
+    kaggle: Path | None,
     runs_dir: Path,
     console: Console,
 ) -> None:
@@ -61,9 +69,20 @@ def command(
         raise click.UsageError(Message("usage-options-conflict", "--json and --csv cannot be used together."))
     if run is not None and backbone is not None:
         raise click.UsageError(Message("usage-options-conflict", "--run and --backbone cannot be used together."))
+    if kaggle is not None and (as_json or as_csv or top is not None or backbone is not None):
+        text = "--kaggle cannot be used together with --json, --csv, --top or --backbone."
+        raise click.UsageError(Message("usage-options-conflict", text))
     from cnncli.cli.render import open_named_run
-    from cnncli.recipes.predict import predict, predict_imagenet
+    from cnncli.recipes.predict import predict, predict_imagenet, write_submission
 
+    if kaggle is not None:
+        unusable = write_submission(open_named_run(run, runs_dir), paths, kaggle, console)
+        for error in unusable:
+            log.warning(error.problems[0])
+        if unusable:
+            click.get_current_context().exit(2)
+        log.info(f"submission {printable(kaggle)}")
+        return
     prints_lines = not as_json and is_terminal(sys.stdout)  # results show the progress, and a bar would garble them
     shown_on = None if prints_lines else console
     if backbone is None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import glob
 import io
 import os
+import re
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -17,15 +20,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cnncli.dataset.labels.folders import images_below
-from cnncli.errors import ConfigError, ImageError, Message
+from cnncli.errors import ConfigError, ImageError, Message, RunError, printable
 from cnncli.images.decode import ImageSource, PixelSpec, decode, file_content
 from cnncli.images.formats import ARRAY_SIGNATURE, SIGNATURE_BYTES, format_of, image_errors
 from cnncli.images.limits import most_bytes
 from cnncli.inference.predictor import Predictor, load_predictor
 from cnncli.inference.spec import PredictorSpec
+from cnncli.report.figures import plot_path
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.listing import require_finished
 from cnncli.runtime.threads import batched, map_ordered, workers
+from cnncli.storage.atomic import write_atomically
 from cnncli.terminal.console import Console
 
 STDIN = "-"
@@ -38,6 +43,9 @@ DEFAULT_TOP = 5
 
 IMAGES_AT_A_TIME = 16
 """Number of images that a thread decodes and classifies together; at least one request of the engine."""
+
+LEAST_PROBABILITY = 1e-6
+"""Distance of the probabilities in a submission from 0 and 1, which could cost an infinite log loss."""
 
 SHOW_PROGRESS_FROM = 100
 """Smallest number of images for which progress is shown."""
@@ -89,6 +97,56 @@ def predict(
     sources = list(_expand(images, reads_arrays=PredictorSpec.load(run.engine).bands is not None))
     predictor = load_predictor(run.engine, run.model, batch=1 if len(sources) == 1 else None)
     return _predictions(sources, predictor, top, console if len(sources) >= SHOW_PROGRESS_FROM else None)
+
+
+def write_submission(
+    run: RunFolder, images: Sequence[str | ImageSource], out: Path, console: Console | None = None
+) -> list[ImageError]:
+    """Write a submission to a competition such as Kaggle's Dogs vs. Cats Redux: a CSV with a row per image.
+
+    The columns are `id`, the name of the file without its suffix, and `label`, the probability of the second class (of
+    cats and dogs: dogs), within 10⁻⁶ of 0 and 1. Rows are sorted by the numbers in their ids.
+
+    Returns:
+        The errors of unusable images; if there are any, nothing is written.
+
+    Raises:
+        ConfigError: Several images have the same id.
+        CnncliError: `out` is not the name of a CSV, or its folder does not exist.
+        RunError: The run is unfinished or damaged, or does not have two exclusive classes.
+    """
+    path = plot_path(out, (".csv",))
+    require_finished(run)
+    spec = PredictorSpec.load(run.engine)
+    if len(spec.classes) != 2 or spec.is_multi_label:
+        kind = "several labels per image" if spec.is_multi_label else f"{len(spec.classes)} classes"
+        text = f"{printable(run.path.name)}: has {kind}; a submission with one probability per image needs two classes."
+        raise RunError(Message("run-not-binary", text, path=run.path, received=kind, expected=2))
+    results = list(predict(run, images, len(spec.classes), console))
+    if refused := [one for one in results if isinstance(one, ImageError)]:
+        return refused
+    write_atomically(path, _submission([one for one in results if isinstance(one, Prediction)], spec.classes[1]))
+    return []
+
+
+def _submission(predictions: Sequence[Prediction], positive: str) -> str:
+    """Return the text of a submission. Raises ConfigError if several images have the same id."""
+    ids = Counter(Path(one.path).stem for one in predictions)
+    if repeated := [name for name, count in ids.items() if count > 1]:
+        raise _invalid("PATH", f"several images with the id {printable(repeated[0])}", "names that differ")
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(("id", "label"))
+    for one in sorted(predictions, key=lambda one: _by_numbers(Path(one.path).stem)):
+        probability = one.probabilities[one.labels.index(positive)]
+        kept = min(max(probability, LEAST_PROBABILITY), 1 - LEAST_PROBABILITY)
+        table.writerow((Path(one.path).stem, f"{kept:.6f}"))
+    return text.getvalue()
+
+
+def _by_numbers(name: str) -> list[tuple[int, str]]:
+    """Return a key that sorts 2 before 10."""
+    return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", name) if part]
 
 
 def predict_imagenet(

@@ -202,6 +202,7 @@ def test_an_unknown_option_suggests_only_a_similar_one(
         (["predict", "a.jpg", "--top", "0"], "usage-value-invalid"),
         (["predict", ""], "usage-empty"),
         (["predict", "a.jpg", "--json", "--csv"], "usage-options-conflict"),
+        (["predict", "a.jpg", "--top", "1", "--kaggle", "a.csv"], "usage-options-conflict"),
     ],
     ids=str,
 )

@@ -6,10 +6,12 @@ import csv
 import io
 import json
 import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sklearn.metrics import log_loss
 
 from cnncli.cli import main, predict
 from cnncli.recipes.predict import Prediction
@@ -160,6 +162,45 @@ def test_predict_json_and_csv_agree(here: Path, capsys: pytest.CaptureFixture[st
     assert [one["probability"] for entry in document for one in entry["predictions"]] == [
         float(row["probability"]) for row in table
     ]
+
+
+def test_a_submission_has_the_probability_of_the_second_class(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Row 117: --kaggle writes id and label, the probability of the second class, from which log loss follows."""
+    images = here / "unnamed"
+    images.mkdir()
+    sources = sorted((here / "data" / "test").rglob("*.png"))
+    for number, source in enumerate(sources, start=5):  # 5 to 16: sorted as numbers
+        shutil.copy(source, images / f"{number}.png")
+    assert main(["predict", "unnamed", "--kaggle", "submission.csv"]) == 0
+    assert capsys.readouterr().out == ""
+    with (here / "submission.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    document = {Path(one["path"]).stem: one["predictions"] for one in _json(capsys, "predict", "unnamed")}
+    truth = [source.parent.name == "stripes" for source in sources]
+    loss = log_loss(truth, [float(row["label"]) for row in rows])
+
+    assert [list(row) for row in rows] == [["id", "label"]] * 12
+    assert [row["id"] for row in rows] == [str(number) for number in range(5, 17)]
+    for row in rows:
+        (stripes,) = (one["probability"] for one in document[row["id"]] if one["label"] == "stripes")
+        assert float(row["label"]) == pytest.approx(stripes, abs=1.5e-6)
+        assert 1e-6 <= float(row["label"]) <= 1 - 1e-6
+    assert loss == pytest.approx(_json(capsys, "evaluate")["loss"], abs=1e-4)
+
+
+def test_a_submission_is_complete_or_not_written(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An unreadable image, or two images with the same id, leave no file behind."""
+    (here / "twice" / "a").mkdir(parents=True)
+    good = here / "data/test/dots/dots-00.png"
+    for place in ("twice/1.png", "twice/a/1.png"):
+        shutil.copy(good, here / place)
+    (here / "damaged.jpg").write_bytes(b"nothing")
+
+    assert main(["predict", str(good), "damaged.jpg", "--kaggle", "incomplete.csv"]) == 2
+    assert "damaged.jpg: " in capsys.readouterr().err
+    assert main(["predict", "twice", "--kaggle", "incomplete.csv"]) == 2
+    assert "[usage-value-invalid]" in capsys.readouterr().err
+    assert not (here / "incomplete.csv").exists()
 
 
 def test_control_characters_in_predictions_are_quoted_or_escaped(capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,6 +23,7 @@ from cnncli.inference.predictor import load_spec, save_thresholds
 from cnncli.metrics.multilabel import best_threshold
 from cnncli.recipes.evaluate import evaluate
 from cnncli.recipes.finetune import FinetuneSettings, finetune
+from cnncli.recipes.predict import write_submission
 from cnncli.recipes.resume import resume
 from cnncli.recipes.summary import summarize_config
 from cnncli.recipes.train import Run, train
@@ -118,6 +119,14 @@ def test_evaluation_gives_the_numbers_of_training(run: Run, table: Path, capsys:
     assert main(["evaluate", str(run.path), "--data", str(table)]) == 0
     out = capsys.readouterr().out
     assert {"mAP", "threshold", "red"} <= set(out.split())
+
+
+def test_a_submission_needs_two_classes(run: Run, table: Path, tmp_path: Path) -> None:
+    """A run with several labels per image is refused, and nothing is written. Row 117."""
+    with pytest.raises(RunError) as caught:
+        write_submission(run.folder, [str(table.parent / "000.png")], tmp_path / "submission.csv")
+    assert caught.value.code == "run-not-binary"
+    assert not (tmp_path / "submission.csv").exists()
 
 
 def test_prediction_gives_the_labels_that_reach_their_threshold(
