@@ -2,6 +2,7 @@
 
     python scripts/make_sample_data.py            draw the images
     python scripts/make_sample_data.py --check    compare the existing images with newly drawn ones
+    python scripts/make_sample_data.py --labels   write the table of animals and furs of configs/course/two-labels.yaml
 
 Every cat has a dog with the same background, colors, pose, light and JPEG quality, so that only the animal
 distinguishes the two, and neither the mean color nor the size of the image or file. All randomness comes from NumPy's
@@ -25,6 +26,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 FOLDER = Path(__file__).resolve().parents[1] / "data" / "sample"
+LABELS = FOLDER.parents[1] / "configs" / "course" / "two-labels.csv"
+LIGHT = 340
+"""Sum of red, green and blue from which on a fur is light."""
 PILLOW = "13.0.0"
 """Version that drew the images in the repository."""
 SEED = 20261121
@@ -266,6 +270,23 @@ def draw_image(split: int, index: int, animal: Animal) -> bytes:
     return encode(finished, round(scene.between(55, 88)))
 
 
+def fur_of(split: int, index: int) -> Color:
+    """Return the color of both animals of a pair, which is the first choice after the background."""
+    scene = Dice(split, index)
+    draw_background(scene, *(int(scene.between(SIZES_PX.start, SIZES_PX.stop)) for _ in range(2)))
+    return scene.one_of(FURS)
+
+
+def label_table() -> str:
+    """Return a CSV with the image, its split, and the animal and the fur, light or dark, as its labels."""
+    lines = ["image,split,labels"]
+    for place, (split, pairs) in enumerate(PAIRS.items()):
+        for index in range(pairs):
+            fur = "light" if sum(fur_of(place, index)) >= LIGHT else "dark"
+            lines += [f"{split}/{one}s/{one}.{index}.jpg,{split},{one};{fur}" for one in ("cat", "dog")]
+    return "\n".join([*lines, ""])
+
+
 def encode(image: Image.Image, quality: int) -> bytes:
     """Encode a JPEG with the highest quality, up to `quality`, at which it fits into `MAX_BYTES`."""
     while True:
@@ -300,7 +321,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--out", type=Path, default=FOLDER, help="output folder, which is replaced")
     parser.add_argument("--check", action="store_true", help="draw nothing; exit 1 if the folder would change")
+    parser.add_argument("--labels", action="store_true", help="only write the table of labels")
     options = parser.parse_args(arguments)
+    if options.labels:
+        LABELS.write_text(label_table(), encoding="utf-8")
+        return 0
     if PIL.__version__ != PILLOW:
         print(f"drawn with Pillow {PILLOW}, this is {PIL.__version__}: bytes may differ", file=sys.stderr)
     if options.check:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,8 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
         copy = root / path.relative_to(ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
+    for table in (ROOT / "configs").rglob("*.csv"):
+        shutil.copy(table, root / table.relative_to(ROOT))
     for name in ("sample", "dogs-vs-cats", "mnist", "cifar10"):
         draw_dataset(root / "data" / name, 2, 2, 2, classes=("cats", "dogs"))
     return root

@@ -106,6 +106,29 @@ def test_branches_of_an_inception_module_have_their_operations(block: str, expec
     assert expected in [layer.multiply_adds for layer in summary.layers]
 
 
+def operations(data: Path, *branch: str) -> int:
+    """Return the multiply-adds of the convolutions of a branch on 28 × 28 × 256."""
+    blocks = ", ".join(["{filters: 256, kernel_size: 1}", *branch])
+    summary = summary_of("inception-module", data, f"backbone.options.blocks=[{blocks}]")
+    return sum(layer.multiply_adds for layer in summary.layers if layer.type == "Conv2D") - 28 * 28 * 256
+
+
+def test_bottlenecks_make_an_inception_module_cheap(digits: Path) -> None:
+    """Rows 87 and 89, W2: 854,196,224 multiply-adds as such, 271,351,808 with bottlenecks of 64 filters, not 358 M."""
+    narrow, pool = "{filters: 64, kernel_size: 1}", "{pooling: {size: 3, strides: 1, padding: same}}"
+    one, three = "{filters: 128, kernel_size: 1}", "{filters: 192, padding: same}"
+    five = "{filters: 96, kernel_size: 5, padding: same}"
+    branches = [operations(digits, one), operations(digits, three), operations(digits, five)]
+    cheap = [branches[0], *(operations(digits, narrow, one) for one in (three, five)), operations(digits, pool, narrow)]
+
+    assert branches == [25_690_112, 346_816_512, 481_689_600]
+    assert sum(branches) == 854_196_224
+    assert cheap == [25_690_112, 99_549_184, 133_267_456, 12_845_056]
+    assert sum(cheap) == 271_351_808
+    summary = summary_of("inception-module", digits)
+    assert [layer.multiply_adds for layer in summary.layers if layer.type == "Conv2D"][1:] == [12_845_056, 120_422_400]
+
+
 @pytest.mark.parametrize(
     ("block", "expected"),
     [("{filters: 32, bias: false}", 4_608), ("{filters: 32, kind: separable, bias: false}", 656)],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import importlib.util
 from itertools import pairwise
 from pathlib import Path
@@ -137,3 +138,16 @@ def test_features_of_the_default_network_distinguish_the_classes() -> None:
         labels[split] = manifest.labels(rows)
     model = LogisticRegression(max_iter=1000).fit(features["train"], labels["train"])
     assert model.score(features["test"], labels["test"]) >= 0.9
+
+
+def test_the_table_of_labels_is_that_of_the_drawings(script: ModuleType, files: list[Path]) -> None:
+    """Row 118: the exercise on two labels has a row for each image, and a light fur has a color of that brightness."""
+    text = script.label_table()
+    rows = dict(zip(("image", "split", "labels"), zip(*csv.reader(text.splitlines()[1:]), strict=True), strict=True))
+    furs = [tuple(sorted(row.split(";"))) for row in rows["labels"]]
+
+    assert script.LABELS.read_text() == text
+    assert sorted(rows["image"]) == sorted(path.relative_to(SAMPLE).as_posix() for path in files)
+    assert all(image.startswith(split) for image, split in zip(rows["image"], rows["split"], strict=True))
+    assert {len(set(one)) for one in zip(furs[::2], furs[1::2], strict=True)} == {2}  # a cat and its dog share the fur
+    assert 0.3 < sum("light" in one for one in furs) / len(furs) < 0.7

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -183,6 +185,45 @@ def test_options_of_layers_give_sizes_and_parameters(
     classifier = build([block], FLATTEN, size, "rgb")
     assert of_backbone(classifier) == parameters
     assert classifier.backbone_layers[-1].output.shape == (None, *shape)
+
+
+@pytest.mark.parametrize(("bias", "expected"), [(True, 760), (False, 750)])
+def test_a_convolution_has_a_bias_or_not(bias: bool, expected: int) -> None:
+    """Row 73: ten 5 × 5 filters on three channels have 750 weights, and 10 biases if there are any."""
+    classifier = build([{"filters": 10, "kernel_size": 5, "bias": bias}], FLATTEN, 32, "rgb")
+
+    assert of_backbone(classifier) == expected
+
+
+@pytest.mark.parametrize("size", [28, 56])
+def test_global_average_pooling_needs_one_linear_layer(size: int) -> None:
+    """Rows 63 and 64: 64 averages and 10 outputs have 650 weights at any size, flattened maps more."""
+    blocks = [{"filters": 64, "pooling": POOL}]
+    averaged, flattened = (build(blocks, head, size) for head in ({"pooling": "avg"}, FLATTEN))
+    weights = [one.model.count_params() - of_backbone(one) for one in (averaged, flattened)]
+
+    assert weights == [64 * 10 + 10, 64 * ((size - 2) // 2) ** 2 * 10 + 10]
+
+
+@pytest.mark.parametrize(
+    ("name", "formula"),
+    [
+        ("sigmoid", lambda x: 1 / (1 + np.exp(-x))),
+        ("tanh", np.tanh),
+        ("relu", lambda x: np.maximum(x, 0)),
+        ("leaky_relu", lambda x: np.where(x > 0, x, 0.2 * x)),
+        ("elu", lambda x: np.where(x > 0, x, np.expm1(x))),
+        ("selu", lambda x: 1.0507009874 * np.where(x > 0, x, 1.6732632423 * np.expm1(x))),
+        ("gelu", lambda x: x * np.vectorize(NormalDist().cdf)(x)),
+    ],
+)
+def test_activations_compute_their_formula(name: str, formula: Callable[[Any], Any]) -> None:
+    """Row 69: the activations of a block have the values of their definitions (leaky ReLU with Keras's slope, 0.2)."""
+    classifier = build([{"filters": 1, "kernel_size": 1, "activation": name}], FLATTEN)
+    (layer,) = (one for one in classifier.backbone_layers if one.name == "block1_conv_activation")
+    x = np.linspace(-3, 3, 13, dtype=np.float32)
+
+    np.testing.assert_allclose(np.asarray(layer(x)), formula(x.astype(np.float64)), atol=1e-5)
 
 
 def test_separable_convolutions_have_fewer_weights() -> None:
