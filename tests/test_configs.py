@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,9 @@ from cnncli.cli import main
 from cnncli.config.modes import stages_of
 from cnncli.config.reader import load_config
 from cnncli.config.rules import notes_of
+from cnncli.config.schema import Config
 from cnncli.recipes.summary import summarize_config
-from cnncli.recipes.sweep import plan_sweep
+from cnncli.recipes.sweep import Draw, plan_searches
 from tests.support.commands import command_lines, parse
 from tests.support.drawing import draw_dataset
 
@@ -85,12 +87,17 @@ def test_every_command_in_a_config_can_be_typed(path: Path) -> None:
 @EVERY_CONFIG
 def test_the_settings_of_every_command_in_a_config_are_valid(path: Path) -> None:
     """The KEY=VALUE texts of all commands in the header of a config fit it; a sweep's are tried in all combinations."""
+
+    def read(texts: Sequence[str]) -> Config:
+        return load_config(path, texts, environment={}, check_paths=False)
+
     for verb, *words in command_lines(header(path)):
-        settings = [word for word in words if re.match(r"[a-z][\w.]*=", word)]
         if verb == "sweep":
-            assert plan_sweep(lambda texts: load_config(path, texts, environment={}, check_paths=False), settings)
-        elif settings:
-            load_config(path, settings, environment={}, check_paths=False)
+            given = parse([verb, *words]).params
+            draw = Draw(given["n_draws"], given["random_seed"]) if given["n_draws"] else None
+            assert plan_searches(read, given["settings"], given["against"], draw=draw)
+        else:
+            read([word for word in words if re.match(r"[a-z][\w.]*=", word)])
 
 
 @EVERY_CONFIG

@@ -83,9 +83,10 @@ def command(
     as_json: bool,
     console: Console,
 ) -> None:
-    """Train a grid of settings and seeds, or random ones, and compare the runs.
+    """Train a grid of settings and seeds, and compare the runs.
 
-    Each KEY=VALUE,VALUE varies a setting; a single VALUE changes it in all runs. All configs are checked before the
+    Each KEY=VALUE,VALUE varies a setting; a single VALUE changes it in all runs. With --random, combinations are drawn
+    at random. All configs are checked before the
     first run. Runs are found again by name and settings, so the same command continues an interrupted sweep and adds
     new values to a finished one. The best settings are chosen by the mean of a validation metric over the seeds, and
     only their test results are shown. Without validation images nothing is chosen, and no test results are shown.
