@@ -46,9 +46,9 @@ def command(plot: Path | None, as_json: bool, console: Console) -> None:
 
     if plot:
         from cnncli.report.backbone_plot import draw_backbones
-        from cnncli.report.figures import figure_path
+        from cnncli.storage.atomic import output_path
 
-        draw_backbones(list(NETWORKS.values()), figure_path(plot))
+        draw_backbones(list(NETWORKS.values()), output_path(plot))
     networks = [(info, has_local_weights(info)) for info in NETWORKS.values()]
     if as_json:
         print_json([_facts(info, here) for info, here in networks])

@@ -43,9 +43,9 @@ def kernels(image: Path, out: Path, size: int, console: Console) -> None:
     """
     from cnncli.recipes.demo import kernel_tiles, load_square
     from cnncli.report.demo_figures import draw_tiles
-    from cnncli.report.figures import figure_path
+    from cnncli.storage.atomic import output_path
 
-    path = figure_path(out)
+    path = output_path(out)
     draw_tiles(kernel_tiles(load_square(image, size)), path)
     click.echo(path)
 
@@ -64,9 +64,9 @@ def feature_map(image: Path, out: Path, size: int, console: Console) -> None:
     """
     from cnncli.recipes.demo import feature_map_tiles, load_square
     from cnncli.report.demo_figures import draw_tiles
-    from cnncli.report.figures import figure_path
+    from cnncli.storage.atomic import output_path
 
-    path = figure_path(out)
+    path = output_path(out)
     draw_tiles(feature_map_tiles(load_square(image, size)), path, columns=3)
     click.echo(path)
 
@@ -82,9 +82,9 @@ def pixels(image: Path, out: Path | None, size: int, as_json: bool, console: Con
     from cnncli.recipes.demo import gray_of, load_square
     from cnncli.report.animation import show_steps
     from cnncli.report.demo_figures import draw_pixels
-    from cnncli.report.figures import figure_path
+    from cnncli.storage.atomic import output_path
 
-    path = figure_path(out) if out else None
+    path = output_path(out) if out else None
     values = gray_of(load_square(image, size))
     if path:
         draw_pixels(values, path)
@@ -121,9 +121,9 @@ def convolution(kind: str, out: Path | None, console: Console, **sizes: int | No
     volume, whose numbers are random: values 0 to 2, weights −1 to 1.
     """
     from cnncli.explanation.convolution import course_convolution, course_pooling, volume_convolution
-    from cnncli.report.figures import figure_path
+    from cnncli.storage.atomic import output_path
 
-    path = figure_path(out, ANIMATIONS) if out else None
+    path = output_path(out, ANIMATIONS) if out else None
     given = {name: value for name, value in sizes.items() if value is not None}
     if given and kind.endswith("pooling"):
         text = f"--{next(iter(given))} changes a volume; --example {kind} has fixed numbers."
@@ -189,9 +189,9 @@ def receptive_field(
     """
     from cnncli.recipes.demo import receptive_fields
     from cnncli.report.demo_figures import draw_receptive_fields
-    from cnncli.report.figures import figure_path
+    from cnncli.storage.atomic import output_path
 
-    path = figure_path(out) if out else None
+    path = output_path(out) if out else None
     rows = receptive_fields(layers, kernel, stride, dilation)
     if path:
         draw_receptive_fields([row.receptive_field for row in rows], path)

@@ -55,9 +55,9 @@ def command(
     Settings change the config or network before them, e.g. data.image_size=160 or backbone.output_layer=NAME.
     """
     from cnncli.recipes.summary import compare, draw, summarize
-    from cnncli.report.figures import figure_path
+    from cnncli.storage.atomic import output_path
 
-    plot = figure_path(plot) if plot else None
+    plot = output_path(plot) if plot else None
     summaries = [summarize(source, overrides, top=top) for source, overrides in _sources(words)]
     if plot:
         draw(summaries, plot, whole=wide)

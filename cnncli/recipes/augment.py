@@ -21,9 +21,9 @@ from cnncli.images.decode import PixelSpec, decode
 from cnncli.images.limits import MAX_PIXELS
 from cnncli.images.verify import verify
 from cnncli.report.contact_sheet import TILE_SIDES, SheetRow, draw_contact_sheet, draw_tiles
-from cnncli.report.figures import figure_path
 from cnncli.runtime.random_keys import digest_words, uniform_words
 from cnncli.runtime.threads import batched
+from cnncli.storage.atomic import output_path
 from cnncli.terminal.console import Console
 
 MAX_COLUMNS = 6
@@ -68,7 +68,7 @@ def augment(config: Config, out: Path | None, images: int, views: int | None, co
         text = "augmentation: no operation is switched on, so there is nothing to show."
         remedy = "Try augmentation.rotation_range=20 augmentation.horizontal_flip=true"
         raise ConfigError(Message("augmentation-off", f"{text} {remedy}", key="augmentation"))
-    path = figure_path(out or Path(f"{name}-augmentation.png"), (".png",))
+    path = output_path(out or Path(f"{name}-augmentation.png"), (".png",))
     manifest = build_manifest(config.data, config.seed, console)
     manifest.log_issues()
     available = number_of_views(settings, trunk_is_empty=stages_of(config)[0].unfreeze == "all")
@@ -100,7 +100,7 @@ def show_operations(image: Path, out: Path | None, seed: int) -> Sheet:
         ImageError: The image cannot be used.
         CnncliError: `out` is not the name of a PNG, or its folder does not exist.
     """
-    path = figure_path(out or Path(f"{image.stem}-operations.png"), (".png",))
+    path = output_path(out or Path(f"{image.stem}-operations.png"), (".png",))
     facts = verify(image, MAX_PIXELS)
     if facts.problem:
         raise ImageError(image, facts.problem)

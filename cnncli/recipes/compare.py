@@ -21,10 +21,10 @@ from cnncli.errors import ConfigError, Message, printable
 from cnncli.metrics.classification import table_metrics
 from cnncli.metrics.table import EVALUATED, TEST, VALIDATION, metric_named
 from cnncli.report.comparison import Curve, Point, Published, draw_comparison, draw_final_values
-from cnncli.report.figures import figure_path
 from cnncli.runs.documents import damaged
 from cnncli.runs.folder import RunFolder, state_of
 from cnncli.runs.records import HistoryRow, read_history
+from cnncli.storage.atomic import output_path
 from cnncli.storage.safe_io import read_json
 
 PREFIXES = {"validation": VALIDATION, "test": TEST, "training": ""}
@@ -156,7 +156,7 @@ def compare(
         ConfigError: A run has no setting or quantity `x`, or no run has the metric.
         CnncliError: `out` is not the name of a PNG, or its folder does not exist.
     """
-    path = None if out is None else figure_path(out, (".png",))
+    path = None if out is None else output_path(out, (".png",))
     runs = load_runs(folders)
     metric = metric or default_metric(runs)
     require_metric(metric, available_metrics(runs))

@@ -26,11 +26,10 @@ from cnncli.images.formats import ARRAY_SIGNATURE, SIGNATURE_BYTES, format_of, i
 from cnncli.images.limits import most_bytes
 from cnncli.inference.predictor import Predictor, load_predictor
 from cnncli.inference.spec import PredictorSpec
-from cnncli.report.figures import figure_path
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.listing import require_finished
 from cnncli.runtime.threads import batched, map_ordered, workers
-from cnncli.storage.atomic import write_atomically
+from cnncli.storage.atomic import output_path, write_atomically
 from cnncli.terminal.console import Console
 
 STDIN = "-"
@@ -115,7 +114,7 @@ def write_submission(
         CnncliError: `out` is not the name of a CSV, or its folder does not exist.
         RunError: The run is unfinished or damaged, or does not have two exclusive classes.
     """
-    path = figure_path(out, (".csv",))
+    path = output_path(out, (".csv",))
     require_finished(run)
     spec = PredictorSpec.load(run.engine)
     if len(spec.classes) != 2 or spec.is_multi_label:

@@ -32,8 +32,8 @@ from cnncli.recipes.compare import (
 from cnncli.recipes.resume import resume, with_batch_size_of
 from cnncli.recipes.train import train
 from cnncli.report.comparison import Point, Published, draw_best_so_far
-from cnncli.report.figures import figure_path
 from cnncli.runs.folder import RunFolder, run_folders
+from cnncli.storage.atomic import output_path
 from cnncli.terminal.console import Console
 
 MAX_NAME_LENGTH = 100
@@ -192,7 +192,7 @@ def sweep(
     Raises:
         CnncliError: All runs failed, or `out`, `metric` or `x` cannot be used; see `compare`.
     """
-    path = None if out is None else figure_path(out, (".png",))
+    path = None if out is None else output_path(out, (".png",))
     _require_possible(metric, cells)
     searches = tuple(dict.fromkeys(cell.search for cell in cells))
     x = x or (TRIALS if searches != (GRID,) else "epoch")

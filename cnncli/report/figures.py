@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnncli.errors import CnncliError, Message, printable
 from cnncli.runtime.warnings import IgnoredWarnings
 from cnncli.storage.atomic import replacing
 
@@ -57,19 +56,3 @@ def save_figure(path: Path, size_inches: tuple[float, float]) -> Iterator[Figure
                     figure.savefig(temporary, format="svg", metadata={"Date": None})
                 else:
                     figure.savefig(temporary, format="png", metadata={"Software": None})
-
-
-def figure_path(path: Path, suffixes: Sequence[str] = (".png", ".svg")) -> Path:
-    """Return the absolute path of a figure to write.
-
-    Raises:
-        CnncliError: It ends in none of the suffixes, or its folder does not exist.
-    """
-    if path.suffix.lower() not in suffixes:
-        expected = f"a name that ends in {' or '.join(suffixes)}"
-        text = f"{printable(path)}: expected {expected}"
-        raise CnncliError(Message("usage-plot-suffix", text, path=path, expected=expected))
-    if not path.parent.is_dir():
-        text = f"{printable(path)}: no such folder: {printable(path.parent)}"
-        raise CnncliError(Message("usage-out-folder-missing", text, path=path.parent))
-    return path.resolve()

@@ -7,9 +7,14 @@ never see a partial file, and after a crash there is the old file or the new one
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from cnncli.errors import CnncliError, Message, printable
+
+FIGURES = (".png", ".svg")
+"""Suffixes of figures."""
 
 
 def write_atomically(path: Path, data: bytes | str) -> None:
@@ -64,3 +69,19 @@ def sync_folder(path: Path) -> None:
     """Force a folder's entries to disk, if the platform allows it, so that a rename survives a crash."""
     with suppress(OSError):  # Windows cannot open folders, and some network file systems cannot sync them
         sync_file(path, os.O_RDONLY)
+
+
+def output_path(path: Path, suffixes: Sequence[str] = FIGURES) -> Path:
+    """Return the absolute path of a file to write, by default a figure.
+
+    Raises:
+        CnncliError: It ends in none of the suffixes, or its folder does not exist.
+    """
+    if path.suffix.lower() not in suffixes:
+        expected = f"a name that ends in {' or '.join(suffixes)}"
+        text = f"{printable(path)}: expected {expected}"
+        raise CnncliError(Message("usage-plot-suffix", text, path=path, expected=expected))
+    if not path.parent.is_dir():
+        text = f"{printable(path)}: no such folder: {printable(path.parent)}"
+        raise CnncliError(Message("usage-out-folder-missing", text, path=path.parent))
+    return path.resolve()
