@@ -24,6 +24,7 @@ class DatasetInfo:
         module: Module of `cnncli.dataset.known` that reads it.
         hashes: MD5 or SHA-256 by name of other known files: unpacked ones, and other forms.
         classes: Names of the class folders in the order of the labels; empty if the names of the files contain them.
+        n_classes_in_names: Number of classes in the names of the files.
     """
 
     name: str
@@ -34,6 +35,12 @@ class DatasetInfo:
     module: str
     hashes: Mapping[str, str] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
+    n_classes_in_names: int = 0
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes."""
+        return len(self.classes) or self.n_classes_in_names
 
     @property
     def known_hashes(self) -> dict[str, str]:
@@ -151,6 +158,7 @@ _KNOWN = (
             PublishedFile("annotations.tar.gz", f"{_PETS_URL}annotations.tar.gz", "95a8c909bbe2e81eed6a22bccdf3f68f"),
         ),
         "pets",
+        n_classes_in_names=37,
     ),
     DatasetInfo(
         "flowers",
@@ -175,6 +183,7 @@ _KNOWN = (
             ),
         ),
         "dogs_vs_cats",
+        n_classes_in_names=2,
     ),
 )
 

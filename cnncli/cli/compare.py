@@ -143,7 +143,10 @@ def print_settings(comparison: Comparison, console: Console) -> None:
     if not comparison.settings:
         return
     names = [run.name for run in comparison.runs]
-    columns = [[format_value(value) for value in values] for values in comparison.settings.values()]
+    columns = [
+        [value if isinstance(value, str) else format_value(value) for value in values]
+        for values in comparison.settings.values()
+    ]
     console.print("")
     if len(columns) <= max(MAX_SETTINGS, len(names)):
         console.table(("run", *comparison.settings), list(zip(names, *columns, strict=True)))

@@ -130,7 +130,8 @@ def print_best(found: Sweep, console: Console) -> None:
 
     if found.chosen and len(found.comparison.runs) > len(found.chosen):
         names = ", ".join(run.name for run in found.comparison.runs if run.name in found.chosen)
-        console.print(f"\nbest {found.monitor}: {names}")
+        console.print("")
+        console.print(f"best {found.monitor}: {names}")
     text = metric_of(found.monitor).text
     for name, points in found.searches.items():
         if points:

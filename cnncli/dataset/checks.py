@@ -209,7 +209,8 @@ def splits_unlike_train(dataset: Dataset) -> Iterator[Issue]:
                 odd[label] = f"{fraction:.0%} vs. {expected:.0%}"
         if odd:
             yield warning("data-class-distribution", dataset.found.root, split=split, fractions=odd, n=len(odd))
-        if n_training and n > SWAPPED_RATIO * n_training:
+        # Of many images, `train_images` may leave fewer than there are for validation.
+        if n_training and n > SWAPPED_RATIO * n_training and dataset.data.train_images is None:
             yield warning("data-splits-swapped", dataset.found.root, split=split, n=n, n_train=n_training)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cnncli.catalogue.datasets import DATASETS, DatasetInfo
 from cnncli.catalogue.networks import NETWORKS
 from cnncli.config.modes import run_name, stages_of
 from cnncli.config.overrides import Overrides
@@ -88,7 +89,8 @@ class Comparison:
 def summarize(source: str, overrides: Overrides = (), *, top: bool = False) -> Summary:
     """Summarize a config or the backbone of a network, with overrides of their settings.
 
-    `top` keeps the published top of a network, usually of 1,000 classes; a config has a head instead.
+    `top` keeps the published top of a network, usually of 1,000 classes; a config has a head instead. The data of a
+    config must exist, unless its folder is named after a published dataset, whose number of classes is known.
 
     Raises:
         ConfigError: There is neither such a file nor such a network, a setting is wrong, or there is no top.
@@ -96,7 +98,8 @@ def summarize(source: str, overrides: Overrides = (), *, top: bool = False) -> S
     if Path(source).suffix in (".yaml", ".yml") or (Path(source).exists() and source not in NETWORKS):
         if top:
             raise _no_top(source, "a config has a head instead of a top")
-        return summarize_config(load_config(Path(source), overrides))
+        config = load_config(Path(source), overrides, check_paths=False)
+        return summarize_config(config if _absent_dataset(config) else load_config(Path(source), overrides))
     return summarize_backbone(source, overrides, top=top)
 
 
@@ -184,5 +187,14 @@ def _summarize(model: keras.Model, name: str, parameters_with_top: int | None = 
 
 def _count_classes(config: Config) -> int:
     """Return the number of classes in the dataset, at least 2, or of labels, at least 1. No image is opened."""
+    if known := _absent_dataset(config):
+        return known.n_classes
     least, classes = 1 if config.data.labels.is_multi_label else 2, read_labels(config.data).classes.values()
     return max(least, max((len(names) for names in classes), default=least))
+
+
+def _absent_dataset(config: Config) -> DatasetInfo | None:
+    """Return the published dataset after which the folder of the data is named, if there is no such folder yet."""
+    data = config.data
+    is_in_folders = data.labels.path is None and not data.labels.is_multi_label
+    return DATASETS.get(data.path.name) if is_in_folders and not data.path.exists() else None

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from cnncli.catalogue.imagenet_results import HUMAN_ERROR, ILSVRC, MULTIPLY_ADDS
 from cnncli.catalogue.networks import NetworkInfo
@@ -14,8 +14,18 @@ from cnncli.report.figures import save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.transforms import Bbox
 
 SIZE_INCHES = (14.0, 10.5)
+PLACES: tuple[tuple[tuple[int, int], Literal["left", "right"]], ...] = (
+    ((3, 3), "left"),
+    ((3, -8), "left"),
+    ((-3, 3), "right"),
+    ((-3, -8), "right"),
+    ((3, 10), "left"),
+    ((3, -15), "left"),
+)
+"""Offsets of a label from its point, in points of 1/72 inch, with the alignment of its text."""
 WINNER, OTHER = "#0072B2", "#A9CCE3"
 
 
@@ -54,6 +64,8 @@ def _draw_accuracies(axes: Axes, networks: Sequence[NetworkInfo], values: Sequen
     found = sorted(zip(networks, values, strict=True), key=lambda pair: (family(pair[0].name), pair[1]))
     groups = [(name, list(items)) for name, items in groupby(found, key=lambda pair: family(pair[0].name))]
     colors = colormaps["tab20"].colors  # type: ignore[attr-defined]
+    axes.set_xscale("log")
+    labels = []
     for place, (name, items) in enumerate(groups):
         x, y = [value for _, value in items], [info.top1 or 0.0 for info, _ in items]
         style = {"color": colors[place % len(colors)], "markersize": 5, "linewidth": 1.2}
@@ -61,13 +73,35 @@ def _draw_accuracies(axes: Axes, networks: Sequence[NetworkInfo], values: Sequen
         for info, value in items:
             short = info.name.removeprefix(name.removesuffix(" V2"))
             text = short.removesuffix("V2") if len(items) > 1 else info.name
-            axes.annotate(text, (value, info.top1 or 0), (3, 3), textcoords="offset points", fontsize=6.5)
-    axes.set_xscale("log")
+            labels.append((text, (value, info.top1 or 0.0)))
+    _annotate(axes, labels)
     axes.xaxis.set_major_formatter("{x:g}")
     axes.set_ylabel("top-1 accuracy on ImageNet (%)")
     axes.grid(color="#d9d9d9", linewidth=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _annotate(axes: Axes, labels: Sequence[tuple[str, tuple[float, float]]]) -> None:
+    """Write labels beside their points, each in the first of `PLACES` where it covers no other label."""
+    figure = axes.figure
+    axes.autoscale_view()
+    figure.canvas.draw()  # fixes the scales, from which the places of the texts follow
+    taken: list[Bbox] = []
+    for text, point in labels:
+        note = axes.annotate(text, point, PLACES[0][0], textcoords="offset points", fontsize=6.5)
+        boxes = []
+        for offset, alignment in PLACES:
+            note.set_position(offset)
+            note.set_horizontalalignment(alignment)
+            boxes.append(note.get_window_extent())
+            if not any(boxes[-1].overlaps(other) for other in taken):
+                break
+        else:
+            note.set_position(PLACES[0][0])
+            note.set_horizontalalignment(PLACES[0][1])
+            boxes = boxes[:1]
+        taken.append(boxes[-1])
 
 
 def _draw_years(axes: Axes) -> None:

@@ -46,6 +46,11 @@ def wrap_text(text: str, width: int, indent: str = "", first_indent: str = "") -
     return [line.replace("\0", " ") for line in wrapper.wrap(joined)] or [first_indent.rstrip()]
 
 
+def counted(n: int, noun: str) -> str:
+    """Return a number with its noun: `1 epoch`, `2,000 epochs`."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
 def duration(seconds: float) -> str:
     """Return a duration in a suitable unit: `0.04 s`, `4.1 s`, `1 min 15 s` or `2 h 03 min`."""
     if seconds < 9.95:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from cnncli.metrics.table import VALIDATION
 from cnncli.runs.records import HistoryRow
-from cnncli.terminal.formatting import decimal, percent
+from cnncli.terminal.formatting import counted, decimal, percent
 
 MIN_EPOCHS = 3
 """Fewer epochs show no trend."""
@@ -42,7 +42,7 @@ def diagnose(history: Sequence[HistoryRow]) -> Diagnosis:
     """
     rows = [row for row in history if row.stage == history[-1].stage] if history else []
     if len(rows) < MIN_EPOCHS:
-        return Diagnosis("too-short", f"too short: {len(rows)} epochs show no trend")
+        return Diagnosis("too-short", f"too short: {counted(len(rows), 'epoch')} cannot show a trend")
     for check in (_unstable, _overfitting, _still_improving, _underfitting):
         if found := check(rows):
             return found
@@ -88,7 +88,9 @@ def _still_improving(rows: Sequence[HistoryRow]) -> Diagnosis | None:
     for name, values in ((_name(rows), losses), ("training loss", training)):
         if values[-1] <= MIN_FALL * (before := min(values[:n_before])):
             numbers = f"the {name} fell from {decimal(before)} to {decimal(values[-1])}"
-            text = f"still improving: {numbers} in the last {len(rows) - n_before} epochs; more epochs help"
+            n_last = len(rows) - n_before
+            when = "epoch" if n_last == 1 else f"{n_last} epochs"
+            text = f"still improving: {numbers} in the last {when}; more epochs help"
             return Diagnosis("still-improving", text)
     return None
 

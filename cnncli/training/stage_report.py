@@ -17,7 +17,7 @@ from cnncli.errors import Message, TrainingError
 from cnncli.networks.classifier import Classifier
 from cnncli.networks.cut import Cut
 from cnncli.networks.fingerprint import hash_weights
-from cnncli.terminal.formatting import decimal
+from cnncli.terminal.formatting import counted, decimal
 from cnncli.training.solvers.exact import Solution
 
 START_TOLERANCE = {"float32": 1e-4, "bfloat16": 1e-2}
@@ -103,7 +103,7 @@ class StageReport:
         losses = "no validation images · "
         if self.start_val_loss is not None and self.end_val_loss is not None:
             losses = f"val_loss {decimal(self.start_val_loss)} → {decimal(self.end_val_loss)} · "
-        return f"{self.epochs} epochs, {word} {self.best_epoch} · {losses}{trained}"
+        return f"{counted(self.epochs, 'epoch')}, {word} {self.best_epoch} · {losses}{trained}"
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from cnncli.networks.classifier import build_classifier
 from cnncli.recipes.summary import compare, summarize, summarize_backbone, summarize_config
 from tests.support.drawing import draw_dataset, tiny_config
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 def test_a_summary_lists_shapes_parameters_and_what_trains(tmp_path: Path) -> None:
     """A summary lists shape, parameters and trainability of each layer, in graph order, and counts as Keras does."""
@@ -38,6 +40,28 @@ def test_efficientnet_has_a_layer_more_with_imagenet_weights(
 
     assert types.count("Rescaling") == rescalings
     assert types[-1] == "Activation"
+
+
+@pytest.mark.parametrize(
+    ("exercise", "dataset", "units", "total"),
+    [("mnist-convnet", "mnist", 10, 93_322), ("no-pooling", "dogs-vs-cats", 1, 86_721)],
+)
+def test_an_exercise_is_summarized_before_its_dataset_is_there(
+    exercise: str, dataset: str, units: int, total: int, tmp_path: Path
+) -> None:
+    """Rows 31 and 32: the number of classes of a published dataset is known without its images."""
+    config = ROOT / "configs" / "course" / f"{exercise}.yaml"
+    summary = summarize(str(config), [f"data.path={tmp_path / dataset}"])
+
+    assert (summary.layers[-1].output_shape, summary.parameters) == ((units,), total)
+
+
+def test_other_data_must_be_there(tmp_path: Path) -> None:
+    """Without its data, the number of classes of an unknown dataset is not guessed."""
+    with pytest.raises(ConfigError) as caught:
+        summarize(str(ROOT / "configs" / "quickstart.yaml"), [f"data.path={tmp_path / 'nothing'}"])
+
+    assert caught.value.code == "config-path-missing"
 
 
 def test_a_backbone_by_its_name_is_as_for_imagenet(monkeypatch: pytest.MonkeyPatch) -> None:
