@@ -32,6 +32,8 @@ class Entry:
 
 MULTIPLY_ADDS: Mapping[str, int] = {
     "EfficientNetLite0": 385_187_552,
+    "EfficientNetLite1": 600_185_232,
+    "EfficientNetLite2": 859_736_272,
     "ConvNet": 232_883_712,
     "Xception": 8_357_403_496,
     "VGG16": 15_470_264_320,

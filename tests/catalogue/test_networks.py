@@ -37,7 +37,17 @@ PUBLISHED_PARAMETERS = {
     "NASNetMobile": 5_326_716,
     "NASNetLarge": 88_949_818,
 }
-QUICK = {"MobileNet", "ConvNet", "EfficientNetLite0", "LeNet5", "AlexNet", "VGG11", "SqueezeNet", "ViT"}
+QUICK = {
+    "MobileNet",
+    "ConvNet",
+    "EfficientNetLite0",
+    "EfficientNetLite2",
+    "LeNet5",
+    "AlexNet",
+    "VGG11",
+    "SqueezeNet",
+    "ViT",
+}
 APPLICATIONS = [info for info in NETWORKS.values() if info.module == "keras_applications"]
 
 
@@ -82,26 +92,31 @@ def test_counts_match_the_network_that_keras_builds(info: NetworkInfo) -> None:
 def test_counts_match_the_network_that_cnncli_builds(info: NetworkInfo) -> None:
     """Parameter counts and depth of a network outside `keras.applications` are those of the network that is built.
 
-    Those of EfficientNetLite0 are counted without statistics of batch normalization; ConvNet has no top.
+    Those of EfficientNetLite are counted without statistics of batch normalization; ConvNet has no top.
     """
     shape, options = (info.input_size, info.input_size, info.channels), with_defaults(info.options, {})
     for top, expected in ((False, info.notop_parameters), (True, info.parameters)):
         with uninitialized():
             model = architecture_of(info).build(NetworkSpec(info, shape, options, top=top)).model
         trainable = sum(math.prod(variable.shape) for variable in model.trainable_variables)
-        assert expected == (trainable if info.name == "EfficientNetLite0" else model.count_params())
+        assert expected == (trainable if info.module == "efficientnet_lite" else model.count_params())
     if info.depth is not None:
         assert sum(1 for layer in model.layers if layer.weights) == info.depth
 
 
-def test_parameter_counts_of_efficientnet_lite0() -> None:
-    """The parameter count of EfficientNetLite0 excludes batch normalization statistics, as in the authors' table."""
-    info = NETWORKS["EfficientNetLite0"]
-    backbone = efficientnet_lite.build(NetworkSpec(info, (224, 224, 3))).model
+@pytest.mark.parametrize(
+    ("name", "published_millions", "statistics"),
+    [("EfficientNetLite0", 4.7, 42_016), ("EfficientNetLite1", 5.4, 53_664), ("EfficientNetLite2", 6.1, 58_096)],
+)
+def test_parameter_counts_of_efficientnet_lite(name: str, published_millions: float, statistics: int) -> None:
+    """Parameter counts exclude batch normalization statistics, and are those of the authors' table."""
+    info = NETWORKS[name]
+    backbone = efficientnet_lite.build(NetworkSpec(info, (64, 64, 3))).model
     trained = sum(variable.value.shape.num_elements() for variable in backbone.trainable_variables)
     assert trained == info.notop_parameters
-    assert trained + 1000 * 1281 == info.parameters == 4_652_008
-    assert backbone.count_params() - trained == 42_016
+    assert trained + 1000 * 1281 == info.parameters
+    assert round(info.parameters / 1e6, 1) == published_millions
+    assert backbone.count_params() - trained == statistics
     assert sum(1 for layer in backbone.layers if layer.weights) + 1 == info.depth
 
 

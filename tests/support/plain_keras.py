@@ -48,7 +48,7 @@ def preprocess(name: str, pixels: Any) -> Any:
 
     if isinstance(pixels, np.ndarray):
         pixels = pixels.astype("float32")
-    if name == "EfficientNetLite0":  # not in keras.applications; as its authors do it
+    if name.startswith("EfficientNetLite"):  # not in keras.applications; as its authors do it
         return (pixels - 127.0) / 128.0
     module = next(module for start, module in MODULES.items() if name.startswith(start))
     return getattr(keras.applications, module).preprocess_input(pixels)
