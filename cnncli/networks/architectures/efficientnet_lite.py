@@ -111,8 +111,11 @@ def scaled_groups(variant: Variant) -> list[tuple[int, int, int, int, int]]:
     """Return the rows of `GROUPS` with scaled filters and blocks; the first and last group keep their one block."""
     ends = (0, len(GROUPS) - 1)
     return [
-        (*row, _scale_filters(filters, variant.width), n if number in ends else math.ceil(n * variant.depth))
-        for number, (*row, filters, n) in enumerate(GROUPS)
+        (
+            *(kernel, stride, expansion, _scale_filters(filters, variant.width)),
+            n if number in ends else math.ceil(n * variant.depth),
+        )
+        for number, (kernel, stride, expansion, filters, n) in enumerate(GROUPS)
     ]
 
 
