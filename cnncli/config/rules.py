@@ -192,6 +192,28 @@ def _channels(draft: Draft) -> Iterator[Problem]:
         yield from draft.problem(code, "backbone.preprocessing", what, expected, needs=keys)
 
 
+def _test_time_views(draft: Draft) -> Iterator[Problem]:
+    """Yield settings that leave no pooled features of a frozen backbone, which views at test time need."""
+    config, needs = draft.config, ("evaluation.tta", "mode", "training.stages", "backbone")
+    if config.evaluation.tta == "none":
+        return
+    obstacles = {
+        "mode": config.mode != "feature-extraction",
+        "training.stages": any(stage.unfreeze != 0 for stage in config.training.stages or ()),
+        "backbone.adapter": config.backbone.adapter != "none" and config.backbone.weights != "none",
+    }
+    for key in (key for key, is_one in obstacles.items() if is_one):
+        what, expected = "trains layers below the features that evaluation.tta averages", "evaluation.tta: none"
+        yield from draft.problem("config-contradiction-tta", key, what, expected, needs=needs)
+    unpooled = {
+        "head.pooling": config.head.pooling == "flatten",
+        "head.layers": any(isinstance(layer, ConvLayer) for layer in config.head.layers),
+    }
+    for key in (key for key, is_one in unpooled.items() if is_one):
+        what, expected = "keeps places, which differ in a mirror image", "pooled features, or evaluation.tta: none"
+        yield from draft.problem("config-contradiction-tta", key, what, expected, needs=needs)
+
+
 def _solver(draft: Draft) -> Iterator[Problem]:
     """Yield settings with which a head cannot be solved exactly, if that is asked for."""
     if draft.config.training.solver == "exact":
@@ -347,6 +369,7 @@ RULES = (
     _losses,
     _channels,
     _solver,
+    _test_time_views,
     _head_convolutions,
     _without_validation,
     _stage_names,

@@ -576,6 +576,14 @@ class TrainingConfig(Settings):
     """Explicit stages instead of those of the mode."""
 
 
+class EvaluationConfig(Settings):
+    """How images are seen by the trained classifier."""
+
+    tta: Literal["none", "flip"] = "none"
+    """Views at test time: flip averages the features of each image and its mirror image, in training, `evaluate` and
+    `predict` alike; for a frozen backbone, whose features are pooled."""
+
+
 class CacheConfig(Settings):
     """Feature cache settings."""
 
@@ -617,6 +625,8 @@ class Config(Settings):
     """Random changes to training images."""
     training: TrainingConfig = TrainingConfig()
     """Training of the layers that are not frozen."""
+    evaluation: EvaluationConfig = EvaluationConfig()
+    """How images are seen by the trained classifier."""
     engine: Literal["auto", "keras", "openvino"] = "auto"
     """Engine that runs the frozen part (the trunk); auto: Keras on a GPU, else OpenVINO."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"

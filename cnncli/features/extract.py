@@ -21,7 +21,9 @@ from cnncli.augmentation.settings import AugmentationConfig
 from cnncli.augmentation.views import render_view, view_key
 from cnncli.dataset.records import ImageRecord
 from cnncli.engines.engine import Array, Engine
+from cnncli.engines.mirrored import Tta, mirror, mirror_flags, run_averaged
 from cnncli.errors import DataError, ImageError, Message, printable, reason_of
+from cnncli.features.averaged import AveragedFeatures
 from cnncli.features.open_key import StoredFeatures
 from cnncli.features.store import FeatureKey, FeatureStore
 from cnncli.images.decode import PixelSpec, decode
@@ -62,6 +64,7 @@ class Extraction:
         augmentation: How views 1, 2, … are rendered.
         network: Name of the network, for information only. Not used for pixels.
         cut: Name of the layer where the trunk ends, for information only.
+        tta: Views at test time, over which features are averaged. Each is cached under its own key.
     """
 
     engine: Engine | None
@@ -70,36 +73,41 @@ class Extraction:
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     network: str | None = None
     cut: str | None = None
+    tta: Tta = "none"
 
-    def key(self, view: int) -> FeatureKey:
-        """Return the cache key of a view. The key of view 0 does not depend on the augmentation."""
+    def key(self, view: int, is_mirrored: bool = False) -> FeatureKey:
+        """Return the cache key of a view or its mirror image. That of view 0 does not depend on the augmentation."""
         return FeatureKey(
             {
                 "trunk": self.trunk,
                 "engine": dict(self.engine.identity) if self.engine else None,
                 "pixels": self.pixels.key(),
-                "view": view_key(self.augmentation, view),
+                "view": {**view_key(self.augmentation, view), **({"flip": "horizontal"} if is_mirrored else {})},
             },
             {"network": self.network, "cut": self.cut} if self.network and self.engine else {},
         )
 
     def run(self, pixels: Pixels) -> list[Array]:
-        """Return the features of a batch of pixels, shape (n, height, width, channels)."""
+        """Return the features of a batch of pixels, shape (n, height, width, channels), averaged as `tta` says."""
+        return run_averaged(self.run_once, pixels, self.tta)
+
+    def run_once(self, pixels: Pixels) -> list[Array]:
+        """Return the features of a batch of pixels as they are."""
         return self.engine.run([pixels]) if self.engine else [pixels]
 
     @cached_property
     def bytes_per_image(self) -> int:
         """Size of the features of one image in one view. Runs the trunk once."""
-        return sum(tensor.nbytes for tensor in self.run(self._black(1)))
+        return sum(tensor.nbytes for tensor in self.run_once(self._black(1)))
 
     @cached_property
     def seconds_per_image(self) -> float:
-        """Estimated time to decode an image and run the trunk. Times the trunk once."""
+        """Estimated time to decode an image and run the trunk once. Times the trunk once."""
         if self.engine is None:
             return DECODING_S
         requests = [self._black(self.engine.batch)] * self.engine.streams
         started = time.monotonic()
-        list(map_ordered(self.run, requests))
+        list(map_ordered(self.run_once, requests))
         return DECODING_S + (time.monotonic() - started) / sum(map(len, requests))
 
     def _black(self, n: int) -> Pixels:
@@ -115,7 +123,10 @@ class Extraction:
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """The features of images in views 0 … views − 1. Identical images count once, and with 0 views there are none."""
+    """The features of images in views 0 … views − 1, each as it is and, if features are averaged, mirrored.
+
+    Identical images count once, and with 0 views there are none.
+    """
 
     extraction: Extraction
     images: Sequence[ImageRecord]
@@ -127,14 +138,19 @@ class FeatureSet:
         return [image.digest for image in self.images]
 
     @property
+    def versions(self) -> list[tuple[int, bool]]:
+        """Each view, and whether it is mirrored; those that are averaged follow each other."""
+        return [(view, is_mirrored) for view in range(self.views) for is_mirrored in mirror_flags(self.extraction.tta)]
+
+    @property
     def keys(self) -> list[FeatureKey]:
-        """Cache keys of the features, one for each view."""
-        return [self.extraction.key(view) for view in range(self.views)]
+        """Cache keys of the features, one for each version."""
+        return [self.extraction.key(*version) for version in self.versions]
 
     @property
     def total(self) -> int:
-        """Number of images times views."""
-        return self.views * len(set(self.digests))
+        """Number of images times versions."""
+        return len(self.versions) * len(set(self.digests))
 
     def missing(self, store: FeatureStore) -> int:
         """Return the number of features that are not cached."""
@@ -157,7 +173,7 @@ def fits(sets: Sequence[FeatureSet], store: FeatureStore) -> bool:
 
 @dataclass(frozen=True)
 class Counts:
-    """Numbers of features (images times views), or of decoded images, that were computed and found in the cache."""
+    """Numbers of features (images times versions), or of decoded images, that were computed and found in the cache."""
 
     computed: int = 0
     reused: int = 0
@@ -166,7 +182,9 @@ class Counts:
         return Counts(self.computed + other.computed, self.reused + other.reused)
 
 
-def extract(features: FeatureSet, store: FeatureStore, console: Console) -> tuple[list[StoredFeatures], Counts]:
+def extract(
+    features: FeatureSet, store: FeatureStore, console: Console
+) -> tuple[list[StoredFeatures | AveragedFeatures], Counts]:
     """Return the features of each view, and how many were computed and reused.
 
     Raises:
@@ -178,7 +196,10 @@ def extract(features: FeatureSet, store: FeatureStore, console: Console) -> tupl
     if computed:
         _fill(features, missing, store, console)
     stored = [store.read(key, features.digests) for key in features.keys]
-    return stored, Counts(computed, features.total - computed)
+    counts = Counts(computed, features.total - computed)
+    if features.extraction.tta == "none":
+        return [*stored], counts
+    return [AveragedFeatures(pair) for pair in zip(stored[::2], stored[1::2], strict=True)], counts
 
 
 def read_pixels(row: ImageRecord, spec: PixelSpec) -> Pixels:
@@ -232,20 +253,20 @@ class DecodedImages:
 
 
 def _fill(features: FeatureSet, missing: list[set[str]], store: FeatureStore, console: Console) -> None:
-    """Compute and cache missing features. `missing` holds the digests of each view; each image is decoded once."""
+    """Compute and cache missing features. `missing` holds the digests of each version; each image is decoded once."""
     extraction, all_missing = features.extraction, set().union(*missing)
     images = {image.digest: image for image in features.images if image.digest in all_missing}
     tasks = batched(images.values(), extraction.images_at_a_time(sum(map(bool, missing))))
-    max_bytes = min(SEGMENT_BYTES, PENDING_BYTES // features.views)
+    max_bytes = min(SEGMENT_BYTES, PENDING_BYTES // len(missing))
     pending = [_PendingRows(key, store, max_bytes) for key in features.keys]
     errors: list[ImageError] = []
     title = "computing features" if extraction.engine else "decoding"
     with ExitStack() as closing, console.progress(sum(map(len, missing)), title, "images") as progress:
         for one in pending:
             closing.callback(one.write)  # keeps what was computed before an interruption
-        for computed, failed in map_ordered(partial(_compute, extraction, missing), tasks, ahead=2 * workers()):
-            for view, digests, tensors in computed:
-                pending[view].add(digests, tensors)
+        for computed, failed in map_ordered(partial(_compute, features, missing), tasks, ahead=2 * workers()):
+            for version, digests, tensors in computed:
+                pending[version].add(digests, tensors)
                 progress.advance(len(digests))
             errors += failed
     if errors:
@@ -253,27 +274,32 @@ def _fill(features: FeatureSet, missing: list[set[str]], store: FeatureStore, co
 
 
 def _compute(
-    extraction: Extraction, missing: list[set[str]], rows: Sequence[ImageRecord]
+    features: FeatureSet, missing: list[set[str]], rows: Sequence[ImageRecord]
 ) -> tuple[list[tuple[int, list[str], list[Array]]], list[ImageError]]:
-    """Decode images, render their missing views and run the trunk, in one thread.
+    """Decode images, render their missing versions and run the trunk, in one thread.
 
-    Returns number, digests and features of each view, and the errors of unusable images.
+    Returns number, digests and features of each version, and the errors of unusable images.
     """
+    extraction = features.extraction
     decoded, errors = read_all(rows, extraction.pixels)
     pixels = {row.digest: one for row, one in decoded}
-    digests = [[digest for digest in pixels if digest in of_view] for of_view in missing]
-    places = [(view, digest) for view, of_view in enumerate(digests) for digest in of_view]
-    if not places:
+    digests = [[digest for digest in pixels if digest in of_version] for of_version in missing]
+    places = zip(features.versions, digests, strict=True)
+    rendered = [
+        mirror(one) if is_mirrored else one
+        for (view, is_mirrored), of_version in places
+        for one in (render_view(pixels[digest], extraction.augmentation, digest, view) for digest in of_version)
+    ]
+    if not rendered:
         return [], errors
-    rendered = [render_view(pixels[digest], extraction.augmentation, digest, view) for view, digest in places]
-    tensors = extraction.run(np.stack(rendered))
-    ends = np.cumsum([len(of_view) for of_view in digests])
+    tensors = extraction.run_once(np.stack(rendered))
+    ends = np.cumsum([len(of_version) for of_version in digests])
     parts = zip(*(np.split(tensor, ends[:-1]) for tensor in tensors), strict=True)
-    return [(view, digests[view], list(part)) for view, part in enumerate(parts)], errors
+    return [(number, digests[number], list(part)) for number, part in enumerate(parts)], errors
 
 
 class _PendingRows:
-    """Rows of one view, which are written as a segment once they reach `max_bytes` or `SEGMENT_ROWS`."""
+    """Rows of one version, which are written as a segment once they reach `max_bytes` or `SEGMENT_ROWS`."""
 
     def __init__(self, key: FeatureKey, store: FeatureStore, max_bytes: int) -> None:
         self._key, self._store, self._max_bytes = key, store, max_bytes

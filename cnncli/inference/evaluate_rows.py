@@ -58,7 +58,8 @@ def compute_logits(
         DataError: All images that cannot be decoded or have changed since they were indexed.
     """
     spec = predictor.spec
-    features = FeatureSet(Extraction(predictor.trunk, spec.trunk, spec.pixels, network=network, cut=spec.cut), rows)
+    extraction = Extraction(predictor.trunk, spec.trunk, spec.pixels, network=network, cut=spec.cut, tta=spec.tta)
+    features = FeatureSet(extraction, rows)
     if not features.missing(store) or (may_store and fits([*in_use, features], store)):
         (stored,), counts = extract(features, store, console)
         batches = batched(range(len(rows)), ROWS)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from cnncli.engines.engine import Array, Engine, EngineName, Precision
 from cnncli.engines.linear import FILE as LINEAR
 from cnncli.engines.linear import LinearEngine
+from cnncli.engines.mirrored import run_averaged
 from cnncli.engines.openvino import LOGITS, TAIL, TRUNK, OpenVinoEngine, convert_graph, has_bfloat16
 from cnncli.errors import EngineError, Message, RunError
 from cnncli.inference.spec import FILE, PredictorSpec
@@ -63,7 +64,8 @@ class Predictor:
 
     def logits_of_pixels(self, pixels: NDArray[np.uint8]) -> Array:
         """Return the logits, float32 (n, units), of pixels, uint8 (n, height, width, channels)."""
-        return self.logits(self.trunk.run([pixels]) if self.trunk else [pixels])
+        trunk = self.trunk
+        return self.logits(run_averaged(lambda batch: trunk.run([batch]), pixels, self.spec.tta) if trunk else [pixels])
 
     def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Return the class probabilities, float64 (n, classes), of pixels, uint8 (n, height, width, channels)."""

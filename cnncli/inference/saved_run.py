@@ -87,6 +87,7 @@ def _spec(context: TrainingContext, choice: EngineChoice, pretrained: bool) -> P
         classes=manifest.classes,
         **asdict(context.pixels),
         gpu=bool(gpus()),
+        tta=config.evaluation.tta,
         loss=config.training.loss,
         metrics=metrics_of(config),
         thresholds=(DEFAULT_THRESHOLD,) * (len(manifest.classes) if manifest.is_multi_label else 0),

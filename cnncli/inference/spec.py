@@ -46,6 +46,7 @@ class PredictorSpec:
             Keras would emulate; a run that was trained on a CPU is emulated as in its training.
         cut: Name of the layer where the trunk ends, for information only.
         thresholds: Probability from which on each class is predicted, if an image can have several; else empty.
+        tta: Views at test time, over which the features of the trunk are averaged.
         loss: Loss of the run, which `evaluate` reports.
         metrics: Metrics of Keras that `evaluate` reports in addition to the usual ones.
     """
@@ -70,6 +71,7 @@ class PredictorSpec:
     value_range: tuple[float, float] | tuple[int, int] | None = None
     bands: int | None = None
     thresholds: tuple[float, ...] = ()
+    tta: Literal["none", "flip"] = "none"
     loss: str = CROSS_ENTROPY
     metrics: tuple[str, ...] = ()
 

@@ -117,6 +117,10 @@ def _child_config(parent: RunFolder, settings: FinetuneSettings) -> Config:
     """Return the parent's config with a single stage."""
     require_finished(parent)
     config = load_resolved(parent.config)
+    if config.evaluation.tta != "none":
+        key, received = "evaluation.tta", config.evaluation.tta
+        text = f"{key}: the run averages features of a frozen backbone ({received}), so its backbone cannot be trained."
+        raise ConfigError(Message("config-contradiction-tta", f"{text} Train a parent without it.", key=key))
     name = f"{config.name[: MAX_NAME_LENGTH - len(SUFFIX)]}{SUFFIX}" if config.name else None
     training = {**dict(config.training), "solver": "gradient", "stages": (_stage(config, settings),)}
     changed = {"mode": "fine-tuning", "training": training, "name": name, "cache": cache_settings(config.cache)}

@@ -13,6 +13,7 @@ from cnncli.config.schema import Config
 from cnncli.dataset.manifest import Manifest
 from cnncli.engines.build import build_engine, choose_engine
 from cnncli.engines.engine import EngineChoice, Precision
+from cnncli.engines.mirrored import mirror_flags
 from cnncli.errors import CnncliError, ConfigError, Message
 from cnncli.features.extract import Counts, DecodedImages, Extraction, FeatureSet, extract, fits
 from cnncli.features.store import FeatureStore
@@ -107,7 +108,8 @@ class StageSetup:
             name = fingerprint(cut.trunk)
             engine, converted = build_engine(cut.trunk, name, context.choice, context.graphs)
         augmentation, network = context.config.augmentation, context.config.backbone.network.name
-        extraction = Extraction(engine, name, context.pixels, augmentation, network, cut.after)
+        tta = context.config.evaluation.tta
+        extraction = Extraction(engine, name, context.pixels, augmentation, network, cut.after, tta)
         views = number_of_views(augmentation, trunk_is_empty=cut.trunk is None)
         features = cls(context, stage, plan, cut, precision, extraction, converted, views, "features")
         setups = (features, replace(features, cached="pixels"), replace(features, cached="nothing"))
@@ -150,12 +152,14 @@ class StageSetup:
         sets, parts = self.feature_sets(), []
         total, missing = sum(one.total for one in sets), [one.missing(self.context.store) for one in sets]
         if streamed := [one for one in sets if self.extraction.engine and not one.extraction.engine]:
-            seconds = sum(len(one.images) for one in streamed) * self.extraction.seconds_per_image
+            n_runs = sum(len(one.images) for one in streamed) * len(mirror_flags(self.extraction.tta))
+            seconds = n_runs * self.extraction.seconds_per_image
             parts.append(f"the frozen layers run again in every epoch, about {_seconds(seconds)}")
         if total:
             has_views = self.cached == "features" and self.views not in (1, "fresh")
             views = f" and augmented views ({self.views} versions of each training image)" if has_views else ""
-            parts.append(f"{total:,} images{views}: {total - sum(missing):,} cached")
+            mirrored = " and their mirror images" if self.extraction.tta == "flip" else ""
+            parts.append(f"{total:,} images{views}{mirrored}: {total - sum(missing):,} cached")
         if any(missing):
             seconds = sum(n * one.extraction.seconds_per_image for n, one in zip(missing, sets, strict=True) if n)
             parts.append(f"about {_seconds(seconds)} for the others")

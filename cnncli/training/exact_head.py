@@ -171,7 +171,8 @@ class FrozenNetwork:
         frozen = (
             f"{self.template.frozen_parameters:,} frozen weights below, run by {choice.engine} in {choice.precision}"
         )
-        cached = f"{total:,} images: {total - missing:,} cached"
+        mirrored = " and their mirror images" if self.extraction.tta == "flip" else ""
+        cached = f"{total:,} images{mirrored}: {total - missing:,} cached"
         text = f"solving {self.plan.trainable_parameters:,} weights of {LOGITS} exactly · {frozen} · {cached}"
         self.context.console.phase("stage head", text)
 
@@ -179,7 +180,13 @@ class FrozenNetwork:
 def _extraction(context: TrainingContext, template: Template, engine: Engine) -> Extraction:
     config = context.config
     return Extraction(
-        engine, template.trunk, context.pixels, config.augmentation, config.backbone.network.name, template.after
+        engine,
+        template.trunk,
+        context.pixels,
+        config.augmentation,
+        config.backbone.network.name,
+        template.after,
+        config.evaluation.tta,
     )
 
 

@@ -43,6 +43,22 @@ CASES = [
         "config-contradiction-solver 2:1 mode",
         "fine-tuning",
     ),
+    ("mode: fine-tuning\nevaluation: {tta: flip}", "config-contradiction-tta 2:1 mode", "fine-tuning"),
+    (
+        "head: {pooling: flatten}\nevaluation: {tta: flip}",
+        "config-contradiction-tta 2:8 head.pooling",
+        "flatten",
+    ),
+    (
+        "head: {layers: [{conv: 4}]}\nevaluation: {tta: flip}",
+        "config-contradiction-tta 2:8 head.layers",
+        [{"conv": 4}],
+    ),
+    (
+        "backbone: {adapter: conv1x1}\nevaluation: {tta: flip}",
+        "config-contradiction-tta 2:12 backbone.adapter",
+        "conv1x1",
+    ),
     ("training: {solver: exact, epochs: 5}", "config-without-effect 2:27 training.epochs", 5),
     ("training: {unfreeze: 8}", "config-without-effect 2:12 training.unfreeze", 8),
     ("mode: from-scratch\ntraining: {unfreeze: 4}", "config-without-effect 3:12 training.unfreeze", 4),

@@ -42,6 +42,14 @@ class MeanEngine:
         return [inputs[0].mean(axis=(1, 2)).astype(np.float32)]
 
 
+class LeftEngine(MeanEngine):
+    """A fake engine that computes the mean color of the left half."""
+
+    def run(self, inputs: Any) -> list[np.ndarray]:
+        """Return one row of three means per image."""
+        return super().run([inputs[0][:, :, : inputs[0].shape[2] // 2]])
+
+
 @pytest.fixture
 def rows(tmp_path: Path) -> tuple[ImageRecord, ...]:
     """Return the records of 24 training images."""
@@ -220,3 +228,33 @@ def test_decoded_pixels_are_listed_without_a_network(
         extract(FeatureSet(Extraction(MeanEngine(), "mean", PIXELS, network="VGG16"), rows), store, console)
 
     assert {key.network for key in list_keys(tmp_path / "store")} == {"pixels", "VGG16"}
+
+
+def test_only_mirror_images_are_computed_for_cached_images(
+    rows: tuple[ImageRecord, ...], tmp_path: Path, console: Console
+) -> None:
+    """Averaging over mirror images reuses cached features, caches those of the mirrors, and gives the mean of both."""
+    store, engine = FeatureStore(tmp_path / "store"), LeftEngine()
+    plain = FeatureSet(Extraction(engine, "left", PIXELS), rows)
+    averaged = FeatureSet(Extraction(engine, "left", PIXELS, tta="flip"), rows)
+    extract(plain, store, console)
+
+    assert extract(averaged, store, console)[1] == Counts(24, 24)
+    (stored,), counts = extract(averaged, store, console)
+    assert counts == Counts(0, 48)
+    pixels = np.stack([decode(row.path, PIXELS) for row in rows])
+    halves = (pixels[:, :, :16].mean(axis=(1, 2)) + pixels[:, :, 16:].mean(axis=(1, 2))) / 2
+    np.testing.assert_allclose(stored.rows(np.arange(24))[0], halves, rtol=1e-5)
+    np.testing.assert_array_equal(averaged.extraction.run(pixels)[0], stored.rows(np.arange(24))[0])
+    assert stored.checksum() != extract(plain, store, console)[0][0].checksum()
+
+
+def test_every_view_has_its_own_mirror_image(rows: tuple[ImageRecord, ...], tmp_path: Path, console: Console) -> None:
+    """With augmentation, each rendered view is averaged with its own mirror image."""
+    extraction = Extraction(LeftEngine(), "left", PIXELS, FLIPS, tta="flip")
+    views, counts = extract(FeatureSet(extraction, rows, 2), FeatureStore(tmp_path / "store"), console)
+
+    assert counts == Counts(96, 0)
+    pixels = render_view(decode(rows[3].path, PIXELS), FLIPS, rows[3].digest, 1)
+    halves = (pixels[:, :16].mean(axis=(0, 1)) + pixels[:, 16:].mean(axis=(0, 1))) / 2
+    np.testing.assert_allclose(views[1].rows(np.array([3]))[0][0], halves, rtol=1e-5)

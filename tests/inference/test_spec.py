@@ -33,12 +33,13 @@ GOOD: dict[str, Any] = {
     "value_range": [0, 4095],
     "bands": None,
     "thresholds": [0.5, 0.25],
+    "tta": "flip",
     "loss": "hinge",
     "metrics": ["auc"],
 }
 
 
-OPTIONAL = ("tail_precision", "gpu", "cut", "value_range", "bands", "thresholds", "loss", "metrics")
+OPTIONAL = ("tail_precision", "gpu", "cut", "value_range", "bands", "thresholds", "tta", "loss", "metrics")
 """Entries that files of earlier versions lack."""
 
 

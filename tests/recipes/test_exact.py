@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cnncli.config.schema import Config
 from cnncli.config.writer import dump_config
-from cnncli.errors import RunError
+from cnncli.errors import ConfigError, RunError
 from cnncli.inference.predictor import load_predictor
 from cnncli.networks.classifier import build_classifier, save_classifier
 from cnncli.networks.cut import cut_classifier
@@ -250,3 +250,49 @@ def test_views_are_rows_of_the_problem(data: Path, cold: Run, tmp_path: Path) ->
 
     assert run.features.computed == 2 * 16
     assert run.folder.stages.read_text() != cold.folder.stages.read_text()
+
+
+@pytest.fixture(scope="module")
+def mirrored(data: Path, cache: Path, cold: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Train with features averaged over mirror images, after a run that has cached those of the images."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CNNCLI_CACHE", str(cache))
+        return train(_config(data, evaluation={"tta": "flip"}), tmp_path_factory.mktemp("runs"), CONSOLE)
+
+
+def test_mirror_images_are_averaged_everywhere(data: Path, cold: Run, mirrored: Run) -> None:
+    """Only mirrors are computed; probabilities are those of the mean features, in `predict` and in `evaluate`."""
+    pixels = _pixels(mirrored.folder, data)
+    predictor, plain = (load_predictor(run.folder.engine, run.folder.model) for run in (mirrored, cold))
+    assert predictor.trunk is not None
+    both = [predictor.trunk.run([np.ascontiguousarray(one)])[0] for one in (pixels, pixels[:, :, ::-1])]
+
+    assert mirrored.features.computed == 2 * (8 + 4 + 4)
+    expected = predictor.logits([(both[0] + both[1]) / 2])
+    np.testing.assert_allclose(predictor.logits_of_pixels(pixels), expected, atol=1e-5)
+    np.testing.assert_allclose(
+        predictor.probabilities(pixels), predictor.probabilities(pixels[:, :, ::-1].copy()), atol=1e-6
+    )
+    assert not np.allclose(plain.probabilities(pixels), plain.probabilities(pixels[:, :, ::-1].copy()), atol=1e-6)
+    assert evaluate(mirrored.folder, CONSOLE).metrics.summary() == mirrored.metrics["test"].summary()
+
+
+def test_gradient_training_uses_the_averaged_features(data: Path, mirrored: Run, tmp_path: Path) -> None:
+    """A head trained by gradients reads the cached features of images and mirrors, and predicts with both."""
+    config = _config(data, evaluation={"tta": "flip"}, training={"epochs": 1})
+    run = train(config, tmp_path, CONSOLE)
+    pixels = _pixels(run.folder, data)
+    predictor = load_predictor(run.folder.engine, run.folder.model)
+
+    assert run.features.computed == 0
+    np.testing.assert_allclose(
+        predictor.probabilities(pixels), predictor.probabilities(pixels[:, :, ::-1].copy()), atol=1e-6
+    )
+    assert evaluate(run.folder, CONSOLE).metrics.summary() == run.metrics["test"].summary()
+
+
+def test_a_run_with_mirror_images_is_not_fine_tuned(mirrored: Run, tmp_path: Path) -> None:
+    """Fine-tuning would train layers below the averaged features, so it is refused by name."""
+    with pytest.raises(ConfigError) as caught:
+        finetune(mirrored.folder, FinetuneSettings(epochs=1), tmp_path, CONSOLE)
+    assert (caught.value.code, caught.value.facts["key"]) == ("config-contradiction-tta", "evaluation.tta")
