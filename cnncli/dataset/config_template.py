@@ -66,10 +66,7 @@ def template_for(
         ("augmentation.zoom_range", 0, "fraction, for example 0.1"),
         ("augmentation.rand_augment", None, "colors, contrast and more: {magnitude: 5}"),
         ("augmentation.mixup", 0, "mixes pairs of images, for example 0.2"),
-        ("training.batch_size", 32, ""),
-        ("training.epochs", 20, "maximum; early stopping may end it sooner"),
-        ("training.optimizer", {"name": "adam", "learning_rate": 1e-3}, "any optimizer of Keras"),
-        ("training.early_stopping", {"monitor": "val_loss", "patience": 5}, "null: never"),
+        ("training.solver", "auto", "a linear head: exact; gradient takes epochs, optimizer, ..."),
     ]
     sections = groupby(rows, lambda row: row[0].rpartition(".")[0])
     parts = [_head(report, counts, training, config_name), *(_section(name, list(of_it)) for name, of_it in sections)]

@@ -1,4 +1,4 @@
-"""Compare accuracies: bfloat16 and float32; cached, fresh and no views; the engine and Keras."""
+"""Compare accuracies: exact heads and Adam; bfloat16 and float32; kinds of views; the engine and Keras."""
 
 from __future__ import annotations
 
@@ -23,12 +23,17 @@ from scripts.benchmarks.workbench import Workbench
 if TYPE_CHECKING:
     from scripts.benchmarks.networks import FrozenNetwork
 
-BENCHMARKS = ("engine", "precision", "views", "views-of-few")
+BENCHMARKS = ("engine", "precision", "views", "views-of-few", "solver", "solver-of-few")
 SEEDS = (0, 1, 2)
 SIZES_PX = {"ResNet50": 160, "MobileNetV2": 224, "EfficientNetLite0": 224}
 VIEWED = ("EfficientNetLite0", "ResNet50")
 MANY, FEW = 2000, 100
 """Numbers of training images."""
+SOLVED_PX = {"MobileNet": 160, "MobileNetV2": 160, "ResNet50": 160, "EfficientNetLite0": 160}
+DRAWN = 1500
+"""Number of training images that each seed draws from `MANY`, to compare solvers."""
+MOST_LOST = 0.2
+"""Percentage points that an exact head may be below Adam."""
 EPOCHS = "training.epochs=10"
 AUGMENTATION = ("augmentation.rotation_range=15", "augmentation.zoom_range=0.1", "augmentation.horizontal_flip=true")
 
@@ -55,6 +60,8 @@ def measure(bench: Workbench) -> None:
         "precision": _measure_precision,
         "views": partial(_measure_views, images=MANY),
         "views-of-few": partial(_measure_views, images=FEW),
+        "solver": partial(_measure_solvers, images=DRAWN),
+        "solver-of-few": partial(_measure_solvers, images=FEW),
     }
     measures[bench.benchmark](bench)
 
@@ -89,7 +96,7 @@ def _measure_precision(bench: Workbench) -> None:
     folder = bench.splits()
     for name in SIZES_PX:
         sides = {
-            precision: _trainings(bench, folder, name, [f"precision={precision}"])
+            precision: _trainings(bench, folder, name, [f"precision={precision}", f"data.image_size={SIZES_PX[name]}"])
             for precision in ("bfloat16", "float32")
         }
         found = in_turns(sides, _rounds(bench))
@@ -109,6 +116,28 @@ def _measure_precision(bench: Workbench) -> None:
         )
 
 
+def _measure_solvers(bench: Workbench, images: int) -> None:
+    """Compare heads that are solved exactly with 20 epochs of Adam; each seed draws its training images."""
+    folder, drawn = bench.splits(train=MANY), f"data.train_images={bench.count(images, 8)}"
+    for name, side in SOLVED_PX.items():
+        size = f"data.image_size={side}"
+        settings = {"exact": [drawn, size], "adam": [drawn, size, "training.epochs=20"]}
+        sides = {solver: _trainings(bench, folder, name, words, "solver") for solver, words in settings.items()}
+        found = in_turns(sides, _rounds(bench))
+        bench.record(
+            Finding(
+                f"{name}, {side} px, {images:,} training images: test accuracy, exact head",
+                "%",
+                _accuracies(found["exact"]),
+                "Adam, 1e-3, 20 epochs",
+                _accuracies(found["adam"]),
+                comparison="difference",
+                target=Target("comparison", least=-MOST_LOST),
+                note=f"seeds {_seeds(bench)}; {_interval(found['exact'])}, Adam {_interval(found['adam'])}",
+            )
+        )
+
+
 def _measure_views(bench: Workbench, images: int) -> None:
     """Compare the accuracy with several kinds of views to that without augmentation.
 
@@ -120,7 +149,10 @@ def _measure_views(bench: Workbench, images: int) -> None:
             "none": (),
             **{f"views: {k}": (*AUGMENTATION, f"augmentation.views={k}") for k in (2, 4, 8, "fresh")},
         }
-        sides = {kind: _trainings(bench, folder, name, [EPOCHS, *more], kind) for kind, more in kinds.items()}
+        sides = {
+            kind: _trainings(bench, folder, name, [EPOCHS, f"data.image_size={SIZES_PX[name]}", *more], kind)
+            for kind, more in kinds.items()
+        }
         found = in_turns(sides, _rounds(bench))
         for kind in kinds:
             _record_views(bench, f"{name}, {images:,} training images", kind, found[kind], found["none"])
@@ -158,9 +190,8 @@ def _trainings(
     words = [
         f"backbone.name={name}",
         f"backbone.weights={bench.weights_of(name)}",
-        f"data.image_size={SIZES_PX[name]}",
         *settings,
-        *(["training.epochs=2"] if bench.quick else []),
+        *(["training.epochs=2"] if bench.quick and any("epochs" in one for one in settings) else []),
     ]
 
     def train() -> Scored:
