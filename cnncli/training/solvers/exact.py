@@ -34,8 +34,9 @@ MAX_COST_OF_FOLDS = 5e7
 """Rows × features × units up to which the strength is chosen on `FOLDS` folds, beyond it on one of them."""
 MAX_COST = 5e9
 """Rows × features × units beyond which ridge regression replaces logistic regression, which needs many passes."""
-ROUGH, EXACT = 3e-4, 1e-7
-"""Largest entry of the gradient of a solution, for the folds and for the result."""
+ROUGH, EXACT = 1e-3, 1e-7
+"""Largest entry of the gradient of a solution, for the folds and for the result, as a fraction of that without weights,
+which falls with the number of classes."""
 MAX_ROUGH_ITERATIONS, MAX_ITERATIONS = 100, 2_000
 
 
@@ -332,6 +333,8 @@ class _Rows:
 
         squared_length = float(np.einsum("nr,nr->", self.rows, self.rows, dtype=np.float64)) / len(self.rows)
         first_step = 1.0 / (1.0 + squared_length + 2 * penalty)
+        _, without_weights = objective(np.zeros_like(start, self.rows.dtype))
+        tolerance *= float(np.abs(without_weights).max())
         return minimize(objective, start.astype(self.rows.dtype), first_step, tolerance, max_iterations)
 
     def _scores(self, x: Array) -> Array:
