@@ -173,7 +173,7 @@ class FrozenNetwork:
         )
         mirrored = " and their mirror images" if self.extraction.tta == "flip" else ""
         cached = f"{total:,} images{mirrored}: {total - missing:,} cached"
-        text = f"solving {self.plan.trainable_parameters:,} weights of {LOGITS} exactly · {frozen} · {cached}"
+        text = f"{self.plan.trainable_parameters:,} weights of {LOGITS} · {frozen} · {cached}"
         self.context.console.phase("stage head", text)
 
 

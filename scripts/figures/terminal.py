@@ -80,5 +80,5 @@ def _colored(line: str) -> Text:
     if re.match(r"(checking|computing|decoding|run )", line) or line == "…":
         text.stylize("bright_black" if line == "…" else "white")
     text.highlight_regex(r"\d+(\.\d+)?(–\d+(\.\d+)?)? %", "cyan")
-    text.highlight_regex(r"^(images|network|stage \S+|stages|split.*)", "bold")
+    text.highlight_regex(r"^(images|network|head|stage \S+|stages|split.*)", "bold")
     return text
