@@ -212,7 +212,14 @@ def solve(frozen: FrozenNetwork, writer: RunWriter) -> SolvedHead:
     context.store.keep_only(key for features in frozen.feature_sets() for key in features.keys)
     train, validation, counts = frozen.load()
     started = time.monotonic()
-    head = solve_head(_problem(context.config, context.manifest, train))
+    try:
+        head = solve_head(_problem(context.config, context.manifest, train))
+    except MemoryError as error:
+        text = "stage head: the features of all views do not fit into memory, where the exact solver needs them."
+        remedy = "Use head.pooling=avg, fewer augmentation.views, or training.solver=gradient."
+        raise TrainingError(
+            Message("training-exact-out-of-memory", f"{text} {remedy}", key="training.solver")
+        ) from error
     metrics = _measure(head, context.config, context.manifest, train)
     if len(validation.labels):
         metrics |= as_validation(_measure(head, context.config, context.manifest, validation))

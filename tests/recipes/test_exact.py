@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cnncli.config.schema import Config
 from cnncli.config.writer import dump_config
-from cnncli.errors import ConfigError, RunError
+from cnncli.errors import ConfigError, RunError, TrainingError
 from cnncli.inference.predictor import load_predictor
 from cnncli.networks.classifier import build_classifier, save_classifier
 from cnncli.networks.cut import cut_classifier
@@ -215,6 +215,20 @@ def test_an_interrupted_run_is_solved_again(
     resume(run, CONSOLE)
 
     assert _members(run.model) == _members(cold.folder.model)
+
+
+def test_features_that_do_not_fit_into_memory_are_an_error(
+    data: Path, cold: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the solver runs out of memory, the error says what to change."""
+
+    def too_large(_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("cnncli.training.exact_head.solve_head", too_large)
+    with pytest.raises(TrainingError) as caught:
+        train(_config(data), tmp_path, CONSOLE)
+    assert caught.value.problems[0].code == "training-exact-out-of-memory"
 
 
 def test_there_are_no_epochs_to_add(cold: Run) -> None:
