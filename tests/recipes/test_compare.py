@@ -180,8 +180,8 @@ def test_the_table_has_results_and_differing_settings(tmp_path: Path, capsys: py
         ["published:", "Chollet", "2021", "98.5", "%"],
         [],
         ["run", "training.optimizer.name"],
-        ["a", "'adam'"],
-        ["b", "'sgd'"],
+        ["a", "adam"],
+        ["b", "sgd"],
     ]
 
 
