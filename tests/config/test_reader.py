@@ -251,7 +251,8 @@ def test_problems_of_overrides_are_reported_with_an_invalid_file(folder: Path, p
         ("head: {layers: [{dropout: 0.5, activation: relu}]}", "Each layer is an item of its own."),
         (
             "xyzzy: 1",
-            "There are name, mode, seed, data, backbone, head, augmentation, training, evaluation, engine, precision, cache.",
+            "There are name, mode, seed, data, backbone, head, augmentation, training, evaluation, engine, precision, "
+            "cache.",
         ),
     ],
 )
