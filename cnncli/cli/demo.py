@@ -20,6 +20,12 @@ ANIMATIONS = (".gif", ".png", ".webp")
 MOST_PRINTED = 40
 """Maximum side of an image that is printed as a matrix."""
 
+size_option = click.option(
+    "--size",
+    type=click.IntRange(8, 1024),
+    help="Height and width in pixels.  [default: those of the image, at most 224]",
+)
+
 
 @click.group(epilog=example("cnncli demo convolution"))
 def command() -> None:
@@ -33,9 +39,9 @@ command.add_command(penalty)
 @command.command(epilog=example("cnncli demo kernels data/sample/train/cats/cat.0.jpg --out kernels.png"))
 @click.argument("image", type=PATH)
 @click.option("--out", type=OUT_FILE, required=True, metavar="FILE", help="Figure to write, .png or .svg.")
-@click.option("--size", type=click.IntRange(8, 1024), default=224, help="Height and width in pixels.")
+@size_option
 @console_options
-def kernels(image: Path, out: Path, size: int, console: Console) -> None:
+def kernels(image: Path, out: Path, size: int | None, console: Console) -> None:
     """Apply the kernels of image processing to an image.
 
     Identity, three kernels that find edges, both Sobel kernels, sharpen, box blur and Gaussian blur. Edges are found in
@@ -55,9 +61,9 @@ def kernels(image: Path, out: Path, size: int, console: Console) -> None:
 )
 @click.argument("image", type=PATH)
 @click.option("--out", type=OUT_FILE, required=True, metavar="FILE", help="Figure to write, .png or .svg.")
-@click.option("--size", type=click.IntRange(8, 1024), default=224, help="Height and width in pixels.")
+@size_option
 @console_options
-def feature_map(image: Path, out: Path, size: int, console: Console) -> None:
+def feature_map(image: Path, out: Path, size: int | None, console: Console) -> None:
     """Draw a feature map before and after ReLU and pooling.
 
     The map is that of a Sobel kernel, which finds vertical lines. Max, average and sum pooling have windows of 2×2.
@@ -78,7 +84,10 @@ def feature_map(image: Path, out: Path, size: int, console: Console) -> None:
 @json_option
 @console_options
 def pixels(image: Path, out: Path | None, size: int, as_json: bool, console: Console) -> None:
-    """Print an image as the matrix of gray values that a computer sees, 0 (black) to 255 (white)."""
+    """Print an image as a matrix of gray values.
+
+    This is what a computer sees: 0 is black, 255 is white.
+    """
     from cnncli.recipes.demo import gray_of, load_square
     from cnncli.report.animation import show_steps
     from cnncli.report.demo_figures import draw_pixels
@@ -182,7 +191,7 @@ def _print_worked(worked: Worked) -> None:
 def receptive_field(
     layers: int, kernel: int, stride: int, dilation: int, out: Path | None, as_json: bool, console: Console
 ) -> None:
-    """Show how the receptive field grows with depth, stride and dilation.
+    """Show how the receptive field grows from layer to layer.
 
     The last columns compare the weights of the layers with those of a single layer with the same receptive field, per
     pair of input and output channels.
@@ -224,9 +233,10 @@ def step(
     as_json: bool,
     console: Console,
 ) -> None:
-    """Train on one image, and compare the probabilities before and after an update.
+    """Compare probabilities before and after a training step.
 
-    The network is a small ConvNet with random weights. Settings change it, e.g. backbone.name=VGG16.
+    A step is an update on one image. The network is a small ConvNet with random weights; settings change it, e.g.
+    backbone.name=VGG16.
     """
     from cnncli.recipes.demo import train_on_one_image
 

@@ -69,7 +69,7 @@ def loss(
 def penalty(
     weights: tuple[tuple[float, ...], ...], inputs: tuple[float, ...] | None, as_json: bool, console: Console
 ) -> None:
-    """Compare the L1 and L2 penalties of weights that give the same score.
+    """Compare L1 and L2 penalties of weights of equal score.
 
     L2 prefers weights of equal size, L1 does not. Both are those of l1: 1 and l2: 1 in a config.
     """

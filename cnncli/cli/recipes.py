@@ -35,7 +35,7 @@ def command() -> None:
 @json_option
 @console_options
 def list_(as_json: bool, console: Console) -> None:
-    """List the published recipes with their published and measured results.
+    """List the recipes with their published and measured results.
 
     Measured is the mean over the seeds.
     """
@@ -56,7 +56,10 @@ def list_(as_json: bool, console: Console) -> None:
 @json_option
 @console_options
 def show(name: str, data: Path, as_json: bool, console: Console) -> None:
-    """Print a recipe as a config, with its source, published and measured results as comments."""
+    """Print a recipe as a config.
+
+    Comments give its source, and the published and measured results.
+    """
     from cnncli.recipes.recipes import config_text
 
     recipe = find_published(name)
@@ -85,10 +88,10 @@ def run(
     as_json: bool,
     console: Console,
 ) -> None:
-    """Train a recipe with several seeds, and compare the results with the published one.
+    """Train a recipe with several seeds, and compare the results.
 
-    Any setting can be changed as KEY=VALUE, e.g. backbone.weights=FILE or training.epochs=3. The same command continues
-    an interrupted one.
+    The published result is shown next to them. Any setting can be changed as KEY=VALUE, e.g. backbone.weights=FILE or
+    training.epochs=3. The same command continues an interrupted one.
     """
     recipe = find_published(name)
     from cnncli.recipes.recipes import run_recipe

@@ -16,6 +16,8 @@ from cnncli.config.reader import config_from_mapping
 from cnncli.errors import CnncliError, Message
 from cnncli.explanation.convolution import convolve, pool
 from cnncli.images.decode import PixelSpec, decode
+from cnncli.images.limits import MAX_PIXELS
+from cnncli.images.verify import verify
 from cnncli.report.demo_figures import Tile
 
 LUMA = (0.299, 0.587, 0.114)
@@ -29,8 +31,14 @@ SMALL_NETWORK: Mapping[str, object] = {
 """Settings of the network of `demo step`."""
 
 
-def load_square(image: Path, size: int) -> NDArray[np.uint8]:
-    """Return the centered square of an image, resized, uint8 (size, size, 3). Raises ImageError."""
+def load_square(image: Path, size: int | None = None) -> NDArray[np.uint8]:
+    """Return the centered square of an image, resized, uint8 (size, size, 3). Raises ImageError.
+
+    The default size is that of the image, 8 to 224 pixels: kernels find the grid of the pixels in an enlarged image.
+    """
+    if size is None:
+        facts = verify(image, MAX_PIXELS)
+        size = min(max(facts.width, 8), max(facts.height, 8), 224)
     return decode(image, PixelSpec(size, size, fit="crop"))
 
 

@@ -105,7 +105,8 @@ def _of_scores(scores: NDArray[np.float64], own: int) -> list[LossStep]:
     """Return hinge losses, and those of the softmax of the scores."""
     others = [score for place, score in enumerate(scores) if place != own]
     margins = [max(0.0, score - scores[own] + MARGIN) for score in others]
-    parts = [f"max(0, {_text(score)} − {_text(scores[own])} + 1)" for score in others]
+    true = _text(scores[own]) if scores[own] >= 0 else f"({_text(scores[own])})"
+    parts = [f"max(0, {_text(score)} − {true} + 1)" for score in others]
     z, targets = scores[None], targets_of(np.array([own]), len(scores))
     worst = int(np.argmax(margins))
     powers = np.exp(scores)

@@ -59,6 +59,14 @@ def test_subcommands_of_groups_are_found() -> None:
     assert ("config", "validate") in COMMANDS
 
 
+@pytest.mark.parametrize("group", sorted({words[:-1] for words in COMMANDS}), ids=" ".join)
+def test_the_list_of_commands_has_whole_sentences(group: tuple[str, ...]) -> None:
+    """In a terminal of 80 columns, click shortens no description of a command to `...`."""
+    section = help_of(group).partition("Commands:\n")[2].partition("Example:")[0]
+
+    assert [line for line in section.splitlines() if line.endswith("...")] == []
+
+
 @EVERY_COMMAND
 def test_the_example_of_a_command_is_valid(words: tuple[str, ...]) -> None:
     """The example in the help of a command contains only arguments and options that the command accepts."""

@@ -18,6 +18,7 @@ from cnncli.recipes.demo import (
     feature_map_tiles,
     filter_channels,
     kernel_tiles,
+    load_square,
     receptive_fields,
     train_on_one_image,
 )
@@ -54,6 +55,18 @@ def test_kernels_filter_as_opencv_and_keras_do(name: str) -> None:
     expected = cv2.filter2D(pixels.astype(np.float64), -1, kernel, borderType=cv2.BORDER_REPLICATE)
     np.testing.assert_allclose(found, expected, atol=1e-9)
     np.testing.assert_allclose(found[1:-1, 1:-1], np.asarray(inside)[0], atol=1e-3)
+
+
+@pytest.mark.parametrize(("side", "expected"), [((28, 28), 28), ((40, 30), 30), ((3, 5), 8), ((500, 300), 224)])
+def test_a_small_image_is_not_enlarged(side: tuple[int, int], expected: int, tmp_path: Path) -> None:
+    """Rows 190 and 194: kernels filter the pixels of a small image, and not a grid between interpolated ones."""
+    pixels = np.random.default_rng(0).integers(0, 256, (*side, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "image.png")
+    found = load_square(tmp_path / "image.png")
+
+    assert found.shape == (expected, expected, 3)
+    if side == (28, 28):
+        np.testing.assert_array_equal(found, pixels)
 
 
 def test_sobel_kernels_find_lines_of_their_direction() -> None:

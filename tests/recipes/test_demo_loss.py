@@ -24,6 +24,12 @@ def test_the_hinge_losses_of_the_course() -> None:
     assert explain_losses(SAMPLES, (1, 2, 3)).means["hinge"] == pytest.approx(5.267, abs=5e-4)
 
 
+def test_a_negative_score_of_the_true_class_is_in_parentheses() -> None:
+    """2.2 − (−3.1), not 2.2 − −3.1; a negative score that is first needs no parentheses. Row 107."""
+    hinge, *_ = explain_losses([(2.2, -2.5, -3.1)], (3,)).samples[0].losses
+    assert hinge.calculation == "max(0, 2.2 − (−3.1) + 1) + max(0, −2.5 − (−3.1) + 1) = 6.3 + 1.6"
+
+
 def test_twice_the_weights_give_the_same_loss_of_zero() -> None:
     """The loss of the second sample remains 0, the others grow. Row 111."""
     assert _losses("hinge", factor=2.0) == pytest.approx([4.8, 0.0, 23.8])
