@@ -31,6 +31,9 @@ Kind = Literal["weights", "pooling", "other"]
 BYTES, KB = 4, 1024
 """Bytes of a float32, and of a KB."""
 
+LRN = ("Divide", "Power", "Rescaling", "AveragePooling2D", "ZeroPadding2D", "Square")
+"""Operations of local response normalization, the last one first; each takes the next one as its last input."""
+
 
 @dataclass(frozen=True)
 class Window:
@@ -116,11 +119,12 @@ class _Graph:
 def count_layers(model: keras.Model) -> tuple[LayerNumbers, ...]:
     """Return the numbers of the layers of a functional model with one image as input, in graph order.
 
-    Layers of nested models are listed one by one. Maps have their channels last.
+    Layers of nested models are listed one by one, and local response normalization, a graph of six operations, as one
+    layer `LRN`. Maps have their channels last.
     """
     graph = _Graph()
     nodes = nodes_in_order(_flat(model))
-    return tuple(_count(node, position, graph) for position, node in enumerate(nodes))
+    return _join_lrn([_count(node, position, graph) for position, node in enumerate(nodes)])
 
 
 def _flat(model: keras.Model) -> keras.Model:
@@ -178,6 +182,27 @@ def _count(node: Any, position: int, graph: _Graph) -> LayerNumbers:
         inputs=tuple(graph.producers[id(tensor)] for tensor in node.input_tensors),
         formulas={name: text for name, text in formulas.items() if text},
     )
+
+
+def _join_lrn(layers: Sequence[LayerNumbers]) -> tuple[LayerNumbers, ...]:
+    """Replace the operations of `layers.local_response_normalization` by one layer, whose memory is its output."""
+    uses = Counter(source for layer in layers for source in layer.inputs)
+    joined: dict[int, LayerNumbers] = {}
+    inner: set[int] = set()
+    for position, layer in enumerate(layers):
+        path = [position]
+        for kind in LRN:
+            if layers[path[-1]].type != kind or not layers[path[-1]].inputs:
+                break
+            path.append(layers[path[-1]].inputs[-1])
+        is_whole = len(path) == 1 + len(LRN) and path[-1] == layer.inputs[0]
+        if is_whole and all(uses[source] == 1 for source in path[1:-1]):
+            joined[position] = replace(layer, type="LRN", input_shape=layer.output_shape, inputs=(path[-1],))
+            inner.update(path[1:-1])
+    kept = [position for position in range(len(layers)) if position not in inner]
+    place = {position: n for n, position in enumerate(kept)}
+    found = [joined.get(position, layers[position]) for position in kept]
+    return tuple(replace(layer, inputs=tuple(place[source] for source in layer.inputs)) for layer in found)
 
 
 def _size(weights: Iterable[Any]) -> int:

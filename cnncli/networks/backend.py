@@ -111,6 +111,24 @@ def standard_settings() -> Iterator[None]:
         global_state.set_global_attribute("dtype_policy", policy)
 
 
+@contextmanager
+def uninitialized() -> Iterator[None]:
+    """Build networks inside the block without values of their weights: a VGG takes milliseconds instead of seconds.
+
+    Such a network has shapes, but cannot be called with images.
+    """
+    keras = import_keras()
+    from keras.src.backend.common import global_state
+
+    with keras.StatelessScope(initialize_variables=False):
+        waiting = global_state.get_global_attribute("uninitialized_variables", [], set_to_default=True)
+        n_before = len(waiting)
+        try:
+            yield
+        finally:
+            del waiting[n_before:]
+
+
 def gpus() -> tuple[str, ...]:
     """Return the names of the GPUs that TensorFlow sees; it is not imported where no driver offers any."""
     if "tensorflow" not in sys.modules and sys.platform == "linux" and not any(map(os.path.exists, _GPU_DEVICES)):

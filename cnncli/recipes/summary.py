@@ -21,6 +21,7 @@ from cnncli.dataset.labels.source import read_labels
 from cnncli.errors import ConfigError, Message, printable
 from cnncli.networks.arithmetic import LayerNumbers, Shape, count_layers
 from cnncli.networks.backbone import build_backbone
+from cnncli.networks.backend import uninitialized
 from cnncli.networks.classifier import build_classifier, image_size
 from cnncli.networks.cut import cut_classifier
 from cnncli.report.network_plot import Drawing, draw_networks
@@ -105,7 +106,9 @@ def summarize(source: str, overrides: Overrides = (), *, top: bool = False) -> S
 
 def summarize_config(config: Config) -> Summary:
     """Summarize the classifier of a config, with layers marked as trained if its last stage trains them."""
-    classifier = build_classifier(config, _count_classes(config), load_weights=False)
+    n_classes = _count_classes(config)
+    with uninitialized():
+        classifier = build_classifier(config, n_classes, load_weights=False)
     last = stages_of(config)[-1]
     cut_classifier(classifier, last.unfreeze, last.batch_norm)
     return _summarize(classifier.model, run_name(config))
@@ -127,7 +130,8 @@ def summarize_backbone(name: str, overrides: Overrides = (), *, top: bool = Fals
     if info.imagenet_problem(backbone.options) is None and (is_default_size or not top):
         backbone = backbone.model_copy(update={"weights": "imagenet"})
     channels = config.data.channels if backbone.weights == "none" else info.trained_channels
-    model = build_backbone(backbone, (height, width, channels), seed=0, load_weights=False, top=top)
+    with uninitialized():
+        model = build_backbone(backbone, (height, width, channels), seed=0, load_weights=False, top=top)
     is_whole = is_default_size and not (top or backbone.options or backbone.output_layer or backbone.include_top_layers)
     with_top = model.count_params() + info.parameters - info.notop_parameters
     return _summarize(model, name, with_top if is_whole and info.top_classes else None)

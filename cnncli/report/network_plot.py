@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 MAX_ROWS = 80
 """Maximum number of rows of a network that is drawn layer by layer."""
 
-ROW, LANE, BOX, BAR, GAP, MARGIN = 0.27, 0.16, 3.9, 1.35, 0.15, 0.3
-"""Height of a row, and widths of a line, a box, a bar chart, a gap and a margin, in inches."""
+ROW, LANE, BAR, GAP, MARGIN = 0.27, 0.16, 1.35, 0.15, 0.3
+"""Height of a row, and widths of a line, a bar chart, a gap and a margin, in inches."""
+BOLD, PLAIN = 0.068, 0.057
+"""Widths of a character in bold, and in other texts of a box, in inches."""
 TITLE, STRIP = 0.75, 1.5
 """Height of the titles, and of the totals of several networks, in inches."""
 
@@ -73,7 +75,10 @@ def draw_networks(networks: Sequence[Drawing], path: Path, *, whole: bool = Fals
     """Draw networks beside each other as a PNG or SVG, with bars at a common scale; `whole` draws every layer."""
     rows = [_rows(network.layers, whole) for network in networks]
     lanes = [_lanes(one) for one in rows]
-    widths = [LANE * (max(1 + max(lane) for lane in found) + 1) + BOX + 3 * (BAR + GAP) for found in lanes]
+    widths = [
+        LANE * (max(1 + max(lane) for lane in found) + 1) + _box_width(one) + 3 * (BAR + GAP)
+        for one, found in zip(rows, lanes, strict=True)
+    ]
     strip = STRIP if len(networks) > 1 else 0.0
     height = strip + TITLE + ROW * max(map(len, rows)) + 2 * MARGIN
     width = sum(widths) + MARGIN * (len(networks) + 1)
@@ -235,7 +240,7 @@ def _draw_network(
     axes.set_xlim(0, graph)
     axes.axis("off")
     _draw_lines(axes, rows, lanes)
-    _draw_boxes(axes, rows, graph - BOX, graph)
+    _draw_boxes(axes, rows, graph - _box_width(rows), graph)
     for number, (quantity, title) in enumerate(QUANTITIES.items()):
         bars = axes_at(left + graph + GAP + number * (BAR + GAP), BAR)
         _draw_bars(bars, [getattr(row, quantity) for row in rows], largest[quantity], title, color)
@@ -250,10 +255,26 @@ def _draw_boxes(axes: Axes, rows: Sequence[Row], left: float, right: float) -> N
             facecolor=row.color, edgecolor="#808080", linewidth=0.6, mutation_aspect=1 / ROW,
         )  # fmt: skip
         axes.add_patch(box)
-        shape = "×".join(map(str, row.shape))
-        axes.text(left + 0.1, number, _shorten(row.name, 24), fontsize=7, fontweight="bold", va="center")
-        axes.text(left + 1.62, number, _shorten(row.detail, 26), fontsize=6.5, va="center")
-        axes.text(right - 0.08, number, shape, fontsize=7, va="center", ha="right")
+        axes.text(left + GAP, number, row.name, fontsize=7, fontweight="bold", va="center")
+        axes.text(left + GAP + _name_width(rows), number, row.detail, fontsize=6.5, va="center")
+        axes.text(right - GAP, number, _shape(row), fontsize=7, va="center", ha="right")
+
+
+def _box_width(rows: Sequence[Row]) -> float:
+    """Return the width of boxes for the longest texts, in inches."""
+    return (
+        3 * GAP
+        + _name_width(rows)
+        + PLAIN * (max(len(row.detail) for row in rows) + max(len(_shape(row)) for row in rows))
+    )
+
+
+def _name_width(rows: Sequence[Row]) -> float:
+    return GAP + BOLD * max(len(row.name) for row in rows)
+
+
+def _shape(row: Row) -> str:
+    return "×".join(map(str, row.shape))
 
 
 def _shorten(text: str, length: int) -> str:

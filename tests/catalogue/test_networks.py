@@ -13,8 +13,7 @@ from cnncli.catalogue.networks import NETWORKS, NetworkInfo
 from cnncli.catalogue.settings import with_defaults
 from cnncli.networks.architectures import NetworkSpec, architecture_of, efficientnet_lite
 from cnncli.networks.architectures.keras_applications import build_for_imagenet
-from cnncli.networks.backend import import_keras
-from tests.networks.filled import uninitialized
+from cnncli.networks.backend import import_keras, uninitialized
 
 # Published on keras.io in 2020; later versions of the table are rounded.
 PUBLISHED_PARAMETERS = {

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -23,17 +21,6 @@ def filled(model: Any, seed: int = 0) -> Any:
         if hasattr(layer, "finalize_state"):
             layer.finalize_state()
     return model
-
-
-@contextmanager
-def uninitialized() -> Iterator[None]:
-    """Build networks inside the block without values of their weights, which takes little time and memory."""
-    keras = import_keras()
-    from keras.src.backend.common import global_state
-
-    with keras.StatelessScope(initialize_variables=False):
-        yield
-    global_state.get_global_attribute("uninitialized_variables", [], set_to_default=True).clear()
 
 
 def images(side: int, n: int = 2) -> NDArray[np.float32]:

@@ -426,6 +426,28 @@ def arithmetic(formula: str) -> tuple[float, float]:
     return eval(left), float(right)
 
 
+def test_local_response_normalization_is_one_layer() -> None:
+    """Row 65: the six operations of LRN are one row, whose input is the layer before, with the memory of its output."""
+    images = keras.Input((8, 8, 6), name="images")
+    before = keras.layers.Conv2D(6, 3, padding="same", name="conv")(images)
+    normalized = local_response_normalization(before, name="norm")
+    after = keras.layers.Add(name="sum")([before, local_response_normalization(normalized, name="again")])
+    found = count_layers(keras.Model(images, after))
+    lines = {layer.name: layer for layer in found}
+
+    assert [(layer.name, layer.type) for layer in found] == [
+        ("images", "InputLayer"),
+        ("conv", "Conv2D"),
+        ("norm", "LRN"),
+        ("again", "LRN"),
+        ("sum", "Add"),
+    ]
+    assert [layer.inputs for layer in found] == [(), (0,), (1,), (2,), (1, 3)]
+    assert lines["norm"].input_shape == lines["norm"].output_shape == (8, 8, 6)
+    assert (lines["norm"].memory_kb, lines["norm"].parameters, lines["norm"].multiply_adds) == (1.5, 0, 0)
+    assert (lines["norm"].kind, lines["norm"].receptive_field) == ("other", (3, 3))
+
+
 @pytest.mark.parametrize("name", ["MobileNet", pytest.param("DenseNet121", marks=pytest.mark.slow)])
 def test_the_formulas_are_true(name: str) -> None:
     """Both sides of each formula are equal, and the parameters are those that Keras counts."""

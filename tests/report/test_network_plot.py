@@ -90,6 +90,23 @@ def test_a_block_that_is_trained_in_part_has_its_own_color() -> None:
     assert [row.color for row in rows[:3]] == [EMPTY, PARTLY, TRAINED]
 
 
+def test_boxes_are_as_wide_as_their_texts(tmp_path: Path) -> None:
+    """Long names and descriptions are whole, and make the figure wider."""
+    images = keras.Input((8, 8, 3), name="images")
+    sizes = []
+    for name in ("conv", "a_convolution_with_a_long_name"):
+        x = layers.BatchNormalization()(layers.Conv2D(3, 7, 2, "same", name=name)(images))
+        found = count_layers(keras.Model(images, layers.Activation("relu")(x)))
+        for suffix in ("svg", "png"):
+            draw_networks([drawing("A", found)], tmp_path / f"plot.{suffix}")
+        svg = (tmp_path / "plot.svg").read_text()  # matplotlib writes each text as a comment, too
+        assert f"<!-- {name} -->" in svg
+        assert "<!-- Conv2D 7×7/2 + BN + activation -->" in svg
+        with Image.open(tmp_path / "plot.png") as image:
+            sizes.append(image.width)
+    assert sizes[0] + 150 < sizes[1]
+
+
 @pytest.mark.parametrize("suffix", ["png", "svg"])
 def test_networks_are_drawn_beside_each_other(tmp_path: Path, suffix: str) -> None:
     """Rows 81 and 83: a file with the graphs and bars of one network, wider with two; no warning about its text."""

@@ -20,14 +20,14 @@ from cnncli.config.schema import Config
 from cnncli.errors import ConfigError
 from cnncli.networks.architectures import NetworkSpec, architecture_of
 from cnncli.networks.arithmetic import count_layers
-from cnncli.networks.backend import import_keras
+from cnncli.networks.backend import import_keras, uninitialized
 from cnncli.networks.classifier import build_classifier
 from cnncli.networks.cut import countable_layers, cut_classifier
 from cnncli.networks.graph import output_of
 from cnncli.networks.head import LOGITS
 from cnncli.recipes.train import train
 from cnncli.terminal.console import Console
-from tests.networks.filled import features, filled, uninitialized
+from tests.networks.filled import features, filled
 from tests.support.drawing import draw_dataset, draw_image
 from tests.support.parity import relative
 
@@ -176,7 +176,7 @@ def test_stem_and_end_of_googlenet_are_those_of_the_table() -> None:
     assert round(sum(layer.multiply_adds for layer in below) / 1e6) == 481
     assert sum(layer.parameters - layer.biases for layer in below) // 1000 == 124
     assert (round(layers["avg_pool"].memory_kb), round(layers["predictions"].memory_kb)) == (4, 4)
-    assert (layers["predictions"].parameters, layers["norm1_mean"].kind) == (1_025_000, "other")
+    assert (layers["predictions"].parameters, layers["norm1"].type) == (1_025_000, "LRN")
     outputs = [layers[f"inception_{module}"].output_shape[2] for module in ("3a", "3b", "4a", "4e", "5b")]
     assert outputs == [256, 480, 512, 832, 1024]
 
