@@ -253,7 +253,7 @@ KINDS: Mapping[str, Kind] = {
     "keras in the wrong order": described(_reversed, r"config\.json"),
     "keras nested 50,000 deep": described(_nested, "nested"),
     "keras with a list for a config": described(lambda _: "[]", r"config\.json"),
-    "keras with a config of 9 MB": described(lambda _: " " * 9_000_000, "9,000,000 bytes"),
+    "keras with a config of 18 MB": described(lambda _: " " * 18_000_000, "18,000,000 bytes"),
     "keras without weights": archived(lambda content: content.pop("model.weights.h5"), r"model\.weights\.h5"),
     "keras without a config": archived(lambda content: content.pop("config.json"), r"config\.json"),
     "keras with a path that leads out": archived(_add("../../outside/evil.txt"), r"outside/evil\.txt"),
