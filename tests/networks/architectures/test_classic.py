@@ -31,7 +31,7 @@ from tests.networks.filled import features, filled
 from tests.support.drawing import draw_dataset, draw_image
 from tests.support.parity import relative
 
-SLOW = [pytest.mark.slow, pytest.mark.timeout(900)]
+SLOW = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 def _build(name: str, side: int | None = None, channels: int | None = None, top: bool = True, **options: Any) -> Any:
@@ -328,6 +328,14 @@ SMALL: list[Any] = [
     _slow("SqueezeNet", 32, {}),
 ]
 
+_DONE = {(getattr(case, "values", None) or case)[0] for case in SMALL}
+OTHERS = [
+    _slow(name, max(info.min_size, 64 if name == "ConvNet" else 32), {})
+    for name, info in NETWORKS.items()
+    if name not in _DONE
+]
+"""The other networks of the catalogue, with default options; `test_every_backbone` cuts them."""
+
 
 def _config(path: Path, name: str, side: int, options: dict[str, Any], **more: Any) -> Config:
     settings = {
@@ -347,7 +355,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return draw_dataset(tmp_path_factory.mktemp("drawn") / "images", train=8, validation=2, test=2)
 
 
-@pytest.mark.parametrize(("name", "side", "options"), SMALL)
+@pytest.mark.parametrize(("name", "side", "options"), [*SMALL, *OTHERS])
 def test_network_is_trained_saved_and_loaded(
     name: str, side: int, options: dict[str, Any], drawn: Path, tmp_path: Path
 ) -> None:
