@@ -115,7 +115,8 @@ def _print_report(document: Mapping[str, Any], issues: Sequence[Issue], console:
     for group in within[:MAX_GROUPS]:
         click.echo(f"identical: {' = '.join(map(printable, group))}")
     for pair in document["near_duplicates"][:MAX_GROUPS]:
-        click.echo(f"similar: {' and '.join(map(printable, pair['paths']))} ({pair['correlation']:.0%})")
+        files = (f"{printable(file)} ({split})" for file, split in zip(pair["paths"], pair["splits"], strict=True))
+        click.echo(f"similar: {' and '.join(files)}, {pair['correlation']:.0%}")
     _print_messages("warning", messages_of(issues, "warning"))
     for message in messages_of(issues, "note"):
         click.echo(f"note: {message}")

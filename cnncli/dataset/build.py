@@ -44,7 +44,7 @@ def build_manifest(data: DataConfig, seed: int, console: Console | None = None) 
         issues += run_checks(dataset, checks)
         _raise_errors(issues)
     rows = [_row(one) for one in dataset.assigned.images]
-    pairs = most_similar(dataset.assigned.pairs)
+    pairs = most_similar((*dataset.assigned.pairs, *dataset.assigned.divided))
     similar = [(sorted((rows[one], rows[other]), key=_order), score) for one, other, score in pairs]
     return Manifest(
         rows=tuple(sorted(rows, key=_order)),
@@ -100,7 +100,7 @@ def report_on_data(data: DataConfig, console: Console | None = None) -> tuple[di
     """
     dataset = read_dataset(data, console=console)
     issues = (*dataset.found.issues, *run_checks(dataset, [*FOLDER_CHECKS, *SPLIT_CHECKS]))
-    found, good, groups = dataset.found, dataset.good, dataset.identical
+    found, good, groups, images = dataset.found, dataset.good, dataset.identical, dataset.assigned.images
     document = {
         "path": str(found.root),
         "table": found.table and str(found.table),
@@ -121,7 +121,11 @@ def report_on_data(data: DataConfig, console: Console | None = None) -> tuple[di
         "duplicates_across": _files(across_splits(groups)),
         "two_labels": _files(across_labels(groups)),
         "near_duplicates": [
-            {"paths": [good[one].file, good[other].file], "correlation": round(correlation, 4)}
+            {
+                "paths": [images[one].file, images[other].file],
+                "splits": [images[one].split, images[other].split],
+                "correlation": round(correlation, 4),
+            }
             for one, other, correlation in dataset.assigned.pairs
         ],
         "left_out": dict(found.left_out.most_common()),

@@ -11,13 +11,16 @@ import shlex
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 from cnncli.dataset.dataset import Dataset
 from cnncli.dataset.duplicates import across_labels, across_splits, most_similar
 from cnncli.dataset.issues import Issue, error, note, warning
 from cnncli.dataset.labels.folders import HEIC, OUTSIDE_CLASSES, RAW, folder_names, split_named
 from cnncli.dataset.labels.table import tables_in
-from cnncli.dataset.records import UNSPLIT
+from cnncli.dataset.perceptual_hash import Pair
+from cnncli.dataset.records import UNSPLIT, ImageRecord
 
 FEW_IMAGES = 10  # classes with fewer training images are reported
 UNEVEN_RATIO = 3.0  # ratio of class sizes, and of a class's fractions of two splits, from which they are reported
@@ -154,17 +157,31 @@ def split_issues(dataset: Dataset) -> Iterator[Issue]:
 
 def similar_images(dataset: Dataset) -> Iterator[Issue]:
     """Yield similar images in different splits, which inflate metrics."""
-    images, pairs = dataset.assigned.images, dataset.assigned.pairs
+    found = dataset.assigned
+    if found.pairs:
+        every = (*found.pairs, *found.divided)
+        n_listed = len(most_similar(every))
+        listed = f"; a run lists the {n_listed:,} most similar" if n_listed < len(every) else ""
+        paths, facts = _similar(found.images, found.pairs)
+        yield warning("data-near-duplicates", *paths, fix=_fix_command(dataset), listed=listed, **facts)
+    if found.divided:
+        paths, facts = _similar(found.images, found.divided)
+        yield note("data-near-duplicates-divided", *paths, **facts)
+
+
+def _similar(images: Sequence[ImageRecord], pairs: Sequence[Pair]) -> tuple[tuple[Path, Path], dict[str, Any]]:
+    """Return the files of an example, if possible with two labels, and the facts about pairs of similar images."""
     contradicting = [pair for pair in pairs if images[pair[0]].label != images[pair[1]].label]
-    if pairs:
-        *places, similarity = max(contradicting or pairs, key=lambda pair: pair[2])
-        one, other = (images[place] for place in places)
-        labels = f", with two labels: {len(contradicting):,}" if contradicting else ""
-        example = {"one": f"{one.file} ({one.split})", "other": f"{other.file} ({other.split})"}
-        n_listed = len(most_similar(pairs))
-        listed = f"; a run lists the {n_listed:,} most similar" if n_listed < len(pairs) else ""
-        facts = {"n": len(pairs), "labels": labels, **example, "similarity": f"{similarity:.0%}", "listed": listed}
-        yield warning("data-near-duplicates", one.path, other.path, fix=_fix_command(dataset), **facts)
+    *places, similarity = max(contradicting or pairs, key=lambda pair: pair[2])
+    one, other = (images[place] for place in places)
+    facts = {
+        "n": len(pairs),
+        "labels": f", with two labels: {len(contradicting):,}" if contradicting else "",
+        "one": f"{one.file} ({one.split})",
+        "other": f"{other.file} ({other.split})",
+        "similarity": f"{similarity:.0%}",
+    }
+    return (one.path, other.path), facts
 
 
 def few_images(dataset: Dataset) -> Iterator[Issue]:

@@ -123,6 +123,10 @@ _WORDING: Mapping[str, str] = {
         "pairs of similar images in different splits: {n}{labels}, e.g. {one} and {other} ({similarity} similar); they "
         "inflate metrics{fix}{listed}"
     ),
+    "data-near-duplicates-divided": (
+        "pairs of similar images of train of which one was drawn for validation: {n}{labels}, e.g. {one} and {other} "
+        "({similarity} similar)"
+    ),
     "data-narrow-range": "{path}: 16-bit values only go up to {peak}; data.range=[0,{suggested}] uses the full range",
     "data-split-drawn": "no {missing}: {source} (stratified, seed {seed}): {counts}",
     "data-no-test-split": "no test split: metrics are those of validation, which also selects the best epoch",

@@ -29,11 +29,19 @@ UNLABELED = ("",)  # stands for the labels of an image without labels
 
 @dataclass(frozen=True)
 class SplitImages:
-    """Images in their final splits."""
+    """Images in their final splits.
+
+    Attributes:
+        images: The images.
+        pairs: Similar images in different splits, as indexes of `images`.
+        divided: Similar images of one split of the source, divided by drawing another split from it.
+        issues: Notes about the draw, or an error if classes are too small for the splits.
+    """
 
     images: tuple[ImageRecord, ...]
-    pairs: tuple[Pair, ...]  # similar images in different splits, as indexes of `images`
-    issues: tuple[Issue, ...]  # notes about the draw, or an error if classes are too small for the splits
+    pairs: tuple[Pair, ...]
+    divided: tuple[Pair, ...]
+    issues: tuple[Issue, ...]
 
 
 def assign_splits(
@@ -50,12 +58,11 @@ def assign_splits(
     near = similar(images, [pool] if missing else [], console)
     final, issues = list(images), list[Issue]()
     if missing or not found.has_splits:
-        divided = [one for one in images if one.split == pool]  # they come first in `images`
-        pairs = near.pairs if near.is_complete else ()
-        alike = [pair for pair in pairs if max(pair[:2]) < len(divided)]
-        drawn, issue = _draw(found, divided, missing, seed, alike)
+        pooled = [one for one in images if one.split == pool]  # they come first in `images`
+        alike = [pair for pair in near.pairs if max(pair[:2]) < len(pooled)] if near.is_complete else []
+        drawn, issue = _draw(found, pooled, missing, seed, alike)
         issues.append(issue)
-        final[: len(divided)] = [replace(one, split=split) for one, split in zip(divided, drawn, strict=True)]
+        final[: len(pooled)] = [replace(one, split=split) for one, split in zip(pooled, drawn, strict=True)]
     filled = {*missing, *(found.folders if found.has_splits else ())}
     if "validation" not in filled:
         issues.append(note("data-no-validation-split"))
@@ -63,8 +70,12 @@ def assign_splits(
         issues.append(note("data-no-test-split"))
     if not near.is_complete:
         issues.append(note("data-too-many-to-compare", n=len(images)))
-    across = tuple(pair for pair in near.pairs if final[pair[0]].split != final[pair[1]].split)
-    return SplitImages(tuple(final), across, tuple(issues))
+    pairs, divided = list[Pair](), list[Pair]()
+    for one, other, score in near.pairs:
+        if final[one].split != final[other].split:
+            is_divided = found.has_splits and images[one].split == images[other].split
+            (divided if is_divided else pairs).append((one, other, score))
+    return SplitImages(tuple(final), tuple(pairs), tuple(divided), tuple(issues))
 
 
 def limit_training(found: SplitImages, limit: int, seed: int) -> SplitImages:
@@ -83,8 +94,11 @@ def limit_training(found: SplitImages, limit: int, seed: int) -> SplitImages:
     left_out = set(_in_proportion([found.images[index] for index in train], train, seed)[limit:])
     kept = [index for index in range(len(found.images)) if index not in left_out]
     place = {index: number for number, index in enumerate(kept)}
-    pairs = tuple((place[a], place[b], score) for a, b, score in found.pairs if a in place and b in place)
-    return SplitImages(tuple(found.images[index] for index in kept), pairs, (*found.issues, issue))
+    pairs, divided = (
+        tuple((place[a], place[b], score) for a, b, score in every if a in place and b in place)
+        for every in (found.pairs, found.divided)
+    )
+    return SplitImages(tuple(found.images[index] for index in kept), pairs, divided, (*found.issues, issue))
 
 
 def _in_proportion(images: Sequence[ImageRecord], indexes: Sequence[int], seed: int) -> list[int]:

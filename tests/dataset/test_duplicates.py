@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -196,6 +197,38 @@ def test_with_too_many_images_only_identical_files_are_searched(two: Path, monke
     with pytest.raises(DataError) as error:
         build(two)
     assert error.value.code == "data-leak"
+
+
+def test_pairs_that_a_drawn_split_divides_are_a_note(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The warning is about the splits of the source; pairs of train that drawing validation divides are a note.
+
+    Both are listed by a run.
+    """
+    for path in (two / "validation").rglob("*.*"):
+        path.rename(two / "train" / path.relative_to(two / "validation").with_stem(f"moved {path.stem}"))
+    shutil.rmtree(two / "validation")
+    one = drawn_image(96, 128, seed=1)
+    write_tree(two, {f"train/cats/frame {k}.jpg": encoded(one, "JPEG", quality=40 + k) for k in range(40)})
+    found, (report, reported) = build(two), report_on_data(DataConfig(path=two))
+    (issue,) = warned(found.issues)
+    (divided,) = [issue for issue in found.issues if issue.code == "data-near-duplicates-divided"]
+
+    assert issue.facts["n"] == 2
+    assert {path.parent.parent.name for path in issue.paths} == {"train", "test"}
+    assert divided.severity == "note"
+    assert {path.parent.parent.name for path in divided.paths} == {"train"}
+    assert len(found.similar) == issue.facts["n"] + divided.facts["n"]
+    assert [pair["splits"] for pair in report["near_duplicates"]] == [["train", "test"]] * 2
+    assert [one for one in reported if one.code.startswith("data-near")] == [issue, divided]
+
+
+def test_the_report_names_the_files_that_are_kept(two: Path) -> None:
+    """With a part of the training images, the report still names the files of each pair."""
+    report, _ = report_on_data(DataConfig(path=two, train_images=25))
+
+    names = [{Path(path).name for path in pair["paths"]} for pair in report["near_duplicates"]]
+    assert names
+    assert all(one in ({"a.png", "b.jpg"}, {"c.png", "d.jpg"}) for one in names)
 
 
 def test_similar_images_are_found_without_reading_files_again(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -166,7 +166,7 @@ def training_images(counts: dict[str, int]) -> SplitImages:
         for label, n in counts.items()
         for k in range(n)
     ]
-    return SplitImages(tuple(records), ((0, 1, 0.99), (2, len(records) - 1, 0.98)), ())
+    return SplitImages(tuple(records), ((2, len(records) - 1, 0.98), (3, len(records) - 2, 0.96)), ((0, 1, 0.99),), ())
 
 
 def test_a_part_of_the_training_images_has_the_proportions_of_the_classes() -> None:
@@ -205,7 +205,7 @@ def test_pairs_of_similar_images_follow_a_smaller_training_split() -> None:
     """Pairs refer to the remaining images, and pairs of which an image was left out are gone."""
     found = training_images({"cats": 40})
     kept = limit_training(found, 5, 0)
-    for first, second, _ in kept.pairs:
+    for first, second, _ in (*kept.pairs, *kept.divided):
         assert {kept.images[first].file, kept.images[second].file} <= {one.file for one in found.images}
     files = {one.file for one in kept.images}
     expected = [score for a, b, score in found.pairs if {found.images[a].file, found.images[b].file} <= files]
