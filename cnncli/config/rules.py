@@ -103,6 +103,10 @@ def _contradictions(draft: Draft) -> Iterator[Problem]:
         expected = "unfreeze: all in every stage, as in mode: from-scratch, or augmentation.mixup"
         needs = ("mode", "training.stages")
         yield from draft.problem("config-contradiction-cutmix", "augmentation.cutmix", what, expected, needs=needs)
+    if config.precision == "int8" and (config.engine == "keras" or config.mode == "from-scratch"):
+        key = "engine" if config.engine == "keras" else "mode"
+        what = f"contradicts {key}: {getattr(config, key)}, because int8 is for frozen layers that OpenVINO runs"
+        yield from draft.problem("config-contradiction-int8", "precision", what, "float32 or bfloat16", needs=(key,))
     if config.backbone.include_top_layers is not None:
         yield from _contradictions_of_top(draft)
     size = config.data.image_size or info.min_size

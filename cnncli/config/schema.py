@@ -629,9 +629,10 @@ class Config(Settings):
     """How images are seen by the trained classifier."""
     engine: Literal["auto", "keras", "openvino"] = "auto"
     """Engine that runs the frozen part (the trunk); auto: Keras on a GPU, else OpenVINO."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Precision of the trunk, and of trained convolutions; auto: bfloat16 if OpenVINO or the GPU supports it, else
-    float32."""
+    precision: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
+    """Precision of the trunk, and of trained convolutions. int8 quantizes the trunk if its features agree well enough.
+    auto: int8 if it saves time and NNCF (cnncli[int8]) is installed, else bfloat16 if OpenVINO or the GPU supports it,
+    else float32."""
     cache: CacheConfig = CacheConfig()
     """Feature cache settings."""
 

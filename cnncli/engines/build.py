@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cnncli.engines import int8
 from cnncli.engines.engine import Engine, EngineChoice, EngineName
 from cnncli.engines.keras import KerasEngine
 from cnncli.engines.openvino import TRUNK, OpenVinoEngine, conversion_versions, convert_graph, has_bfloat16
@@ -29,18 +30,23 @@ GRAPHS_LOCK = "lock"
 def choose_engine(engine: str, precision: str) -> EngineChoice:
     """Return the engine and precision to use.
 
-    `auto` selects Keras if TensorFlow sees a GPU, otherwise OpenVINO, and bfloat16 if the hardware supports it.
+    `auto` selects Keras if TensorFlow sees a GPU, otherwise OpenVINO, and bfloat16 if the hardware supports it. int8
+    needs OpenVINO; the precision then is that of everything except the quantized trunk.
 
     Raises:
-        EngineError: bfloat16 was requested for OpenVINO, but the processor does not support it.
+        EngineError: bfloat16 was requested for OpenVINO, but the processor does not support it, or int8 without NNCF.
     """
-    chosen: EngineName = "keras" if engine == "keras" or (engine == "auto" and gpus()) else "openvino"
+    if precision == "int8" and not int8.is_installed():
+        text = "precision: int8 needs NNCF. Install it with: pip install 'cnncli[int8]'"
+        raise EngineError(Message("engine-int8-not-installed", text, key="precision", received=precision))
+    is_keras = engine == "keras" or (engine == "auto" and precision != "int8" and gpus())
+    chosen: EngineName = "keras" if is_keras else "openvino"
     available = has_bfloat16() if chosen == "openvino" else bool(gpus())
     if precision == "bfloat16" and chosen == "openvino" and not available:
         text = "precision: received bfloat16, but this processor has neither AMX nor AVX-512-BF16."
         remedy = "Use `precision: auto` or `precision: float32`."
         raise EngineError(Message("engine-no-bfloat16", f"{text} {remedy}", key="precision", received=precision))
-    is_bfloat16 = available if precision == "auto" else precision == "bfloat16"
+    is_bfloat16 = available if precision in ("auto", "int8") else precision == "bfloat16"
     return EngineChoice(chosen, "bfloat16" if is_bfloat16 else "float32")
 
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 EngineName = Literal["keras", "openvino", "numpy"]
 """`numpy` runs a tail that is one linear layer."""
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["float32", "bfloat16", "int8"]
+"""In int8, products have 8-bit factors, and what is not quantized is computed in bfloat16 or float32."""
 
 BATCH = 8
 """Images per request on a CPU. The number is fixed and the last request padded, so that features do not depend on
@@ -57,7 +58,8 @@ class Engine(Protocol):
             inputs: One array (n, …) per input of the graph: uint8 pixels for a trunk, features for a tail.
 
         Returns:
-            One array (n, …) per output, in the engine's precision unless it was built with a different `dtype`.
+            One array (n, …) per output, in the engine's precision, or bfloat16 for int8, unless it was built with a
+            different `dtype`.
         """
         ...
 

@@ -1,8 +1,9 @@
-"""The OpenVINO engine: a graph that is converted once and compiled for this processor, in float32 or bfloat16."""
+"""The OpenVINO engine: a graph that is converted once and compiled for this processor, in its precision."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import shutil
 import sys
@@ -33,7 +34,8 @@ is a separate part, because OpenVINO has one precision per graph, and logits are
 MAX_STREAMS = 8
 """Each stream needs memory for its activations, so additional cores share streams."""
 
-_NUMPY: dict[Precision, Any] = {"float32": np.float32, "bfloat16": ml_dtypes.bfloat16}
+_NUMPY: dict[Precision, Any] = {"float32": np.float32, "bfloat16": ml_dtypes.bfloat16, "int8": ml_dtypes.bfloat16}
+"""Types of results. The rounding to bfloat16 is small compared with that of a quantized graph."""
 
 
 def streams_for(cores: int) -> tuple[int, int]:
@@ -154,8 +156,9 @@ class OpenVinoEngine:
 
     @cached_property
     def _compiled(self) -> Any:
+        is_float32 = self.choice.precision == "float32" or not has_bfloat16()
         settings = {
-            "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[self.choice.precision],
+            "INFERENCE_PRECISION_HINT": "f32" if is_float32 else "bf16",
             "NUM_STREAMS": str(self.streams),
             "INFERENCE_NUM_THREADS": str(self.streams * self._threads),
         }
@@ -174,7 +177,9 @@ class OpenVinoEngine:
     @property
     def identity(self) -> Mapping[str, str | int]:
         """See `Engine.identity`."""
+        quantized = {"constants": self._constants_sha256} if self.choice.precision == "int8" else {}
         return {
+            **quantized,
             "engine": "openvino",
             "version": conversion_versions(),
             "precision": self.choice.precision,
@@ -182,6 +187,15 @@ class OpenVinoEngine:
             "threads": self._threads,
             "batch": self.batch,
         }
+
+    @cached_property
+    def _constants_sha256(self) -> str:
+        """SHA-256 of the constants of the graph: its weights, and the ranges of its activations.
+
+        The text of a quantized graph has other names each time that it is made.
+        """
+        with self._path.with_suffix(".bin").open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """See `Engine.run`."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -100,9 +100,16 @@ def load_trained(run: RunFolder) -> TrainedClassifier:
 
 
 def save_predictor(
-    folder: Path, spec: PredictorSpec, tail: Cut | LinearEngine, trunk_graph: Path | None
+    folder: Path,
+    spec: PredictorSpec,
+    tail: Cut | LinearEngine,
+    trunk_graph: Path | None,
+    quantize: Callable[[Path], bool] | None = None,
 ) -> PredictorSpec:
     """Write a run's engine folder, which must not exist, atomically; `trunk_graph` is the trunk for OpenVINO.
+
+    `quantize` replaces the graph of a tail by its quantized form if it may, and returns whether it did. The logits are
+    then computed apart, in float32.
 
     Return the spec with the engines that the run actually uses: Keras runs a tail that OpenVINO does not support.
     """
@@ -114,7 +121,9 @@ def save_predictor(
             tail.save(temporary / LINEAR)
         elif spec.tail_engine == "openvino":
             try:
-                _convert_tail(temporary, spec, tail)
+                _convert_tail(temporary, tail, split=quantize is not None or spec.tail_precision != "float32")
+                if quantize is not None and quantize(temporary / TAIL):
+                    spec = replace(spec, tail_precision="int8")
             except EngineError:
                 spec = replace(spec, tail_engine="keras")
         spec.save(temporary)
@@ -127,10 +136,10 @@ def save_thresholds(folder: Path, thresholds: tuple[float, ...]) -> None:
     update_checksum(folder / FILE)
 
 
-def _convert_tail(folder: Path, spec: PredictorSpec, cut: Cut) -> None:
+def _convert_tail(folder: Path, cut: Cut, *, split: bool) -> None:
     from cnncli.networks.mixed_precision import split_logits
 
-    below, logits = (cut.tail, None) if spec.tail_precision == "float32" else split_logits(cut.tail)
+    below, logits = split_logits(cut.tail) if split else (cut.tail, None)
     convert_graph(below, folder / TAIL, pixels=cut.trunk is None)
     if logits is not None:
         convert_graph(logits, folder / LOGITS, pixels=False)

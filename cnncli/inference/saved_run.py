@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from cnncli.config.modes import metrics_of
 from cnncli.engines.engine import EngineChoice
 from cnncli.engines.linear import LinearEngine
+from cnncli.engines.openvino import OpenVinoEngine
 from cnncli.errors import CnncliError, Message
 from cnncli.features.extract import Counts, FeatureSet
 from cnncli.inference.evaluate_rows import compute_logits, evaluate_manifest
@@ -21,9 +22,11 @@ from cnncli.metrics.multilabel import DEFAULT_THRESHOLD
 from cnncli.networks.backend import gpus
 from cnncli.networks.classifier import Classifier, save_classifier
 from cnncli.networks.cut import Cut
+from cnncli.networks.mixed_precision import is_convolutional
 from cnncli.runs.folder import RunFolder
 from cnncli.training.context import TrainingContext
 from cnncli.training.exact_head import FrozenNetwork
+from cnncli.training.int8 import quantize_tail
 from cnncli.training.solvers.exact import LinearHead
 from cnncli.training.trainer import Outcome
 
@@ -54,7 +57,13 @@ def save_model(run: RunFolder, classifier: Classifier, context: TrainingContext,
         batch_norm=last.stage.batch_norm,
     )
     save_classifier(classifier, run.model)
-    _save_engine(run, spec, last.cut, last.converted)
+    is_int8 = last.quantized.is_used if last.quantized else engine is None and context.config.precision == "int8"
+
+    def quantize(graph: Path) -> bool:
+        return quantize_tail(graph, OpenVinoEngine(graph, last.precision), engine, context)
+
+    may_quantize = is_int8 and choice.engine == "openvino" and is_convolutional(last.cut.tail)
+    _save_engine(run, spec, last.cut, last.converted, quantize if may_quantize else None)
 
 
 def save_solved_model(run: RunFolder, context: TrainingContext, frozen: FrozenNetwork, head: LinearHead) -> None:
@@ -94,9 +103,15 @@ def _spec(context: TrainingContext, choice: EngineChoice, pretrained: bool) -> P
     )
 
 
-def _save_engine(run: RunFolder, spec: PredictorSpec, tail: Cut | LinearEngine, trunk_graph: Path | None) -> None:
+def _save_engine(
+    run: RunFolder,
+    spec: PredictorSpec,
+    tail: Cut | LinearEngine,
+    trunk_graph: Path | None,
+    quantize: Callable[[Path], bool] | None = None,
+) -> None:
     shutil.rmtree(run.engine, ignore_errors=True)  # left by a process that was killed here
-    save_predictor(run.engine, spec, tail, trunk_graph)
+    save_predictor(run.engine, spec, tail, trunk_graph, quantize)
 
 
 def evaluate_saved_run(

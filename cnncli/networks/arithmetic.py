@@ -127,6 +127,11 @@ def count_layers(model: keras.Model) -> tuple[LayerNumbers, ...]:
     return _join_lrn([_count(node, position, graph) for position, node in enumerate(nodes)])
 
 
+def count_multiply_adds(model: keras.Model) -> int:
+    """Return the multiply-adds of convolutions and dense layers of a functional model for one image."""
+    return sum(layer.multiply_adds for layer in count_layers(model) if layer.kind == "weights")
+
+
 def _flat(model: keras.Model) -> keras.Model:
     keras = import_keras()
     if not any(isinstance(operation, keras.Model) for operation in model.operations):

@@ -50,6 +50,7 @@ class Template:
         after: Name of the layer that gives it.
         frozen_parameters: Number of frozen weights.
         frozen_sha256: Hash of the frozen weights.
+        multiply_adds: Multiply-adds of the frozen part for one image.
         n_countable: Number of layers of the backbone that `unfreeze` counts.
         pretrained: Whether the backbone's weights are pretrained.
         kernel_at, bias_at: Positions of the linear layer's weights in the file of weights, in bytes.
@@ -61,6 +62,7 @@ class Template:
     after: str
     frozen_parameters: int
     frozen_sha256: str
+    multiply_adds: int
     n_countable: int
     pretrained: bool
     kernel_at: int

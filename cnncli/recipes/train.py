@@ -46,6 +46,7 @@ from cnncli.training.batch_size import resolve_batch_size
 from cnncli.training.context import TrainingContext, check_stages
 from cnncli.training.diagnosis import diagnose
 from cnncli.training.exact_head import FrozenNetwork, solve
+from cnncli.training.int8 import QuantizedTrunk
 from cnncli.training.session import new_run, training_session
 from cnncli.training.solvers.exact import Strength
 from cnncli.training.trainer import Trainer
@@ -158,7 +159,8 @@ def solve_run(run: RunFolder, frozen: FrozenNetwork, started: float) -> Run:
         save_solved_model(run, context, frozen, solved.head)
         evaluation = evaluate_saved_run(run, context, frozen.feature_sets(), may_store=True)
         engine = frozen.extraction.engine
-        facts = {**_engine_facts(engine.choice if engine else context.choice, "float32"), "best_epoch": 1}
+        choice = engine.choice if engine else context.choice
+        facts = {**_engine_facts(choice, "float32", frozen.quantized), "best_epoch": 1}
         seconds = time.monotonic() - started
         _finish(writer, evaluation, seconds, facts)
     if evaluation.error is not None:
@@ -201,7 +203,8 @@ def train_run(
         seconds = time.monotonic() - started
         facts = {"best_epoch": outcome.best.epoch, "diagnosis": vars(diagnose(outcome.history))}
         checkpoint_s = round(writer.checkpoint_s, 3)
-        facts = {**_engine_facts(last.choice, last.precision), **facts, "checkpoint_seconds": checkpoint_s}
+        engine_facts = _engine_facts(last.choice, last.precision, last.quantized)
+        facts = {**engine_facts, **facts, "checkpoint_seconds": checkpoint_s}
         _finish(writer, evaluation, seconds, facts)
         writer.checkpoints.keep_newest()
     if evaluation.error is not None:
@@ -238,8 +241,9 @@ def draw_figures(run: RunFolder) -> None:
         log.warning(Message("training-curves-not-drawn", text, path=run.curves, reason=reason))
 
 
-def _engine_facts(choice: EngineChoice, training_precision: str) -> dict[str, Any]:
-    return {"engine": choice.engine, "precision": choice.precision, "training_precision": training_precision}
+def _engine_facts(choice: EngineChoice, training_precision: str, quantized: QuantizedTrunk | None) -> dict[str, Any]:
+    facts = {"engine": choice.engine, "precision": choice.precision, "training_precision": training_precision}
+    return facts | ({"int8": quantized.facts()} if quantized else {})
 
 
 def _finish(writer: RunWriter, evaluation: SavedRunEvaluation, seconds: float, facts: Mapping[str, Any]) -> None:

@@ -11,13 +11,17 @@ from cnncli.augmentation.views import number_of_views
 from cnncli.config.modes import Stage, stages_of
 from cnncli.config.schema import Config
 from cnncli.dataset.manifest import Manifest
+from cnncli.dataset.records import SPLITS
 from cnncli.engines.build import build_engine, choose_engine
-from cnncli.engines.engine import EngineChoice, Precision
+from cnncli.engines.engine import Engine, EngineChoice, Precision
+from cnncli.engines.int8 import has_fast_int8, is_installed
 from cnncli.engines.mirrored import mirror_flags
+from cnncli.engines.openvino import OpenVinoEngine
 from cnncli.errors import CnncliError, ConfigError, Message
 from cnncli.features.extract import Counts, DecodedImages, Extraction, FeatureSet, extract, fits
 from cnncli.features.store import FeatureStore
 from cnncli.images.decode import PixelSpec
+from cnncli.networks.arithmetic import count_multiply_adds
 from cnncli.networks.classifier import Classifier, image_size
 from cnncli.networks.cut import Cut, cut_classifier
 from cnncli.networks.fingerprint import fingerprint
@@ -26,10 +30,13 @@ from cnncli.storage.cache_dir import FEATURES, GRAPHS, cache_dir
 from cnncli.terminal.console import Console
 from cnncli.terminal.formatting import size
 from cnncli.training.inputs import BatchSource, CachedFeatures, StreamedPixels, Views
+from cnncli.training.int8 import QuantizedTrunk, quantized_trunk
 from cnncli.training.mixing import Mixing
 from cnncli.training.optimizer import build_optimizer
 from cnncli.training.stage_report import StagePlan
 
+MIN_MULTIPLY_ADDS = 2e13
+"""Multiply-adds of all images from which `precision: auto` quantizes a trunk, which otherwise would save no time."""
 CAP_MARGIN = 1.2
 """Factor for the suggested cache size, which allows for the index of the features and for rounding to two digits."""
 
@@ -71,6 +78,34 @@ class TrainingContext:
         """Number of images per step. A run's config contains the number that was found for `auto`."""
         return int(self.config.training.batch_size)
 
+    def quantize(
+        self, engine: Engine, graph: Path | None, trunk: str, multiply_adds: int, views: Views, epochs: int = 1
+    ) -> tuple[Engine, Path | None, QuantizedTrunk | None]:
+        """Replace the engine of a trunk by one in int8 if the config asks for it, or allows it and it saves time.
+
+        Args:
+            engine: The engine in float32 or bfloat16.
+            graph: File of the converted trunk; None if Keras runs it.
+            trunk: Fingerprint of the trunk.
+            multiply_adds: Multiply-adds of the trunk for one image.
+            views: Views of each training image.
+            epochs: Number of epochs, in each of which fresh views run through the trunk.
+
+        Returns:
+            The engine, the file of its graph, and the quantized trunk, which is not used if it does not agree.
+        """
+        config = self.config
+        n_images = {split: len(self.manifest.split(split)) for split in SPLITS}
+        n_images["train"] *= epochs if views == "fresh" else views
+        cost = sum(n_images.values()) * len(mirror_flags(config.evaluation.tta)) * multiply_adds
+        saves_time = config.precision == "auto" and cost >= MIN_MULTIPLY_ADDS and has_fast_int8() and is_installed()
+        if graph is None or not (config.precision == "int8" or saves_time):
+            return engine, graph, None
+        quantized = quantized_trunk(trunk, engine, graph, self.manifest, self.pixels, self.graphs, self.console)
+        if quantized is None or not quantized.is_used:
+            return engine, graph, quantized
+        return OpenVinoEngine(quantized.graph, "int8", when_needed=True), quantized.graph, quantized
+
 
 @dataclass(frozen=True)
 class StageSetup:
@@ -84,6 +119,7 @@ class StageSetup:
         precision: Precision of the tail: bfloat16 if the trunk's is and the tail has convolutions.
         extraction: How features at the cut are computed, with the engine of the trunk.
         converted: File of the converted trunk, if there is one.
+        quantized: The trunk in int8, if it was tried.
         cached: Kind of entries in the cache; for fresh views, at most pixels.
     """
 
@@ -94,6 +130,7 @@ class StageSetup:
     precision: Precision
     extraction: Extraction
     converted: Path | None
+    quantized: QuantizedTrunk | None
     views: Views
     cached: Literal["features", "pixels", "nothing"]
 
@@ -103,15 +140,17 @@ class StageSetup:
         cut = cut_classifier(classifier, stage.unfreeze, stage.batch_norm)
         plan = StagePlan.of(stage, classifier, cut)
         precision = context.choice.precision if is_convolutional(cut.tail) else "float32"
-        name = engine = converted = None
+        name = engine = converted = quantized = None
+        augmentation, network = context.config.augmentation, context.config.backbone.network.name
+        views = number_of_views(augmentation, trunk_is_empty=cut.trunk is None)
         if cut.trunk is not None:
             name = fingerprint(cut.trunk)
-            engine, converted = build_engine(cut.trunk, name, context.choice, context.graphs)
-        augmentation, network = context.config.augmentation, context.config.backbone.network.name
+            built = build_engine(cut.trunk, name, context.choice, context.graphs)
+            cost = count_multiply_adds(cut.trunk)
+            engine, converted, quantized = context.quantize(*built, name, cost, views, stage.epochs)
         tta = context.config.evaluation.tta
         extraction = Extraction(engine, name, context.pixels, augmentation, network, cut.after, tta)
-        views = number_of_views(augmentation, trunk_is_empty=cut.trunk is None)
-        features = cls(context, stage, plan, cut, precision, extraction, converted, views, "features")
+        features = cls(context, stage, plan, cut, precision, extraction, converted, quantized, views, "features")
         setups = (features, replace(features, cached="pixels"), replace(features, cached="nothing"))
         return next(setup for setup in setups if fits(setup.feature_sets(), context.store))
 

@@ -23,6 +23,7 @@ from cnncli.features.extract import Counts, Extraction, FeatureSet, extract
 from cnncli.metrics.classification import evaluate_logits
 from cnncli.metrics.multilabel import DEFAULT_THRESHOLD
 from cnncli.metrics.table import as_validation
+from cnncli.networks.arithmetic import count_multiply_adds
 from cnncli.networks.classifier import build_classifier
 from cnncli.networks.cut import countable_layers, cut_classifier
 from cnncli.networks.fingerprint import fingerprint, hash_arrays, hash_weights
@@ -34,6 +35,7 @@ from cnncli.runs.records import HistoryRow, RunWriter
 from cnncli.storage.cache_dir import not_writable
 from cnncli.training.context import TrainingContext
 from cnncli.training.inputs import CachedFeatures
+from cnncli.training.int8 import QuantizedTrunk
 from cnncli.training.objective import balanced_weights
 from cnncli.training.solvers.exact import FOLDS, HeadProblem, LinearHead, solve_head
 from cnncli.training.solvers.folds import stratified_folds
@@ -87,12 +89,14 @@ class FrozenNetwork:
         template: The saved classifier with another head.
         extraction: How its features are computed.
         converted: File of the converted trunk; None if Keras runs it.
+        quantized: The trunk in int8, if it was tried.
     """
 
     context: TrainingContext
     template: Template
     extraction: Extraction
     converted: Path | None
+    quantized: QuantizedTrunk | None
 
     @classmethod
     def of(cls, context: TrainingContext) -> FrozenNetwork:
@@ -101,8 +105,16 @@ class FrozenNetwork:
         if (template := Template.load(folder)) and (
             known := known_engine(template.trunk, context.choice, context.graphs)
         ):
-            return cls(context, template, _extraction(context, template, known[0]), known[1])
+            return cls._with_engine(context, template, *known)
         return cls._build(context, folder)
+
+    @classmethod
+    def _with_engine(
+        cls, context: TrainingContext, template: Template, engine: Engine, graph: Path | None
+    ) -> FrozenNetwork:
+        views, trunk, cost = _n_views(context), template.trunk, template.multiply_adds
+        engine, graph, quantized = context.quantize(engine, graph, trunk, cost, views)
+        return cls(context, template, _extraction(context, template, engine), graph, quantized)
 
     @classmethod
     def _build(cls, context: TrainingContext, folder: Path) -> FrozenNetwork:
@@ -117,6 +129,7 @@ class FrozenNetwork:
         facts = {
             "frozen_parameters": sum(math.prod(weight.shape) for weight in cut.trunk.weights),
             "frozen_sha256": hash_weights(layer for layer in classifier.model.layers if layer.name not in cut.trained),
+            "multiply_adds": count_multiply_adds(cut.trunk),
             "n_countable": len(countable_layers(classifier)),
             "pretrained": classifier.pretrained,
         }
@@ -126,15 +139,7 @@ class FrozenNetwork:
             if (found := Template.load(folder)) is None:
                 raise not_writable(error, folder) from error
             template = found
-        return cls(context, template, _extraction(context, template, engine), converted)
-
-    @property
-    def n_views(self) -> int:
-        """Number of views of each training image."""
-        views = number_of_views(self.context.config.augmentation, trunk_is_empty=False)
-        if views == "fresh":
-            raise TypeError("a head is solved on cached views")
-        return views
+        return cls._with_engine(context, template, engine, converted)
 
     @property
     def plan(self) -> StagePlan:
@@ -149,7 +154,7 @@ class FrozenNetwork:
         manifest = self.context.manifest
         validation = manifest.split("validation")
         return [
-            FeatureSet(self.extraction, manifest.split("train"), self.n_views),
+            FeatureSet(self.extraction, manifest.split("train"), _n_views(self.context)),
             FeatureSet(self.extraction, validation, min(1, len(validation))),
         ]
 
@@ -175,6 +180,14 @@ class FrozenNetwork:
         cached = f"{total:,} images{mirrored}: {total - missing:,} cached"
         text = f"{self.plan.trainable_parameters:,} weights of {LOGITS} · {frozen} · {cached}"
         self.context.console.phase("stage head", text)
+
+
+def _n_views(context: TrainingContext) -> int:
+    """Return the number of views of each training image."""
+    views = number_of_views(context.config.augmentation, trunk_is_empty=False)
+    if views == "fresh":
+        raise TypeError("a head is solved on cached views")
+    return views
 
 
 def _extraction(context: TrainingContext, template: Template, engine: Engine) -> Extraction:

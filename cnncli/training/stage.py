@@ -21,7 +21,7 @@ from cnncli.training.inspection import PROBE_IMAGES, Inspection
 from cnncli.training.mixing import MixedObjective, Mixing
 from cnncli.training.objective import Objective, balanced_weights
 from cnncli.training.optimizer import Patience, Plateau, build_optimizer, learning_rate_factor
-from cnncli.training.stage_report import StageReport, WeightHashes, check_changes, warn_about_start
+from cnncli.training.stage_report import START_TOLERANCE, StageReport, WeightHashes, check_changes, warn_about_start
 from cnncli.training.state import (
     BestEpoch,
     StageState,
@@ -109,7 +109,7 @@ class StageRun:
         self._best_weights = self._step.weights()
         if best and "loss" in best.validation:
             precisions = (self._context.choice.precision, self._setup.choice.precision)
-            precision = "bfloat16" if "bfloat16" in precisions else "float32"
+            precision = max(precisions, key=lambda one: START_TOLERANCE[one])
             warn_about_start(stage.name, start["loss"], best.validation["loss"], precision)
         if best and start:  # the same weights, measured with this stage's trunk and tail
             best = BestEpoch(best.epoch, as_validation(start).get(self._monitor, best.value), start)

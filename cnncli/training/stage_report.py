@@ -20,7 +20,7 @@ from cnncli.networks.fingerprint import hash_weights
 from cnncli.terminal.formatting import counted, decimal
 from cnncli.training.solvers.exact import Solution
 
-START_TOLERANCE = {"float32": 1e-4, "bfloat16": 1e-2}
+START_TOLERANCE = {"float32": 1e-4, "bfloat16": 1e-2, "int8": 1e-1}
 """Maximum difference between a stage's first validation loss and the earlier one of the same weights.
 
 float32 sums the same numbers in another order. In bfloat16, layers that move from the trunk's engine to Keras are

@@ -30,7 +30,7 @@ def context_for(
         config=config,
         manifest=build_manifest(config.data, config.seed),
         pixels=PixelSpec(32, 32, config.data.color, "stretch", 10**6),
-        choice=EngineChoice(engine, config.precision if config.precision != "auto" else "float32"),
+        choice=EngineChoice(engine, "bfloat16" if config.precision == "bfloat16" else "float32"),
         store=FeatureStore(store / "features", max_bytes),
         graphs=store / "graphs",
         console=console or Console(quiet=True),

@@ -1,0 +1,80 @@
+"""Quantize a converted graph to 8-bit integers by post-training quantization with NNCF.
+
+Weights are rounded per output channel, activations per tensor, with ranges that calibration images determine; the
+shift that rounding causes is corrected in the biases (Nagel et al., "Data-Free Quantization Through Weight Equalization
+and Bias Correction", ICCV 2019). `fast` corrects each layer on its own, `full` along the graph.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from cnncli.engines.engine import Array
+from cnncli.engines.openvino import import_openvino, the_core
+from cnncli.errors import EngineError, Message, printable
+from cnncli.runtime.environment import cpu
+
+BiasCorrection = Literal["fast", "full"]
+
+INT8_FLAGS = {"avx512_vnni", "avx_vnni", "amx_int8"}
+"""Instructions with which 8-bit products are faster than bfloat16 or float32."""
+
+
+def is_installed() -> bool:
+    """Return whether NNCF is installed."""
+    return importlib.util.find_spec("nncf") is not None
+
+
+def has_fast_int8() -> bool:
+    """Return whether this processor has instructions for products of 8-bit integers."""
+    return not INT8_FLAGS.isdisjoint(cpu()["flags"] or ())
+
+
+def quantize_graph(graph: Path, batches: Sequence[Sequence[Array]], path: Path, correction: BiasCorrection) -> None:
+    """Write a quantized copy of an OpenVINO model to `path` and a `.bin` file next to it.
+
+    The weights depend only on the graph, the batches, and the versions of NNCF and OpenVINO.
+
+    Args:
+        graph: An `.xml` file written by `convert_graph`.
+        batches: Calibration data, one array (1, …) per input of the graph.
+        path: An `.xml` file in an existing folder.
+        correction: How biases are corrected.
+
+    Raises:
+        EngineError: NNCF cannot quantize the graph.
+    """
+    nncf, openvino = _import_nncf(), import_openvino()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # progress bars
+            quantized = nncf.quantize(
+                the_core().read_model(graph),
+                nncf.Dataset([tuple(inputs) if len(inputs) > 1 else inputs[0] for inputs in batches]),
+                preset=nncf.QuantizationPreset.MIXED,
+                subset_size=len(batches),
+                fast_bias_correction=correction == "fast",
+            )
+    except Exception as error:  # neither NNCF's nor OpenVINO's exceptions have a common base class
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        text = f"NNCF cannot quantize {printable(graph)}: {reason}"
+        raise EngineError(Message("engine-int8-unsupported", text, path=graph, reason=reason)) from error
+    openvino.save_model(quantized, path, compress_to_fp16=False)
+
+
+def _import_nncf() -> Any:
+    """Import nncf without its telemetry, its messages on stdout, and its class for the loggers of other packages."""
+    import_openvino()
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    kind = logging.getLoggerClass()
+    import nncf
+
+    logging.setLoggerClass(kind)
+    logging.getLogger("nncf").setLevel(logging.ERROR)
+    return nncf
