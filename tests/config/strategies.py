@@ -222,8 +222,11 @@ def configs(draw: st.DrawFn) -> dict[str, Any]:
     if LabelsConfig.model_validate(data["labels"] or {}).is_multi_label:
         head.pop("activation", None)  # only sigmoid is allowed
     optional = {"name": NAMES, **{name: values(Config.model_fields[name]) for name in ("seed", "engine", "precision")}}
+    common = draw(st.fixed_dictionaries({}, optional=optional))
+    if mode == "from-scratch" or common.get("engine") == "keras":
+        common = {name: value for name, value in common.items() if value != "int8"}
     return {
-        **draw(st.fixed_dictionaries({}, optional=optional)),
+        **common,
         "mode": mode,
         "data": data,
         "backbone": draw(backbones(mode)),
