@@ -246,7 +246,7 @@ def compare_predictions(options: argparse.Namespace) -> Iterator[Row]:
     yield ("images", "trunk in", "predict − evaluate", "predict − bare Keras", "evaluate − bare Keras")
     pairs = ((predicted, evaluated), (predicted, bare), (evaluated, bare))
     differences = [f"{np.abs(one - other).max():.1e}" for one, other in pairs]
-    yield (str(len(run.rows)), run.recipe.precision, *differences)
+    yield (str(len(run.rows)), " and ".join(run.recipe.precisions), *differences)
 
 
 if __name__ == "__main__":

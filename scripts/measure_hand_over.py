@@ -45,7 +45,7 @@ def main(run_name: str, depths: list[str]) -> None:
         first = loss if first is None else first
         engine = setup.extraction.engine
         trunk = engine.choice.precision if engine else "no"
-        where = f"{config.backbone.name} {trunk} trunk, {setup.precision} tail, unfreeze {depth:>5}"
+        where = f"{config.networks} {trunk} trunk, {setup.precision} tail, unfreeze {depth:>5}"
         print(f"{where}: val_loss {loss:.6f}, difference {abs(loss - first):.1e}")
 
 

@@ -64,8 +64,8 @@ def settings_page() -> str:
         "[Configure training](../how-to/configure.md) explains files, overrides and environment variables.",
     ]
     for group, settings in tables.items():
-        # The settings of a stage that `training` has too are described there.
-        if not settings or group.startswith("training.stages.N."):
+        # The settings of a stage that `training` has too are described there, those of a list of backbones once.
+        if not settings or group.startswith(("training.stages.N.", "backbone.N")):
             continue
         if group:
             parts += [f"## {group}", _description(settings_by_key()[group.removesuffix(".N")][0])]
@@ -84,6 +84,8 @@ def _description(setting: Setting) -> str:
 
 def _accepted(setting: Setting) -> str:
     words = expectation(setting.field)
+    if setting.key == "backbone":
+        return "the group below, a list of such groups, or null"
     if not words.startswith("a group of settings ("):
         return words
     return f"a group as `training.{setting.name}` or null" if ".N." in setting.key else "the group below or null"

@@ -22,7 +22,8 @@ from cnncli.terminal.suggestions import did_you_mean
 
 Location = tuple[int | str, ...]
 
-_LAYER_KINDS = {kind.__name__ for kind in LAYERS.values()}
+_FORMS = {"BackboneConfig", "BackboneConfig[]", *(kind.__name__ for kind in LAYERS.values())}
+"""Names of the forms of a value in pydantic's locations."""
 
 
 def check(tree: Node) -> tuple[dict[str, Any], list[Problem]]:
@@ -48,7 +49,7 @@ def check(tree: Node) -> tuple[dict[str, Any], list[Problem]]:
 
 def _location(error: ErrorDetails) -> Location:
     """Return the names and numbers that lead to a setting, without pydantic's names for forms and parts of a value."""
-    location = tuple(part for part in error["loc"] if part not in _LAYER_KINDS)
+    location = tuple(part for part in error["loc"] if part not in _FORMS)
     if error["type"] == "extra_forbidden":
         return location
     known = settings_by_key()
@@ -85,7 +86,7 @@ def _problem(tree: Node, location: Location, errors: list[ErrorDetails]) -> Prob
     if "missing" in kinds:
         return Problem("config-missing-key", node.origin, key, "missing", expected=expected)
     if location and isinstance(location[-1], int):
-        expected = expected.removeprefix("a list of ")
+        expected = expected.removeprefix("a list of ").removesuffix(", or a list of such groups")
     code, what, hint = _verdict(errors, node.value)
     if code == "config-list-too-long":
         expected = f"at most {MAX_ITEMS}"

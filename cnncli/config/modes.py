@@ -8,6 +8,7 @@ from typing import Literal
 
 from cnncli.catalogue.metrics import KERAS_METRICS
 from cnncli.config.schema import (
+    MAX_NAME_LENGTH,
     Config,
     EarlyStoppingConfig,
     OptimizerConfig,
@@ -71,9 +72,8 @@ def with_epochs(config: Config, epochs: int) -> Config:
 
 def run_name(config: Config) -> str:
     """Return the name of a config's run: the one it sets, or one made of backbone and mode."""
-    return config.name or re.sub(
-        r"[^\w.-]", "-", f"{config.backbone.network.name}-{config.mode}".lower(), flags=re.ASCII
-    )
+    default = "-".join([*(backbone.network.name for backbone in config.backbones), config.mode]).lower()
+    return config.name or re.sub(r"[^\w.-]", "-", default, flags=re.ASCII)[:MAX_NAME_LENGTH]
 
 
 def head_stage(config: Config) -> Stage:
@@ -88,7 +88,7 @@ def head_stage(config: Config) -> Stage:
         reduce_on_plateau=training.reduce_on_plateau,
         early_stopping=training.early_stopping,
         # With random weights there are no statistics worth keeping.
-        batch_norm="train" if config.backbone.weights == "none" else training.batch_norm,
+        batch_norm=training.batch_norm if config.is_pretrained else "train",
     )
 
 

@@ -141,21 +141,18 @@ def _resolve(
 def _complete(values: dict[str, Any], tree: Node) -> Config:
     """Return the config of valid values, with absolute paths, and defaults that depend on other settings."""
     data, backbone = (values.setdefault(name, {}) or {} for name in ("data", "backbone"))
+    of_backbone = tree.nearest(["backbone"])
     data["path"] = absolute(str(data.get("path", ".")), tree.nearest(["data", "path"]).origin.folder)
     labels = data.get("labels")
     labels = {"path": labels} if isinstance(labels, str | Path) else labels or {}
     if labels.get("path") is not None:
         folder = tree.nearest(["data", "labels", "path"]).origin.folder
         data["labels"] = {**labels, "path": absolute(str(labels["path"]), folder)}
-    if is_model_file(str(backbone.get("name", ""))):
-        backbone["name"] = str(absolute(backbone["name"], tree.nearest(["backbone", "name"]).origin.folder))
-        if values.get("mode") != "from-scratch":
-            backbone["weights"] = backbone.get("weights") or backbone["name"]
-    weights = backbone.get("weights")
-    if weights is None and values.get("mode") == "from-scratch":
-        backbone["weights"] = "none"
-    elif weights is not None and weights not in WEIGHTS_WORDS:
-        backbone["weights"] = str(absolute(weights, tree.nearest(["backbone", "weights"]).origin.folder))
+    if isinstance(backbone, list):
+        nodes = [of_backbone.nearest([str(number)]) for number in range(len(backbone))]
+        backbone = [_complete_backbone(one or {}, node, values) for one, node in zip(backbone, nodes, strict=True)]
+    else:
+        backbone = _complete_backbone(backbone, of_backbone, values)
     given = training = values.get("training") or {}
     if (data.get("splits") or {}).get("validation") == 0:
         training = {"early_stopping": None, **training, "best": {"monitor": LAST, **(training.get("best") or {})}}
@@ -167,6 +164,21 @@ def _complete(values: dict[str, Any], tree: Node) -> Config:
     written = [name for name, value in given.items() if value is not None or name == "early_stopping"]
     solver = {"solver": choose_solver(config, written)}
     return config.model_copy(update={"training": config.training.model_copy(update=solver)})
+
+
+def _complete_backbone(backbone: dict[str, Any], node: Node, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a backbone, written at a node, with absolute paths and the weights that suit the mode."""
+    from_scratch = values.get("mode") == "from-scratch"
+    if is_model_file(str(backbone.get("name", ""))):
+        backbone["name"] = str(absolute(backbone["name"], node.nearest(["name"]).origin.folder))
+        if not from_scratch:
+            backbone["weights"] = backbone.get("weights") or backbone["name"]
+    weights = backbone.get("weights")
+    if weights is None and from_scratch:
+        backbone["weights"] = "none"
+    elif weights is not None and weights not in WEIGHTS_WORDS:
+        backbone["weights"] = str(absolute(weights, node.nearest(["weights"]).origin.folder))
+    return backbone
 
 
 def _activation_for(config: Config) -> str:
@@ -195,12 +207,13 @@ def _missing_paths(draft: Draft) -> Iterator[Problem]:
     if table := draft.config.data.labels.path:
         suffixes = TABLE_SUFFIXES
         yield from _check(draft, "data.labels.path", table, "a file", f"a table ({', '.join(suffixes)})", suffixes)
-    if is_model_file(name := draft.config.backbone.name):
-        expected = "a name of `cnncli backbones`, or a saved model (.keras)"
-        yield from _check(draft, "backbone.name", Path(name), "a file", expected, (MODEL_SUFFIX,))
-    weights, expected = draft.config.backbone.weights, f"imagenet, none or a file ({', '.join(WEIGHTS_SUFFIXES)})"
-    if weights not in WEIGHTS_WORDS and weights != name:
-        yield from _check(draft, "backbone.weights", Path(weights), "a file", expected, WEIGHTS_SUFFIXES)
+    for key, backbone in draft.backbones.items():
+        if is_model_file(name := backbone.name):
+            expected = "a name of `cnncli backbones`, or a saved model (.keras)"
+            yield from _check(draft, f"{key}.name", Path(name), "a file", expected, (MODEL_SUFFIX,))
+        weights, expected = backbone.weights, f"imagenet, none or a file ({', '.join(WEIGHTS_SUFFIXES)})"
+        if weights not in WEIGHTS_WORDS and weights != name:
+            yield from _check(draft, f"{key}.weights", Path(weights), "a file", expected, WEIGHTS_SUFFIXES)
 
 
 def _check(
@@ -226,7 +239,7 @@ def _hint_for_missing(path: Path, key: str) -> str:
     if key == "data.path" and path.name in DATASETS:
         source = " DOWNLOAD" if path.name == "dogs-vs-cats" else ""
         return f"Create it with: cnncli data prepare {path.name}{source} --out {printable(path)}"
-    if key == "backbone.weights" and (hint := did_you_mean(path.name, WEIGHTS_WORDS)):
+    if key.endswith(".weights") and (hint := did_you_mean(path.name, WEIGHTS_WORDS)):
         return hint
     there = next(filter(os.path.isdir, path.parents[-MAX_PARTS:]), None)
     if there == path.parent:

@@ -5,7 +5,8 @@ A rule is a function that takes a `Draft` and yields problems; `RULES` lists all
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import product
@@ -16,7 +17,7 @@ from cnncli.catalogue.optimizers import OPTIMIZERS
 from cnncli.catalogue.settings import Option
 from cnncli.config.fields import expectation
 from cnncli.config.modes import Stage, stages_of
-from cnncli.config.schema import Config, ConvLayer, DenseLayer
+from cnncli.config.schema import BackboneConfig, Config, ConvLayer, DenseLayer
 from cnncli.config.solver import GRADIENT_SETTINGS, exact_obstacles
 from cnncli.config.suggestions import setting_hint
 from cnncli.config.tree import NOTHING, Node, Problem
@@ -37,13 +38,26 @@ class Draft:
     tree: Node
     wrong: frozenset[str]
 
+    @property
+    def backbones(self) -> dict[str, BackboneConfig]:
+        """The backbones by key; none if their list has a problem."""
+        is_wrong = any(re.match(r"backbone(\.\d|$)", key) for key in self.wrong)
+        backbones = {} if is_wrong else self.config.backbones_by_key
+        return {self.key_as_written(key): backbone for key, backbone in backbones.items()}
+
+    def key_as_written(self, key: str) -> str:
+        """Return the key of a setting in the tree, where the only backbone can be a list of one."""
+        is_list = len(self.config.backbones) == 1 and self.tree.find("backbone.0") is not None
+        return re.sub(r"^backbone(?=$|\.\D)", "backbone.0", key) if is_list else key
+
     def problem(
-        self, code: str, key: str, what: str, expected: str = "", hint: str = "", needs: tuple[str, ...] = ()
+        self, code: str, key: str, what: str, expected: str = "", hint: str = "", needs: Sequence[str] = ()
     ) -> Iterator[Problem]:
         """Yield a problem at the position of a setting, or of the innermost group around it.
 
         Nothing is yielded if the setting itself, or one in `needs`, has a problem.
         """
+        key, *needs = map(self.key_as_written, (key, *needs))
         pairs = product((key, *needs), self.wrong)
         if not any(f"{one}.".startswith(f"{wrong}.") or wrong.startswith(f"{one}.") for one, wrong in pairs):
             node, names = self.tree.find(key), key.split(".")
@@ -70,11 +84,11 @@ def _in_every_stage(config: Config, name: str) -> dict[str, Any]:
 def _contradictions(draft: Draft) -> Iterator[Problem]:
     """Yield settings that exclude each other."""
     config = draft.config
-    info, training = config.backbone.network, config.training
-    if config.mode == "from-scratch" and config.backbone.weights != "none":
-        what = "contradicts mode: from-scratch"
-        expected = "none, or another mode"
-        yield from draft.problem("config-contradiction-weights", "backbone.weights", what, expected, needs=("mode",))
+    training = config.training
+    for key, backbone in draft.backbones.items():
+        if config.mode == "from-scratch" and backbone.is_pretrained:
+            what, expected = "contradicts mode: from-scratch", "none, or another mode"
+            yield from draft.problem("config-contradiction-weights", f"{key}.weights", what, expected, needs=("mode",))
     groups = config.data.groups
     if groups and len(given := [name for name in ("column", "folder", "regex") if getattr(groups, name)]) != 1:
         what = f"cannot be combined: {', '.join(given)}" if given else "names no groups"
@@ -107,21 +121,22 @@ def _contradictions(draft: Draft) -> Iterator[Problem]:
         key = "engine" if config.engine == "keras" else "mode"
         what = f"contradicts {key}: {getattr(config, key)}, because int8 is for frozen layers that OpenVINO runs"
         yield from draft.problem("config-contradiction-int8", "precision", what, "float32 or bfloat16", needs=(key,))
-    if config.backbone.include_top_layers is not None:
-        yield from _contradictions_of_top(draft)
-    size = config.data.image_size or info.min_size
-    if min((size,) if isinstance(size, int) else size) < info.min_size:
-        key = "data.image_size"
-        what = f"too small for {info.name}"
-        expected = f"at least {info.min_size} pixels in each direction"
-        yield from draft.problem("config-image-size-too-small", key, what, expected, needs=("backbone.name",))
+    for key, backbone in draft.backbones.items():
+        info = backbone.network
+        if backbone.include_top_layers is not None:
+            yield from _contradictions_of_top(draft, key, backbone)
+        size = config.data.image_size or info.min_size
+        if min((size,) if isinstance(size, int) else size) < info.min_size:
+            what, expected = f"too small for {info.name}", f"at least {info.min_size} pixels in each direction"
+            name = f"{key}.name"
+            yield from draft.problem("config-image-size-too-small", "data.image_size", what, expected, needs=(name,))
 
 
-def _contradictions_of_top(draft: Draft) -> Iterator[Problem]:
-    backbone, size, key = draft.config.backbone, draft.config.data.image_size, "backbone.include_top_layers"
-    info, needs = backbone.network, ("backbone.name",)
+def _contradictions_of_top(draft: Draft, group: str, backbone: BackboneConfig) -> Iterator[Problem]:
+    size, key = draft.config.data.image_size, f"{group}.include_top_layers"
+    info, needs = backbone.network, (f"{group}.name",)
     if backbone.output_layer is not None:
-        what = "cannot be combined with backbone.output_layer, because a backbone ends once"
+        what = f"cannot be combined with {group}.output_layer, because a backbone ends once"
         yield from draft.problem("config-contradiction-top", key, what, "only one of them", needs=needs)
     elif backbone.include_top_layers not in info.top_layers:
         what = f"not a layer in the top of {info.name}"
@@ -129,7 +144,7 @@ def _contradictions_of_top(draft: Draft) -> Iterator[Problem]:
         yield from draft.problem("config-unknown-layer", key, what, names, needs=needs)
     elif backbone.weights == "imagenet" and size not in (None, info.input_size, (info.input_size,) * 2):
         what = f"does not fit the ImageNet weights of {backbone.include_top_layers}, which take one image size"
-        expected = f"{info.input_size}, or no backbone.include_top_layers"
+        expected = f"{info.input_size}, or no {key}"
         yield from draft.problem("config-contradiction-top", "data.image_size", what, expected, needs=("backbone",))
 
 
@@ -172,8 +187,7 @@ def _without_validation(draft: Draft) -> Iterator[Problem]:
 
 def _channels(draft: Draft) -> Iterator[Problem]:
     """Yield settings of channels and preprocessing that exclude each other."""
-    data, backbone = draft.config.data, draft.config.backbone
-    from_scratch = backbone.weights == "none"
+    data = draft.config.data
     if data.color == "bands" and data.bands is None:
         what, expected = "says nothing about the number of bands", "data.bands: N as well"
         yield from draft.problem("config-contradiction-channels", "data.color", what, expected, needs=("data.bands",))
@@ -181,19 +195,18 @@ def _channels(draft: Draft) -> Iterator[Problem]:
     if data.color != "bands" and not of_16_bits:
         expected = "[black, white], integers in 0-65535, or color: bands"
         yield from draft.problem("config-out-of-range", "data.range", "out of range", expected, needs=("data.color",))
-    n_trained, fits = (
-        backbone.network.trained_channels,
-        (1, 3) if backbone.network.trained_channels == 3 else (backbone.network.trained_channels,),
-    )
-    if data.channels not in fits and not from_scratch and backbone.adapter == "none":
-        what = f"{backbone.network.name} was pretrained on images with {n_trained} channels"
-        expected = "backbone.adapter: conv1x1 as well, mode: from-scratch, or color: rgb"
-        code, needs = "config-contradiction-channels", ("mode", "backbone", "data.bands")
-        yield from draft.problem(code, "data.color", what, expected, needs=needs)
-    if backbone.preprocessing in ("caffe", "torch") and from_scratch and data.channels != 3:
-        what, expected = f"is for three channels, and images have {data.channels}", "scale, none or [scale, offset]"
-        code, keys = "config-contradiction-channels", ("mode", "data.color", "data.bands", "backbone.weights")
-        yield from draft.problem(code, "backbone.preprocessing", what, expected, needs=keys)
+    code = "config-contradiction-channels"
+    for key, backbone in draft.backbones.items():
+        n_trained = backbone.network.trained_channels
+        fits = (1, 3) if n_trained == 3 else (n_trained,)
+        if data.channels not in fits and backbone.is_pretrained and backbone.adapter == "none":
+            what = f"{backbone.network.name} was pretrained on images with {n_trained} channels"
+            expected = "backbone.adapter: conv1x1 as well, mode: from-scratch, or color: rgb"
+            yield from draft.problem(code, "data.color", what, expected, needs=("mode", "backbone", "data.bands"))
+        if backbone.preprocessing in ("caffe", "torch") and not backbone.is_pretrained and data.channels != 3:
+            what, expected = f"is for three channels, and images have {data.channels}", "scale, none or [scale, offset]"
+            keys = ("mode", "data.color", "data.bands", f"{key}.weights")
+            yield from draft.problem(code, f"{key}.preprocessing", what, expected, needs=keys)
 
 
 def _test_time_views(draft: Draft) -> Iterator[Problem]:
@@ -204,7 +217,7 @@ def _test_time_views(draft: Draft) -> Iterator[Problem]:
     obstacles = {
         "mode": config.mode != "feature-extraction",
         "training.stages": any(stage.unfreeze != 0 for stage in config.training.stages or ()),
-        "backbone.adapter": config.backbone.adapter != "none" and config.backbone.weights != "none",
+        **{f"{key}.adapter": backbone.has_adapter for key, backbone in draft.backbones.items()},
     }
     for key in (key for key, is_one in obstacles.items() if is_one):
         what, expected = "trains layers below the features that evaluation.tta averages", "evaluation.tta: none"
@@ -216,6 +229,32 @@ def _test_time_views(draft: Draft) -> Iterator[Problem]:
     for key in (key for key, is_one in unpooled.items() if is_one):
         what, expected = "keeps places, which differ in a mirror image", "pooled features, or evaluation.tta: none"
         yield from draft.problem("config-contradiction-tta", key, what, expected, needs=needs)
+
+
+def _several_backbones(draft: Draft) -> Iterator[Problem]:
+    """Yield settings that contradict a list of backbones, whose features are concatenated after pooling."""
+    code, config, backbones = "config-contradiction-fusion", draft.config, draft.backbones
+    if len(backbones) < 2:
+        return
+    frozen, single = "trains a backbone, but those of a list stay frozen", "or a single backbone"
+    if config.mode != "feature-extraction":
+        yield from draft.problem(code, "mode", frozen, f"feature-extraction, {single}", needs=("backbone",))
+    for number, stage in enumerate(config.training.stages or ()):
+        if stage.unfreeze != 0:
+            key, needs = f"training.stages.{number}.unfreeze", ("mode", "backbone")
+            yield from draft.problem(code, key, frozen, f"0, {single}", needs=needs)
+    for key, backbone in backbones.items():
+        if backbone.has_adapter:
+            what = "is trained below a backbone, but those of a list stay frozen"
+            yield from draft.problem(code, f"{key}.adapter", what, f"none, {single}")
+        first = next(other for other, same in backbones.items() if same == backbone)
+        if first != key:
+            what = f"is the same as {first}, so it adds no features"
+            yield from draft.problem(code, key, what, "another network, other weights or other options")
+    for number, layer in enumerate(config.head.layers):
+        if isinstance(layer, ConvLayer):
+            what = "is a convolution, but the pooled features of several backbones are vectors"
+            yield from draft.problem(code, f"head.layers.{number}", what, f"a layer on vectors, {single}")
 
 
 def _solver(draft: Draft) -> Iterator[Problem]:
@@ -285,9 +324,10 @@ def idle_settings(config: Config) -> dict[str, tuple[str, str]]:
             idle[f"augmentation.{name}"] = (f"has no effect on {what}", "data.color: rgb as well")
     if config.data.color != "bands":
         idle["data.bands"] = (f"has no effect with color: {config.data.color}", "data.color: bands as well")
-    if config.backbone.weights == "none":
-        why = "has no effect without pretrained weights: the network takes any number of channels"
-        idle["backbone.adapter"] = (why, "pretrained weights")
+    for key, backbone in config.backbones_by_key.items():
+        if not backbone.is_pretrained:
+            why = "has no effect without pretrained weights: the network takes any number of channels"
+            idle[f"{key}.adapter"] = (why, "pretrained weights")
     if not augmentation.is_active and augmentation.views not in (None, 1):
         idle["augmentation.views"] = ("every view would be the image itself", "an augmentation as well")
     if training.solver != "exact":
@@ -301,9 +341,11 @@ def idle_settings(config: Config) -> dict[str, tuple[str, str]]:
 
 def _without_effect(draft: Draft) -> Iterator[Problem]:
     for key, (why, expected) in idle_settings(draft.config).items():
-        if (node := draft.tree.find(key)) and node.plain() is not None:  # null stands for the default
-            inner = f"{key.rpartition('.')[0]}.name"
-            needs = ("mode", "data.color", "backbone.weights", "augmentation", "training.stages", inner)
+        if (
+            node := draft.tree.find(draft.key_as_written(key))
+        ) and node.plain() is not None:  # null stands for the default
+            group = key.rpartition(".")[0]
+            needs = ("mode", "data.color", "augmentation", "training.stages", f"{group}.name", f"{group}.weights")
             yield from draft.problem("config-without-effect", key, why, expected, needs=needs)
 
 
@@ -311,13 +353,17 @@ def _without_effect(draft: Draft) -> Iterator[Problem]:
 
 
 def _options(draft: Draft) -> Iterator[Problem]:
-    backbone, key = draft.config.backbone, "backbone.options"
+    for key, backbone in draft.backbones.items():
+        yield from _options_of(draft, key, backbone)
+
+
+def _options_of(draft: Draft, key: str, backbone: BackboneConfig) -> Iterator[Problem]:
     options: Mapping[str, Any] = {**backbone.options}
-    yield from _arguments(draft, key, options, backbone.name, backbone.network.options)
+    yield from _arguments(draft, f"{key}.options", options, backbone.name, backbone.network.options)
     if options.get("blocks") is not None and "blocks" in backbone.network.options:
         for name in options.keys() & backbone.network.options.keys() - {"blocks"}:
             what = "has no effect, because each block has its own"
-            yield from draft.problem("config-without-effect", f"{key}.{name}", what, "only blocks")
+            yield from draft.problem("config-without-effect", f"{key}.options.{name}", what, "only blocks")
 
 
 def _optimizers(draft: Draft) -> Iterator[Problem]:
@@ -346,11 +392,12 @@ def _optimizers(draft: Draft) -> Iterator[Problem]:
 def _arguments(
     draft: Draft, group: str, given: Mapping[str, Any], owner: str, allowed: Mapping[str, Option]
 ) -> Iterator[Problem]:
-    needs = ("backbone.name",) if group == "backbone.options" else (f"{group}.name",)
+    is_network = group.startswith("backbone")
+    needs = (f"{group.removesuffix('.options')}.name",)
     for name, value in given.items():
         key = f"{group}.{name}"
         if name not in allowed:
-            names = allowed if group == "backbone.options" else ("name", "learning_rate", *allowed)
+            names = allowed if is_network else ("name", "learning_rate", *allowed)
             hint = setting_hint(name, group, names) if names else "It has none."
             what = f"not an argument of {owner}"
             yield from draft.problem("config-unknown-argument", key, what, hint=hint, needs=needs)
@@ -360,12 +407,12 @@ def _arguments(
 
 
 def _imagenet(draft: Draft) -> Iterator[Problem]:
-    backbone = draft.config.backbone
-    if backbone.weights != "imagenet" or any(_options(draft)):
-        return
-    if what := backbone.network.imagenet_problem(backbone.options):
-        needs = ("backbone", "mode")
-        yield from draft.problem("config-no-imagenet-weights", "backbone.weights", what, needs=needs)
+    for key, backbone in draft.backbones.items():
+        if backbone.weights != "imagenet" or any(_options_of(draft, key, backbone)):
+            continue
+        if what := backbone.network.imagenet_problem(backbone.options):
+            needs = (key, "mode")
+            yield from draft.problem("config-no-imagenet-weights", f"{key}.weights", what, needs=needs)
 
 
 RULES = (
@@ -374,6 +421,7 @@ RULES = (
     _channels,
     _solver,
     _test_time_views,
+    _several_backbones,
     _head_convolutions,
     _without_validation,
     _stage_names,
@@ -395,16 +443,17 @@ def notes_of(config: Config) -> Iterator[Message]:
             effect = "the learning rate never reaches its full value."
             text = f"stage {stage.name}: warm-up takes {warmup:g} of {stage.epochs} epochs: {effect}"
             yield Message("config-warmup-too-long", text, stage=stage.name, received=warmup, epochs=stage.epochs)
-    if config.backbone.adapter != "none" and config.backbone.weights != "none":
+    if config.has_adapter:
         text = (
             "backbone.adapter is trained below the backbone, so no features are cached: the whole network runs in "
             "every step, frozen or not."
         )
         yield Message("config-adapter-no-cache", text, key="backbone.adapter")
-    if config.backbone.weights == "none" and (frozen := _frozen_stages(stages)):
-        remedy = "Use mode: from-scratch to train all weights."
-        text = f"stage {frozen[0]}: with backbone.weights: none, features come from frozen random weights. {remedy}"
-        yield Message("config-random-backbone-frozen", text, stage=frozen[0], key="backbone.weights")
+    for key, backbone in config.backbones_by_key.items():
+        if not backbone.is_pretrained and (frozen := _frozen_stages(stages)):
+            remedy = "Use mode: from-scratch to train all weights."
+            text = f"stage {frozen[0]}: with {key}.weights: none, features come from frozen random weights. {remedy}"
+            yield Message("config-random-backbone-frozen", text, stage=frozen[0], key=f"{key}.weights")
     if not config.augmentation.mixes:
         return
     # A decision that depends on a metric of mixed training images

@@ -50,6 +50,10 @@ else:
 
 Mode = Literal["feature-extraction", "fine-tuning", "from-scratch"]
 MAX_LISTED_NAMES = 30
+MAX_NAME_LENGTH = 100
+"""Maximum length of the name of a run."""
+MAX_ITEMS = 100
+"""Maximum number of backbones, of layers in a head, and of stages in a run."""
 
 
 def _not_empty(path: object) -> object:
@@ -166,7 +170,8 @@ class DataConfig(Settings):
     groups: GroupsConfig | None = None
     """Images that stay in one split, by a column of the table, a folder, or part of their path; null: none."""
     image_size: Pixels | Size | None = None
-    """Size in pixels: one number for a square, or [height, width]; default: that of the backbone."""
+    """Size in pixels: one number for a square, or [height, width]; default: that of the backbone, the first of a
+    list."""
     color: Literal["rgb", "grayscale", "rgba", "bands"] = "rgb"
     """Channels of decoded images: rgb, grayscale, rgba (alpha is kept instead of blended with white), or the bands of
     multi-band or multi-page TIFF and .npy. Networks from scratch take them as they are; for pretrained networks,
@@ -256,6 +261,39 @@ class BackboneConfig(Settings):
         """Facts about the network."""
         return network_named(self.name)
 
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether the network has pretrained weights."""
+        return self.weights != "none"
+
+    @property
+    def has_adapter(self) -> bool:
+        """Whether a trained adapter of channels is below the network; without pretrained weights, none is needed."""
+        return self.adapter != "none" and self.is_pretrained
+
+
+def _form_of_backbone(value: object) -> str:
+    return "BackboneConfig[]" if isinstance(value, list | tuple) else "BackboneConfig"
+
+
+def _single(backbones: BackboneConfig | tuple[BackboneConfig, ...]) -> BackboneConfig | tuple[BackboneConfig, ...]:
+    """Return the item of a list of one, which means the same."""
+    return backbones[0] if isinstance(backbones, tuple) and len(backbones) == 1 else backbones
+
+
+Backbones = Annotated[
+    Annotated[BackboneConfig, Tag("BackboneConfig")]
+    | Annotated[
+        tuple[BackboneConfig, ...],
+        Field(min_length=1, max_length=MAX_ITEMS),
+        BeforeValidator(as_tuple),
+        Tag("BackboneConfig[]"),
+    ],
+    Discriminator(_form_of_backbone),
+    AfterValidator(_single),
+    Expected("a group of settings (name, weights, ...), or a list of such groups"),
+]
+
 
 ActivationName = Annotated[
     str,
@@ -323,9 +361,6 @@ class ActivationLayer(Settings):
     activation: ActivationName
     """Name of a Keras activation."""
 
-
-MAX_ITEMS = 100
-"""Maximum number of layers in a head, and of stages in a run."""
 
 LAYERS: dict[str, type[Settings]] = {
     "dense": DenseLayer,
@@ -600,8 +635,8 @@ class CacheConfig(Settings):
 
 RunName = Annotated[
     str,
-    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100),
-    Expected("a name of at most 100 letters, digits, ., - and _"),
+    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=MAX_NAME_LENGTH),
+    Expected(f"a name of at most {MAX_NAME_LENGTH} letters, digits, ., - and _"),
 ]
 
 
@@ -617,8 +652,9 @@ class Config(Settings):
     """Random seed of splits, initial weights, image order, fresh views and dropout."""
     data: DataConfig
     """Images, and how they are decoded."""
-    backbone: BackboneConfig = BackboneConfig()
-    """Pretrained network without its classification layers."""
+    backbone: Backbones = BackboneConfig()
+    """Pretrained network without its classification layers, or a list of networks, whose pooled features are
+    concatenated: each of them has the settings of a single one."""
     head: HeadConfig = HeadConfig()
     """Layers on top of the backbone."""
     augmentation: AugmentationConfig = AugmentationConfig()
@@ -635,6 +671,33 @@ class Config(Settings):
     else float32."""
     cache: CacheConfig = CacheConfig()
     """Feature cache settings."""
+
+    @property
+    def backbones(self) -> tuple[BackboneConfig, ...]:
+        """The backbone, or all backbones of a list."""
+        return self.backbone if isinstance(self.backbone, tuple) else (self.backbone,)
+
+    @property
+    def backbones_by_key(self) -> dict[str, BackboneConfig]:
+        """The backbone as `backbone`, or those of a list as `backbone.0`, `backbone.1` and so on."""
+        if not isinstance(self.backbone, tuple):
+            return {"backbone": self.backbone}
+        return {f"backbone.{number}": backbone for number, backbone in enumerate(self.backbone)}
+
+    @property
+    def networks(self) -> str:
+        """Names of the networks."""
+        return " + ".join(backbone.network.name for backbone in self.backbones)
+
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether a backbone has pretrained weights."""
+        return any(backbone.is_pretrained for backbone in self.backbones)
+
+    @property
+    def has_adapter(self) -> bool:
+        """Whether a trained adapter of channels is below a backbone."""
+        return any(backbone.has_adapter for backbone in self.backbones)
 
 
 def json_schema() -> dict[str, Any]:
@@ -661,7 +724,7 @@ def json_schema() -> dict[str, Any]:
                 field.setdefault("description", groups[group_name]["description"])
                 path = [{"type": "string", "minLength": 1}] if group_name == "LabelsConfig" else []
                 field["anyOf"] = [{"$ref": field.pop("$ref")}, {"type": "null"}, *path]
-    for group, name in (("HeadConfig", "layers"),):
-        field = groups[group]["properties"][name]
-        field["type"] = [field["type"], "null"]
+    layers = groups["HeadConfig"]["properties"]["layers"]
+    layers["type"] = [layers["type"], "null"]
+    schema["properties"]["backbone"]["oneOf"].append({"type": "null"})
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "cnncli config"}

@@ -10,7 +10,7 @@ import logging
 from typing import Any
 
 from cnncli.catalogue.networks import NetworkInfo
-from cnncli.config.schema import Config
+from cnncli.config.schema import BackboneConfig, Config
 from cnncli.errors import Message
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ def size_for_images(info: NetworkInfo, largest_side: int, pretrained: bool = Tru
 
 def largest_side_of_interest(config: Config) -> int:
     """Return the side in pixels from which on an image is not small for the config's network."""
-    return SMALL_PX + 1 if config.backbone.weights != "none" else config.backbone.network.input_size
+    return SMALL_PX + 1 if config.is_pretrained else config.backbones[0].network.input_size
 
 
 def adapt_to_images(config: Config, largest_side: int) -> Config:
@@ -38,18 +38,25 @@ def adapt_to_images(config: Config, largest_side: int) -> Config:
 
     Pretrained dense layers take only the network's own size.
     """
-    info, backbone = config.backbone.network, config.backbone
-    is_fixed = backbone.include_top_layers is not None and backbone.weights != "none"
+    backbones, default = config.backbones, config.backbones[0].network.input_size
+    is_fixed = any(one.include_top_layers is not None and one.is_pretrained for one in backbones)
     if largest_side < 1 or is_fixed or "image_size" in config.data.model_fields_set:
         return config
-    size = size_for_images(info, largest_side, pretrained=backbone.weights != "none")
-    if size >= info.input_size:
+    size = max(size_for_images(one.network, largest_side, one.is_pretrained) for one in backbones)
+    if size >= default:
         return config
-    text = f"no side is longer than {largest_side} pixels, so data.image_size is {size} instead of {info.input_size}"
+    text = f"no side is longer than {largest_side} pixels, so data.image_size is {size} instead of {default}"
     log.info(Message("config-small-images", text, key="data.image_size", received=largest_side, size=size))
     data = config.data.model_copy(update={"image_size": size})
+    adapted = tuple(_adapt_options(one, size) for one in backbones)
+    return config.model_copy(update={"data": data, "backbone": adapted if len(adapted) > 1 else adapted[0]})
+
+
+def _adapt_options(backbone: BackboneConfig, size: int) -> BackboneConfig:
+    """Return a backbone for images of a size; options that are set are kept."""
+    info = backbone.network
     options = backbone.options or (small_convnet(info, size) if "filters" in info.options else {})
-    return config.model_copy(update={"data": data, "backbone": backbone.model_copy(update={"options": options})})
+    return backbone.model_copy(update={"options": options})
 
 
 def small_convnet(info: NetworkInfo, size: int) -> dict[str, Any]:

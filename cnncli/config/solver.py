@@ -58,7 +58,7 @@ def exact_obstacles(config: Config) -> Iterator[tuple[str, str]]:
         yield "training.loss", "is neither cross-entropy nor hinge nor squared-error"
     elif head.activation != "linear":
         yield "head.activation", f"makes {training.loss} of the outputs not convex"
-    if config.backbone.adapter != "none" and config.backbone.weights != "none":
+    if config.has_adapter:
         yield "backbone.adapter", "is trained below the backbone"
     if augmentation.mixes:
         yield "augmentation", "mixes images, which makes their labels new in every epoch"

@@ -31,7 +31,7 @@ def to_yaml(value: object, **options: Any) -> str:
 
 def describe_config(config: Config) -> str:
     """Return a resolved config as YAML, with comments that explain its null values and list its stages."""
-    info = config.backbone.network
+    info = config.backbones[0].network
     comments = {
         "  image_size: null": f"{info.input_size}, the default of {info.name}",
         "  epochs: null": f"{default_epochs(config)} unless a stage sets its own",

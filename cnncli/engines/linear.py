@@ -18,7 +18,7 @@ FILE = "tail.npz"
 
 
 class LinearEngine:
-    """Computes `features · kernel + bias` in float32, with features of any shape flattened per image."""
+    """Computes `features · kernel + bias` in float32, with features flattened and concatenated per image."""
 
     def __init__(self, kernel: NDArray[np.float32], bias: NDArray[np.float32], batch: int | None = None) -> None:
         """Take a kernel (features, units) and a bias (units,)."""
@@ -51,9 +51,12 @@ class LinearEngine:
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """See `Engine.run`."""
-        (features,) = inputs
-        logits = np.empty((len(features), len(self._bias)), np.float32)
-        for rows, (batch,) in padded_batches([features], self.batch):
-            vectors = batch.reshape(len(batch), -1).astype(np.float32)
-            logits[rows] = (vectors @ self._kernel + self._bias)[: rows.stop - rows.start]
+        logits = np.empty((len(inputs[0]), len(self._bias)), np.float32)
+        for rows, batch in padded_batches(inputs, self.batch):
+            logits[rows] = (as_vectors(batch) @ self._kernel + self._bias)[: rows.stop - rows.start]
         return [logits]
+
+
+def as_vectors(tensors: Sequence[Array]) -> NDArray[np.float32]:
+    """Return the tensors of images, each (n, …), as one float32 vector per image."""
+    return np.concatenate([one.reshape(len(one), -1).astype(np.float32) for one in tensors], axis=1)

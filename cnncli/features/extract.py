@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -23,9 +23,8 @@ from cnncli.dataset.records import ImageRecord
 from cnncli.engines.engine import Array, Engine
 from cnncli.engines.mirrored import Tta, mirror, mirror_flags, run_averaged
 from cnncli.errors import DataError, ImageError, Message, printable, reason_of
-from cnncli.features.averaged import AveragedFeatures
-from cnncli.features.open_key import StoredFeatures
 from cnncli.features.store import FeatureKey, FeatureStore
+from cnncli.features.views import AveragedFeatures, JoinedFeatures, ViewFeatures
 from cnncli.images.decode import PixelSpec, decode
 from cnncli.runtime.threads import batched, map_ordered, workers
 from cnncli.storage.safe_io import read_bytes
@@ -54,55 +53,100 @@ Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
+class Trunk:
+    """A frozen network that is run by an engine.
+
+    Attributes:
+        fingerprint: See `networks.fingerprint`.
+        network: Name of the network, for information only.
+        cut: Name of the layer where the trunk ends, for information only.
+    """
+
+    engine: Engine
+    fingerprint: str
+    network: str | None = None
+    cut: str | None = None
+
+
+@dataclass(frozen=True)
+class Version:
+    """What is cached of an image under one key: a view or its mirror image, as seen by a trunk, if there is one."""
+
+    view: int
+    is_mirrored: bool
+    trunk: Trunk | None
+
+    def run(self, pixels: Pixels) -> list[Array]:
+        """Return the features of a batch of pixels that are rendered as this version."""
+        return self.trunk.engine.run([pixels]) if self.trunk else [pixels]
+
+
+@dataclass(frozen=True)
 class Extraction:
     """How the features of an image are computed.
 
     Attributes:
-        engine: Engine of the trunk; None if the trunk is empty, in which case features are the uint8 pixels.
-        trunk: Fingerprint of the trunk, None if it is empty.
+        trunks: The frozen networks, whose features are cached separately and used together; none if the trunk is empty,
+            in which case features are the uint8 pixels.
         pixels: How a file is decoded.
         augmentation: How views 1, 2, … are rendered.
-        network: Name of the network, for information only. Not used for pixels.
-        cut: Name of the layer where the trunk ends, for information only.
         tta: Views at test time, over which features are averaged. Each is cached under its own key.
     """
 
-    engine: Engine | None
-    trunk: str | None
+    trunks: tuple[Trunk, ...]
     pixels: PixelSpec
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
-    network: str | None = None
-    cut: str | None = None
     tta: Tta = "none"
 
-    def key(self, view: int, is_mirrored: bool = False) -> FeatureKey:
-        """Return the cache key of a view or its mirror image. That of view 0 does not depend on the augmentation."""
+    @property
+    def engine(self) -> Engine | None:
+        """Engine of the first trunk, whose kind and precision are those of all; None if the trunk is empty."""
+        return self.trunks[0].engine if self.trunks else None
+
+    def versions(self, views: int) -> list[Version]:
+        """Return what is cached of an image with a number of views: by view, by trunk, then mirrored or not."""
+        return [
+            Version(view, is_mirrored, trunk)
+            for view in range(views)
+            for trunk in self.trunks or (None,)
+            for is_mirrored in mirror_flags(self.tta)
+        ]
+
+    def key(self, version: Version) -> FeatureKey:
+        """Return the cache key of a version. That of view 0 does not depend on the augmentation."""
+        trunk, flipped = version.trunk, {"flip": "horizontal"} if version.is_mirrored else {}
         return FeatureKey(
             {
-                "trunk": self.trunk,
-                "engine": dict(self.engine.identity) if self.engine else None,
+                "trunk": trunk.fingerprint if trunk else None,
+                "engine": dict(trunk.engine.identity) if trunk else None,
                 "pixels": self.pixels.key(),
-                "view": {**view_key(self.augmentation, view), **({"flip": "horizontal"} if is_mirrored else {})},
+                "view": {**view_key(self.augmentation, version.view), **flipped},
             },
-            {"network": self.network, "cut": self.cut} if self.network and self.engine else {},
+            {"network": trunk.network, "cut": trunk.cut} if trunk and trunk.network else {},
         )
+
+    @property
+    def in_words(self) -> str:
+        """Why an image counts several times: its mirror image, or several networks; empty if it does not."""
+        mirrored = " and their mirror images" if self.tta == "flip" else ""
+        return f"{mirrored} in {len(self.trunks)} networks" if len(self.trunks) > 1 else mirrored
 
     def run(self, pixels: Pixels) -> list[Array]:
         """Return the features of a batch of pixels, shape (n, height, width, channels), averaged as `tta` says."""
         return run_averaged(self.run_once, pixels, self.tta)
 
     def run_once(self, pixels: Pixels) -> list[Array]:
-        """Return the features of a batch of pixels as they are."""
-        return self.engine.run([pixels]) if self.engine else [pixels]
+        """Return the features of a batch of pixels as they are, those of the first trunk first."""
+        return [tensor for trunk in self.trunks for tensor in trunk.engine.run([pixels])] or [pixels]
 
     @cached_property
     def bytes_per_image(self) -> int:
-        """Size of the features of one image in one view. Runs the trunk once."""
+        """Size of the features of one image in one view. Runs each trunk once."""
         return sum(tensor.nbytes for tensor in self.run_once(self._black(1)))
 
     @cached_property
     def seconds_per_image(self) -> float:
-        """Estimated time to decode an image and run the trunk once. Times the trunk once."""
+        """Estimated time to decode an image and run all trunks once. Times each trunk once."""
         if self.engine is None:
             return DECODING_S
         requests = [self._black(self.engine.batch)] * self.engine.streams
@@ -137,15 +181,15 @@ class FeatureSet:
         """Digests of the images."""
         return [image.digest for image in self.images]
 
-    @property
-    def versions(self) -> list[tuple[int, bool]]:
-        """Each view, and whether it is mirrored; those that are averaged follow each other."""
-        return [(view, is_mirrored) for view in range(self.views) for is_mirrored in mirror_flags(self.extraction.tta)]
+    @cached_property
+    def versions(self) -> list[Version]:
+        """See `Extraction.versions`."""
+        return self.extraction.versions(self.views)
 
     @property
     def keys(self) -> list[FeatureKey]:
         """Cache keys of the features, one for each version."""
-        return [self.extraction.key(*version) for version in self.versions]
+        return [self.extraction.key(version) for version in self.versions]
 
     @property
     def total(self) -> int:
@@ -158,7 +202,16 @@ class FeatureSet:
 
     def size_bytes(self) -> int:
         """Return the total size of the features, including those that are already cached."""
-        return self.total * self.extraction.bytes_per_image if self.total else 0
+        return self._n_runs(self.total) * self.extraction.bytes_per_image if self.total else 0
+
+    def seconds_missing(self, store: FeatureStore) -> float:
+        """Return the estimated time to compute the features that are not cached."""
+        missing = self.missing(store)
+        return self._n_runs(missing) * self.extraction.seconds_per_image if missing else 0.0
+
+    def _n_runs(self, n_features: int) -> int:
+        """Return how often all trunks run for a number of features, each of which comes from one of them."""
+        return -(-n_features // max(1, len(self.extraction.trunks)))
 
 
 def fits(sets: Sequence[FeatureSet], store: FeatureStore) -> bool:
@@ -182,9 +235,7 @@ class Counts:
         return Counts(self.computed + other.computed, self.reused + other.reused)
 
 
-def extract(
-    features: FeatureSet, store: FeatureStore, console: Console
-) -> tuple[list[StoredFeatures | AveragedFeatures], Counts]:
+def extract(features: FeatureSet, store: FeatureStore, console: Console) -> tuple[list[ViewFeatures], Counts]:
     """Return the features of each view, and how many were computed and reused.
 
     Raises:
@@ -196,10 +247,10 @@ def extract(
     if computed:
         _fill(features, missing, store, console)
     stored = [store.read(key, features.digests) for key in features.keys]
-    counts = Counts(computed, features.total - computed)
-    if features.extraction.tta == "none":
-        return [*stored], counts
-    return [AveragedFeatures(pair) for pair in zip(stored[::2], stored[1::2], strict=True)], counts
+    n_averaged, n_joined = len(mirror_flags(features.extraction.tta)), max(1, len(features.extraction.trunks))
+    of_trunks: list[ViewFeatures] = [AveragedFeatures.of(group) for group in batched(stored, n_averaged)]
+    views: list[ViewFeatures] = [JoinedFeatures.of(group) for group in batched(of_trunks, n_joined)]
+    return views, Counts(computed, features.total - computed)
 
 
 def read_pixels(row: ImageRecord, spec: PixelSpec) -> Pixels:
@@ -256,7 +307,8 @@ def _fill(features: FeatureSet, missing: list[set[str]], store: FeatureStore, co
     """Compute and cache missing features. `missing` holds the digests of each version; each image is decoded once."""
     extraction, all_missing = features.extraction, set().union(*missing)
     images = {image.digest: image for image in features.images if image.digest in all_missing}
-    tasks = batched(images.values(), extraction.images_at_a_time(sum(map(bool, missing))))
+    n_versions = -(-sum(map(bool, missing)) // max(1, len(extraction.trunks)))  # of each trunk
+    tasks = batched(images.values(), extraction.images_at_a_time(n_versions))
     max_bytes = min(SEGMENT_BYTES, PENDING_BYTES // len(missing))
     pending = [_PendingRows(key, store, max_bytes) for key in features.keys]
     errors: list[ImageError] = []
@@ -276,26 +328,30 @@ def _fill(features: FeatureSet, missing: list[set[str]], store: FeatureStore, co
 def _compute(
     features: FeatureSet, missing: list[set[str]], rows: Sequence[ImageRecord]
 ) -> tuple[list[tuple[int, list[str], list[Array]]], list[ImageError]]:
-    """Decode images, render their missing versions and run the trunk, in one thread.
+    """Decode images, render their missing versions and run the trunks, in one thread.
 
     Returns number, digests and features of each version, and the errors of unusable images.
     """
-    extraction = features.extraction
-    decoded, errors = read_all(rows, extraction.pixels)
+    decoded, errors = read_all(rows, features.extraction.pixels)
     pixels = {row.digest: one for row, one in decoded}
     digests = [[digest for digest in pixels if digest in of_version] for of_version in missing]
-    places = zip(features.versions, digests, strict=True)
-    rendered = [
-        mirror(one) if is_mirrored else one
-        for (view, is_mirrored), of_version in places
-        for one in (render_view(pixels[digest], extraction.augmentation, digest, view) for digest in of_version)
-    ]
-    if not rendered:
-        return [], errors
-    tensors = extraction.run_once(np.stack(rendered))
-    ends = np.cumsum([len(of_version) for of_version in digests])
-    parts = zip(*(np.split(tensor, ends[:-1]) for tensor in tensors), strict=True)
-    return [(number, digests[number], list(part)) for number, part in enumerate(parts)], errors
+    computed = []
+    for trunk in features.extraction.trunks or (None,):
+        numbers = [n for n, one in enumerate(features.versions) if one.trunk is trunk and digests[n]]
+        if numbers:
+            rendered = np.stack([_render(features, n, pixels, one) for n in numbers for one in digests[n]])
+            tensors = features.versions[numbers[0]].run(rendered)
+            ends = np.cumsum([len(digests[n]) for n in numbers])
+            parts = zip(*(np.split(tensor, ends[:-1]) for tensor in tensors), strict=True)
+            computed += [(n, digests[n], list(part)) for n, part in zip(numbers, parts, strict=True)]
+    return computed, errors
+
+
+def _render(features: FeatureSet, number: int, pixels: Mapping[str, Pixels], digest: str) -> Pixels:
+    """Return an image as one of the versions, given the pixels of all images by digest."""
+    version = features.versions[number]
+    rendered = render_view(pixels[digest], features.extraction.augmentation, digest, version.view)
+    return mirror(rendered) if version.is_mirrored else rendered
 
 
 class _PendingRows:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from cnncli.dataset.manifest import Manifest
 from cnncli.dataset.records import ImageRecord
 from cnncli.errors import DataError, ImageError
-from cnncli.features.extract import Counts, Extraction, FeatureSet, extract, fits, read_all, summarize
+from cnncli.features.extract import Counts, Extraction, FeatureSet, Trunk, extract, fits, read_all, summarize
 from cnncli.features.store import FeatureStore
 from cnncli.inference.predictor import Predictor
 from cnncli.inference.spec import PredictorSpec
@@ -45,27 +46,33 @@ def compute_logits(
     store: FeatureStore,
     console: Console,
     *,
-    network: str,
+    networks: Sequence[str],
     in_use: Sequence[FeatureSet] = (),
     may_store: bool = True,
 ) -> tuple[NDArray[np.float32], Counts]:
     """Return the logits of images, and how many features were computed and found in the cache.
 
     If storing is not allowed, or features do not fit into the cache together with those of `in_use`, the whole network
-    runs without caching. `network` is the name under which the cache lists the features.
+    runs without caching. `networks` are the names under which the cache lists the features.
 
     Raises:
         DataError: All images that cannot be decoded or have changed since they were indexed.
     """
-    spec = predictor.spec
-    extraction = Extraction(predictor.trunk, spec.trunk, spec.pixels, network=network, cut=spec.cut, tta=spec.tta)
-    features = FeatureSet(extraction, rows)
+    features = FeatureSet(extraction_of(predictor, networks), rows)
     if not features.missing(store) or (may_store and fits([*in_use, features], store)):
         (stored,), counts = extract(features, store, console)
         batches = batched(range(len(rows)), ROWS)
         parts = map_ordered(lambda batch: predictor.logits(stored.rows(np.array(batch))), batches, ahead=2 * workers())
         return np.concatenate(list(parts)), counts
     return _stream_logits(predictor, features, console), Counts()
+
+
+def extraction_of(predictor: Predictor, networks: Sequence[str] = ()) -> Extraction:
+    """Return how the features of a predictor are computed; `networks` are the names of its networks, if known."""
+    spec = predictor.spec
+    n = len(spec.trunks)
+    facts = zip_longest(predictor.trunks, spec.trunks, networks[:n], spec.cuts[:n])
+    return Extraction(tuple(Trunk(*one) for one in facts), spec.pixels, tta=spec.tta)
 
 
 def _stream_logits(predictor: Predictor, features: FeatureSet, console: Console) -> NDArray[np.float32]:

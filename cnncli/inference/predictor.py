@@ -43,13 +43,13 @@ class Predictor:
     """Classifier of a run, ready to predict.
 
     Attributes:
-        trunk: Engine from pixels to features; None if the trunk is empty.
-        tail: Engine from features to logits.
+        trunks: Engine from pixels to features, one for each backbone; none if the trunk is empty.
+        tail: Engine from the features of all backbones to logits.
         last_layer: Engine from the tail's output to logits, if OpenVINO runs a tail in bfloat16; see `LOGITS`.
     """
 
     spec: PredictorSpec
-    trunk: Engine | None
+    trunks: tuple[Engine, ...]
     tail: Engine
     last_layer: Engine | None = None
 
@@ -64,8 +64,10 @@ class Predictor:
 
     def logits_of_pixels(self, pixels: NDArray[np.uint8]) -> Array:
         """Return the logits, float32 (n, units), of pixels, uint8 (n, height, width, channels)."""
-        trunk = self.trunk
-        return self.logits(run_averaged(lambda batch: trunk.run([batch]), pixels, self.spec.tta) if trunk else [pixels])
+        return self.logits(run_averaged(self._features, pixels, self.spec.tta) if self.trunks else [pixels])
+
+    def _features(self, pixels: NDArray[np.uint8]) -> list[Array]:
+        return [tensor for trunk in self.trunks for tensor in trunk.run([pixels])]
 
     def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Return the class probabilities, float64 (n, classes), of pixels, uint8 (n, height, width, channels)."""
@@ -103,10 +105,10 @@ def save_predictor(
     folder: Path,
     spec: PredictorSpec,
     tail: Cut | LinearEngine,
-    trunk_graph: Path | None,
+    trunk_graphs: Sequence[Path],
     quantize: Callable[[Path], bool] | None = None,
 ) -> PredictorSpec:
-    """Write a run's engine folder, which must not exist, atomically; `trunk_graph` is the trunk for OpenVINO.
+    """Write a run's engine folder, which must not exist, atomically; `trunk_graphs` are the trunks for OpenVINO.
 
     `quantize` replaces the graph of a tail by its quantized form if it may, and returns whether it did. The logits are
     then computed apart, in float32.
@@ -114,9 +116,9 @@ def save_predictor(
     Return the spec with the engines that the run actually uses: Keras runs a tail that OpenVINO does not support.
     """
     with checksummed(folder) as temporary:
-        if trunk_graph is not None:
+        for number, graph in enumerate(trunk_graphs):
             for suffix in (".xml", ".bin"):
-                shutil.copyfile(trunk_graph.with_suffix(suffix), (temporary / TRUNK).with_suffix(suffix))
+                shutil.copyfile(graph.with_suffix(suffix), (temporary / _trunk_file(number)).with_suffix(suffix))
         if isinstance(tail, LinearEngine):
             tail.save(temporary / LINEAR)
         elif spec.tail_engine == "openvino":
@@ -134,6 +136,11 @@ def save_thresholds(folder: Path, thresholds: tuple[float, ...]) -> None:
     """Set the thresholds of a run's predictor in its engine folder."""
     replace(load_spec(folder), thresholds=thresholds).save(folder)
     update_checksum(folder / FILE)
+
+
+def _trunk_file(number: int) -> str:
+    """Return the name of the graph of a trunk."""
+    return f"{Path(TRUNK).stem}-{number}.xml" if number else TRUNK
 
 
 def _convert_tail(folder: Path, cut: Cut, *, split: bool) -> None:
@@ -173,28 +180,30 @@ def load_predictor(folder: Path, model: Path, batch: int | None = None, *, compi
     if (note := _precision_note(spec)) is not None:
         log.warning(note)
         spec = replace(spec, precision="float32", tail_precision="float32")
-    cut: Cut | None = None
+    parts: dict[str, keras.Model] = {}  # by the names of their graphs
     if "keras" in (spec.tail_engine, spec.trunk and spec.engine):
         from cnncli.networks.classifier import load_classifier
         from cnncli.networks.cut import cut_classifier
 
         cut = cut_classifier(load_classifier(model, spec.pretrained), spec.unfreeze, spec.batch_norm)
+        if len(cut.trunks) != len(spec.trunks):
+            raise damaged(folder / FILE, f"{len(spec.trunks)} trunks for a model with {len(cut.trunks)}")
+        parts = {TAIL: cut.tail, **{_trunk_file(number): trunk for number, trunk in enumerate(cut.trunks)}}
 
     def engine(name: EngineName, precision: Precision, graph: str, dtype: Precision | None = None) -> Engine:
         if name == "openvino":
-            when_needed = graph == TRUNK and not compile_trunk
+            when_needed = graph not in (TAIL, LOGITS) and not compile_trunk
             return OpenVinoEngine(folder / graph, precision, batch, dtype, when_needed=when_needed)
         if name == "numpy":
             return LinearEngine.load(folder / LINEAR, batch)
         from cnncli.engines.keras import KerasEngine
         from cnncli.networks.head import LOGITS as LAST_LAYER
 
-        part = cut and (cut.trunk if graph == TRUNK else cut.tail)
-        return KerasEngine(part, precision, batch, dtype, in_float32=[LAST_LAYER])
+        return KerasEngine(parts[graph], precision, batch, dtype, in_float32=[LAST_LAYER])
 
     return Predictor(
         spec,
-        trunk=engine(spec.engine, spec.precision, TRUNK) if spec.trunk else None,
+        trunks=tuple(engine(spec.engine, spec.precisions[n], _trunk_file(n)) for n in range(len(spec.trunks))),
         tail=engine(spec.tail_engine, spec.tail_precision, TAIL, "float32"),
         last_layer=engine("openvino", "float32", LOGITS) if (folder / LOGITS).exists() else None,
     )
@@ -202,7 +211,7 @@ def load_predictor(folder: Path, model: Path, batch: int | None = None, *, compi
 
 def _precision_note(spec: PredictorSpec) -> Message | None:
     """Return a warning if this machine does not support the bfloat16 of the spec."""
-    engines = ((spec.engine, spec.precision), (spec.tail_engine, spec.tail_precision))
+    engines = (*((spec.engine, one) for one in spec.precisions), (spec.tail_engine, spec.tail_precision))
     if ("openvino", "bfloat16") in engines and not has_bfloat16():
         reason = "This CPU does not support bfloat16"
     elif ("keras", "bfloat16") in engines and spec.gpu and not gpus():

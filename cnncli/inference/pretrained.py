@@ -39,7 +39,7 @@ def load_pretrained(name: str) -> Predictor:
     """
     settings = {"backbone": {"name": name, "weights": "none"}, "data": {"path": "."}}
     config = config_from_mapping(settings, environment={}, check_paths=False)
-    info = config.backbone.network
+    info = config.backbones[0].network
     if not info.has_imagenet or info.top_classes != len(imagenet_classes()):
         text = (
             f"--backbone {name}: there are no published weights for its top. `cnncli train` trains it on your images."
@@ -49,15 +49,15 @@ def load_pretrained(name: str) -> Predictor:
     with graphs_in_use(graphs):
         model = _build_classifier(config)
         engine, _ = build_engine(model, fingerprint(model), choose_engine("auto", "float32"), graphs)
-    return Predictor(_spec(config, engine.choice.engine), trunk=None, tail=engine)
+    return Predictor(_spec(config, engine.choice.engine), trunks=(), tail=engine)
 
 
 @standard_settings()
 def _build_classifier(config: Config) -> keras.Model:
     """Return the network from pixels in 0–255 to logits, with weights."""
-    keras, info = import_keras(), config.backbone.network
+    keras, info = import_keras(), config.backbones[0].network
     shape, margin = (info.input_size, info.input_size, 3), _margin(info.input_size)
-    backbone = config.backbone.model_copy(update={"weights": "imagenet"})
+    backbone = config.backbones[0].model_copy(update={"weights": "imagenet"})
     network = build_backbone(backbone, shape, config.seed, top=True)
     network.layers[-1].activation = keras.activations.linear  # softmax
     pixels = keras.Input((shape[0] + 2 * margin, shape[1] + 2 * margin, 3), name=PIXELS)
@@ -67,7 +67,7 @@ def _build_classifier(config: Config) -> keras.Model:
 
 
 def _spec(config: Config, engine: EngineName) -> PredictorSpec:
-    size = config.backbone.network.input_size
+    size = config.backbones[0].network.input_size
     size += 2 * _margin(size)
     return PredictorSpec(
         engine=engine,

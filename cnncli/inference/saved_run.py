@@ -13,7 +13,7 @@ from cnncli.engines.engine import EngineChoice
 from cnncli.engines.linear import LinearEngine
 from cnncli.engines.openvino import OpenVinoEngine
 from cnncli.errors import CnncliError, Message
-from cnncli.features.extract import Counts, FeatureSet
+from cnncli.features.extract import Counts, Extraction, FeatureSet
 from cnncli.inference.evaluate_rows import compute_logits, evaluate_manifest
 from cnncli.inference.predictor import load_predictor, save_predictor, save_thresholds
 from cnncli.inference.spec import PredictorSpec
@@ -24,7 +24,7 @@ from cnncli.networks.classifier import Classifier, save_classifier
 from cnncli.networks.cut import Cut
 from cnncli.networks.mixed_precision import is_convolutional
 from cnncli.runs.folder import RunFolder
-from cnncli.training.context import TrainingContext
+from cnncli.training.context import BuiltTrunk, TrainingContext
 from cnncli.training.exact_head import FrozenNetwork
 from cnncli.training.int8 import quantize_tail
 from cnncli.training.solvers.exact import LinearHead
@@ -48,47 +48,44 @@ def save_model(run: RunFolder, classifier: Classifier, context: TrainingContext,
     engine = last.extraction.engine
     choice = engine.choice if engine else EngineChoice(context.choice.engine, last.precision)
     spec = replace(
-        _spec(context, choice, classifier.pretrained),
+        _spec(context, choice, classifier.pretrained, last.extraction),
         tail_engine=choice.engine,
         tail_precision=last.precision,
-        trunk=last.extraction.trunk,
-        cut=last.cut.after,
         unfreeze=last.stage.unfreeze,
         batch_norm=last.stage.batch_norm,
     )
     save_classifier(classifier, run.model)
-    is_int8 = last.quantized.is_used if last.quantized else engine is None and context.config.precision == "int8"
+    quantized = [trunk.quantized for trunk in last.trunks if trunk.quantized]
+    is_int8 = quantized[0].is_used if quantized else engine is None and context.config.precision == "int8"
 
     def quantize(graph: Path) -> bool:
         return quantize_tail(graph, OpenVinoEngine(graph, last.precision), engine, context)
 
     may_quantize = is_int8 and choice.engine == "openvino" and is_convolutional(last.cut.tail)
-    _save_engine(run, spec, last.cut, last.converted, quantize if may_quantize else None)
+    _save_engine(run, spec, last.cut, last.trunks, quantize if may_quantize else None)
 
 
 def save_solved_model(run: RunFolder, context: TrainingContext, frozen: FrozenNetwork, head: LinearHead) -> None:
     """Save a classifier with a solved head as a Keras model, and as a graph of its trunk with the head's weights."""
     engine, template = frozen.extraction.engine, frozen.template
     choice = engine.choice if engine else context.choice
-    spec = replace(
-        _spec(context, choice, template.pretrained),
-        tail_engine="numpy",
-        trunk=frozen.extraction.trunk,
-        cut=template.after,
-        unfreeze=0,
-    )
+    spec = replace(_spec(context, choice, template.pretrained, frozen.extraction), tail_engine="numpy")
     template.save_classifier(run.model, head.kernel, head.bias, context.config)
-    _save_engine(run, spec, LinearEngine(head.kernel, head.bias), frozen.converted)
+    _save_engine(run, spec, LinearEngine(head.kernel, head.bias), frozen.trunks)
 
 
-def _spec(context: TrainingContext, choice: EngineChoice, pretrained: bool) -> PredictorSpec:
+def _spec(context: TrainingContext, choice: EngineChoice, pretrained: bool, extraction: Extraction) -> PredictorSpec:
     """Return the spec of a run, whose tail is that of a frozen backbone in float32."""
     config, manifest = context.config, context.manifest
+    trunks = tuple(trunk.fingerprint for trunk in extraction.trunks)
+    cuts = tuple(trunk.cut for trunk in extraction.trunks if trunk.cut)
+    precisions = tuple(trunk.engine.choice.precision for trunk in extraction.trunks)
     return PredictorSpec(
         engine=choice.engine,
-        precision=choice.precision,
+        precision=precisions if len(precisions) > 1 else choice.precision,
         tail_engine=choice.engine,
-        trunk=None,
+        trunk=trunks if len(trunks) > 1 else next(iter(trunks), None),
+        cut=cuts if len(cuts) > 1 else next(iter(cuts), None),
         unfreeze=0,
         batch_norm=config.training.batch_norm,
         pretrained=pretrained,
@@ -107,11 +104,12 @@ def _save_engine(
     run: RunFolder,
     spec: PredictorSpec,
     tail: Cut | LinearEngine,
-    trunk_graph: Path | None,
+    trunks: Sequence[BuiltTrunk],
     quantize: Callable[[Path], bool] | None = None,
 ) -> None:
     shutil.rmtree(run.engine, ignore_errors=True)  # left by a process that was killed here
-    save_predictor(run.engine, spec, tail, trunk_graph, quantize)
+    graphs = [trunk.graph for trunk in trunks if trunk.graph]
+    save_predictor(run.engine, spec, tail, graphs, quantize)
 
 
 def evaluate_saved_run(
@@ -136,7 +134,7 @@ def evaluate_saved_run(
                     rows,
                     context.store,
                     context.console,
-                    network=context.config.backbone.network.name,
+                    networks=[backbone.network.name for backbone in context.config.backbones],
                     in_use=in_use,
                     may_store=may_store,
                 )

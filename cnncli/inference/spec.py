@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from cnncli.catalogue.losses import CROSS_ENTROPY, LOSSES
 from cnncli.catalogue.metrics import KERAS_METRICS
@@ -33,9 +33,9 @@ class PredictorSpec:
     """Engines, precisions, cut, pixels and classes of a predictor. Earlier versions lack fields with a default.
 
     Attributes:
-        engine, precision: Engine and precision of the trunk.
+        engine, precision: Engine and precision of the trunk, or of the trunks of several backbones, one precision each.
         tail_engine, tail_precision: Engine and precision of the tail; its logits are float32 in both precisions.
-        trunk: Fingerprint of the trunk; None if it is empty.
+        trunk: Fingerprint of the trunk, or of that of each of several backbones; None if it is empty.
         unfreeze: Number or name of the layers above the cut.
         batch_norm: Batch normalization above the cut.
         pretrained: Whether the backbone started from pretrained weights.
@@ -44,7 +44,7 @@ class PredictorSpec:
         height, width, color, fit, max_pixels, value_range, bands: See `PixelSpec`.
         gpu: Whether TensorFlow saw a GPU in training. Without a GPU, such a run is not computed in bfloat16, which
             Keras would emulate; a run that was trained on a CPU is emulated as in its training.
-        cut: Name of the layer where the trunk ends, for information only.
+        cut: Name of the layer where the trunk ends, or of that of each of several backbones, for information only.
         thresholds: Probability from which on each class is predicted, if an image can have several; else empty.
         tta: Views at test time, over which the features of the trunk are averaged.
         loss: Loss of the run, which `evaluate` reports.
@@ -52,9 +52,9 @@ class PredictorSpec:
     """
 
     engine: EngineName
-    precision: Precision
+    precision: Precision | tuple[Precision, ...]
     tail_engine: EngineName
-    trunk: str | None
+    trunk: str | tuple[str, ...] | None
     unfreeze: int | str
     batch_norm: Literal["frozen", "train"]
     pretrained: bool
@@ -67,7 +67,7 @@ class PredictorSpec:
     max_pixels: int
     tail_precision: Precision = "float32"
     gpu: bool = False
-    cut: str | None = None
+    cut: str | tuple[str, ...] | None = None
     value_range: tuple[float, float] | tuple[int, int] | None = None
     bands: int | None = None
     thresholds: tuple[float, ...] = ()
@@ -76,9 +76,25 @@ class PredictorSpec:
     metrics: tuple[str, ...] = ()
 
     @property
+    def trunks(self) -> tuple[str, ...]:
+        """Fingerprints of the trunks; none if the trunk is empty."""
+        return _as_tuple(self.trunk)
+
+    @property
+    def cuts(self) -> tuple[str, ...]:
+        """Names of the layers where the trunks end, if they are known."""
+        return _as_tuple(self.cut)
+
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """Precision of each trunk."""
+        return self.precision if isinstance(self.precision, tuple) else (self.precision,) * max(1, len(self.trunks))
+
+    @property
     def in_words(self) -> str:
         """Engine and precision as text, separately for trunk and tail if they differ."""
-        trunk, tail = f"{self.engine} {self.precision}", f"{self.tail_engine} {self.tail_precision}"
+        precisions = " and ".join(dict.fromkeys(self.precisions))
+        trunk, tail = f"{self.engine} {precisions}", f"{self.tail_engine} {self.tail_precision}"
         return tail if self.trunk is None or trunk == tail else f"trunk {trunk}, tail {tail}"
 
     @property
@@ -113,6 +129,10 @@ class PredictorSpec:
         return cls(**{**facts, **tuples})
 
 
+def _as_tuple(value: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    return value if isinstance(value, tuple) else () if value is None else (value,)
+
+
 def find_problem(facts: Mapping[str, Any]) -> str | None:
     """Return the first problem of a spec that was read from a file, or None."""
     types, values = get_type_hints(PredictorSpec), {**vars(PredictorSpec), **facts}  # defaults are class attributes
@@ -121,6 +141,8 @@ def find_problem(facts: Mapping[str, Any]) -> str | None:
     if not wrong:
         (low, high), thresholds = facts.get("value_range") or (0, 1), facts.get("thresholds", ())
         is_valid = {
+            "trunk": facts["trunk"] != [],
+            "precision": not isinstance(facts["precision"], list) or _is_pair(facts["precision"], facts["trunk"]),
             "unfreeze": isinstance(facts["unfreeze"], str) or facts["unfreeze"] >= 0,
             "classes": 0 < len(set(facts["classes"])) == len(facts["classes"]),
             "height": facts["height"] > 0,
@@ -138,12 +160,17 @@ def find_problem(facts: Mapping[str, Any]) -> str | None:
     return f"{wrong[0]} is missing or has an invalid value" if wrong else None
 
 
+def _is_pair(precision: list[Any], trunk: object) -> bool:
+    """Return whether there is a precision for each of several trunks."""
+    return isinstance(trunk, list) and len(precision) == len(trunk)
+
+
 def _is(value: Any, kind: Any) -> bool:
     """Return whether a JSON value has the type of an annotation; a list counts as a tuple, a bool not as an int."""
     parts = get_args(kind)
     if get_origin(kind) is Literal:
         return value in parts
-    if get_origin(kind) is UnionType:
+    if get_origin(kind) in (Union, UnionType):
         return any(_is(value, part) for part in parts)
     if get_origin(kind) is tuple:
         if not isinstance(value, list | tuple):

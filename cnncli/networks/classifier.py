@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnncli.catalogue.settings import with_defaults
-from cnncli.config.schema import Config
+from cnncli.config.schema import BackboneConfig, Config
 from cnncli.errors import reason_of
 from cnncli.networks.architectures import architecture_of
 from cnncli.networks.backbone import build_backbone
 from cnncli.networks.backend import import_keras, standard_settings
 from cnncli.networks.graph import replay
-from cnncli.networks.head import HEAD, LOGITS, build_head, output_units
+from cnncli.networks.head import CONCATENATED, HEAD, LOGITS, build_head, output_units, pool
 from cnncli.networks.preprocessing import ADAPTER, adapt_channels, preprocess
 from cnncli.networks.weights.saved_model import check_description, load_saved_model
 from cnncli.runs.documents import damaged
@@ -34,7 +34,9 @@ class Classifier:
     Attributes:
         model: float32 (batch, height, width, channels) in 0-255 to scores (batch, units). Its operations are, in order:
             the input `pixels`; the `adapter` of channels, if there is one; preprocessing, with names that start with
-            `preprocess_`; the backbone, with its own names; the head, with names that start with `head_`.
+            `preprocess_`; the backbone, with its own names; the head, with names that start with `head_`. Of several
+            backbones, each is with its preprocessing and pooling a branch of the graph, whose names start with
+            `backbone_0_`, `backbone_1_`, …; the layer `concatenated_features` joins them.
         pretrained: Whether the backbone's weights are pretrained; determines whether its batch norm stays frozen.
         auxiliary: Logits (batch, units) of auxiliary classifiers on the same graph. They are used in training and are
             not part of the model, so they are not saved with it.
@@ -72,8 +74,8 @@ class Classifier:
 
 
 def image_size(config: Config) -> tuple[int, int]:
-    """Return height and width of the classifier's input in pixels; default: those of the backbone."""
-    size = config.data.image_size or config.backbone.network.input_size
+    """Return height and width of the classifier's input in pixels; default: those of the first backbone."""
+    size = config.data.image_size or config.backbones[0].network.input_size
     return (size, size) if isinstance(size, int) else size
 
 
@@ -94,30 +96,58 @@ def build_classifier(config: Config, n_classes: int, *, load_weights: bool = Tru
     keras = import_keras()
     height, width = image_size(config)
     pixels = keras.Input((height, width, config.data.channels), name=PIXELS)
-    from_scratch, has_adapter = config.backbone.weights == "none", config.backbone.adapter == "conv1x1"
-    channels = config.data.channels if from_scratch else config.backbone.network.trained_channels
-    backbone = build_backbone(config.backbone, (height, width, channels), config.seed, load_weights=load_weights)
-    adapted = adapt_channels(pixels) if has_adapter else pixels
-    kind = config.backbone.preprocessing or config.backbone.network.preprocessing
-    (features,) = replay(backbone, [preprocess(adapted, kind, repeat_gray=channels == 3 and not from_scratch)])
+    if len(config.backbones) == 1:
+        features = _features_of(config.backbones[0], pixels, config, load_weights)
+    else:
+        features = _concatenated_features(pixels, config, load_weights)
     scores = build_head(features, config.head, n_classes, config.seed, config.data.labels.is_multi_label)
     model = keras.Model(pixels, scores, name="classifier")
     try:
         check_description(json.loads(model.to_json()))
     except ValueError as error:
-        module = architecture_of(config.backbone.network).__name__
-        text = f"{module}: the saved classifier could not be loaded ({error}). Add the class to LAYERS."
+        modules = " or ".join(architecture_of(backbone.network).__name__ for backbone in config.backbones)
+        text = f"{modules}: the saved classifier could not be loaded ({error}). Add the class to LAYERS."
         raise RuntimeError(text) from error
-    return Classifier(model, config.backbone.weights != "none", _build_auxiliary(model, config, n_classes))
+    return Classifier(model, config.is_pretrained, _build_auxiliary(model, config, n_classes))
+
+
+def _features_of(
+    backbone: BackboneConfig, pixels: keras.KerasTensor, config: Config, load_weights: bool
+) -> keras.KerasTensor:
+    """Add a backbone to the graph, with its adapter and preprocessing, and return its features."""
+    _, height, width, _ = pixels.shape
+    channels = backbone.network.trained_channels if backbone.is_pretrained else config.data.channels
+    network = build_backbone(backbone, (height, width, channels), config.seed, load_weights=load_weights)
+    adapted = adapt_channels(pixels) if backbone.adapter == "conv1x1" else pixels
+    kind = backbone.preprocessing or backbone.network.preprocessing
+    (features,) = replay(network, [preprocess(adapted, kind, repeat_gray=channels == 3 and backbone.is_pretrained)])
+    return features
+
+
+def _concatenated_features(pixels: keras.KerasTensor, config: Config, load_weights: bool) -> keras.KerasTensor:
+    """Add several backbones to the graph, and return their pooled features as one vector."""
+    keras = import_keras()
+    vectors = []
+    for number, backbone in enumerate(config.backbones):
+        vector = pool(_features_of(backbone, pixels, config, load_weights), config.head.pooling)
+        for operation in keras.Model(pixels, vector).operations[1:]:
+            operation.name = f"{branch_prefix(number)}{operation.name}"
+        vectors.append(vector)
+    return keras.layers.Concatenate(name=CONCATENATED)(vectors)
+
+
+def branch_prefix(number: int) -> str:
+    """Return the beginning of the names of the layers of one of several backbones."""
+    return f"backbone_{number}_"
 
 
 def _build_auxiliary(model: keras.Model, config: Config, n_classes: int) -> tuple[keras.KerasTensor, ...]:
     """Add the auxiliary classifiers of the network, if it has any, to the graph of the classifier."""
-    info = config.backbone.network
+    backbone, info = config.backbones[0], config.backbones[0].network
     build = getattr(architecture_of(info), "build_auxiliary", None)
-    if build is None or config.backbone.output_layer is not None:
+    if build is None or backbone.output_layer is not None or len(config.backbones) > 1:
         return ()
-    options, is_multi_label = with_defaults(info.options, config.backbone.options), config.data.labels.is_multi_label
+    options, is_multi_label = with_defaults(info.options, backbone.options), config.data.labels.is_multi_label
     return tuple(build(model, options, output_units(config.head, n_classes, is_multi_label)))
 
 

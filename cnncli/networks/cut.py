@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from cnncli.errors import CutError, Message
 from cnncli.networks.backend import import_keras
-from cnncli.networks.classifier import Classifier
-from cnncli.networks.graph import crossing_tensors, output_of
-from cnncli.networks.head import LOGITS
+from cnncli.networks.classifier import Classifier, branch_prefix
+from cnncli.networks.graph import crossing_tensors, inputs_of, output_of
+from cnncli.networks.head import CONCATENATED, LOGITS
 from cnncli.networks.preprocessing import ADAPTER
 from cnncli.terminal.suggestions import closest, question
 
@@ -27,6 +27,8 @@ class Cut:
 
     Attributes:
         trunk: Pixels (batch, height, width, channels) to the features, a list of tensors; None if it is empty.
+        trunks: The trunk or, at the pooled features of several backbones, one graph from pixels to the features of
+            each; none if it is empty.
         tail: The features, or the pixels if the trunk is empty, to logits (batch, units).
         at: Name of the tail's first operation.
         crossing: Name and shape (without the batch) of each tensor that crosses the cut.
@@ -36,6 +38,7 @@ class Cut:
     """
 
     trunk: keras.Model | None
+    trunks: tuple[keras.Model, ...]
     tail: keras.Model
     at: str
     crossing: tuple[tuple[str, tuple[int, ...]], ...]
@@ -47,6 +50,13 @@ class Cut:
         """Short text for the operations whose outputs cross the cut."""
         (first, *others) = (name for name, _ in self.crossing)
         return f"{first} and {len(others)} more" if others else first
+
+    @property
+    def ends(self) -> tuple[str, ...]:
+        """Short text for the operations with which each trunk ends, with the names in its own network."""
+        if len(self.trunks) < 2:
+            return (self.after,)
+        return tuple(name.removeprefix(branch_prefix(number)) for number, (name, _) in enumerate(self.crossing))
 
 
 def cut_classifier(
@@ -73,12 +83,16 @@ def cut_classifier(
     below = model.operations[:at]
     empty = any(operation.name == ADAPTER for operation in below) or not any(map(_counts, below))
     at = 1 if empty else at
-    crossing = crossing_tensors(model, at)
+    is_joint = model.operations[at].name == CONCATENATED
+    crossing = inputs_of(model, CONCATENATED) if is_joint else crossing_tensors(model, at)
     keras = import_keras()
+    trunk = None if empty else keras.Model(model.inputs, crossing, name="trunk")
+    branches = [keras.Model(model.inputs, [tensor], name="trunk") for tensor in crossing] if is_joint else [trunk]
     tail = keras.Model(crossing, output_of(model, LOGITS), name="tail")
     auxiliary = classifier.auxiliary if empty else ()
     return Cut(
-        trunk=None if empty else keras.Model(model.inputs, crossing, name="trunk"),
+        trunk=trunk,
+        trunks=tuple(branch for branch in branches if branch),
         tail=tail,
         training_tail=keras.Model(crossing, [tail.output, *auxiliary], name="tail") if auxiliary else tail,
         at=model.operations[at].name,
@@ -88,15 +102,20 @@ def cut_classifier(
 
 
 def countable_layers(classifier: Classifier) -> list[Any]:
-    """Return the backbone's layers that `unfreeze: N` counts: those with trainable weights, except normalization."""
+    """Return the backbone's layers that `unfreeze: N` counts: those with trainable weights, except normalization.
+
+    Several backbones have none, because they stay frozen.
+    """
+    if any(operation.name == CONCATENATED for operation in classifier.backbone_layers):
+        return []
     return [operation for operation in classifier.backbone_layers if _counts(operation)]
 
 
 def _first_trained(classifier: Classifier, unfreeze: int | str) -> int:
-    """Return the index of the first trained operation in the graph."""
+    """Return the index of the first trained operation in the graph, or of the layer that joins several backbones."""
     names = [operation.name for operation in classifier.model.operations]
     if unfreeze == 0:
-        return classifier.head_start
+        return names.index(CONCATENATED) if CONCATENATED in names else classifier.head_start
     if unfreeze == "all":
         return classifier.backbone_start
     layers = countable_layers(classifier)
@@ -125,9 +144,13 @@ def _set_trainable(classifier: Classifier, trained: list[Any], keep_batch_norm: 
 
 def _move_past_fixed(operations: list[Any], index: int) -> int:
     """Move the cut up past operations without weights and randomness, such as global pooling."""
-    while index + 1 < len(operations) and not _has_weights(operations[index]) and not _is_random(operations[index]):
+    while index + 1 < len(operations) and not _ends_trunk(operations[index]):
         index += 1
     return index
+
+
+def _ends_trunk(operation: Any) -> bool:
+    return _has_weights(operation) or _is_random(operation) or operation.name == CONCATENATED
 
 
 def _has_weights(operation: Any) -> bool:

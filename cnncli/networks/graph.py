@@ -38,6 +38,12 @@ def output_of(model: keras.Model, layer_name: str) -> keras.KerasTensor:
     raise KeyError(layer_name)
 
 
+def inputs_of(model: keras.Model, layer_name: str) -> list[keras.KerasTensor]:
+    """Return the input tensors of a layer in a model's graph, in the order of its arguments."""
+    (node,) = (node for node in nodes_in_order(model) if node.operation.name == layer_name)
+    return list(node.input_tensors)
+
+
 def crossing_tensors(model: keras.Model, at: int) -> list[keras.KerasTensor]:
     """Return the tensors that `model.operations[:at]` pass to later operations, in the order of their creation."""
     below = {id(operation) for operation in model.operations[:at]}

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 HEAD = "head_"
 """Beginning of the names of a head's layers."""
 LOGITS = "head_logits"
+CONCATENATED = "concatenated_features"
+"""Name of the layer below the head that concatenates the pooled features of several backbones."""
 
 
 def output_units(head: HeadConfig, n_classes: int, is_multi_label: bool = False) -> int:
@@ -44,9 +46,9 @@ def build_head(
     x, below = features, layers_before_pooling(head)
     for number, layer in enumerate(head.layers, start=1):
         if number == below + 1:
-            x = _pool(x, head.pooling)
+            x = pool(x, head.pooling)
         x = _build_layer(layer, number, x, seed)(x)
-    x = _pool(x, head.pooling) if below == len(head.layers) else x
+    x = pool(x, head.pooling) if below == len(head.layers) else x
     first = keras.initializers.GlorotUniform(seed=seed_of(seed, LOGITS))
     logits = _dense(output_units(head, n_classes, is_multi_label), None, head, LOGITS, first)(x)
     if head.activation == "linear":
@@ -62,14 +64,15 @@ def layers_before_pooling(head: HeadConfig) -> int:
     return last
 
 
-def _pool(features: keras.KerasTensor, pooling: str) -> keras.KerasTensor:
+def pool(features: keras.KerasTensor, pooling: str) -> keras.KerasTensor:
+    """Reduce feature maps to a vector; a vector is returned unchanged."""
     layers = import_keras().layers
     if len(features.shape) == 2:
         return features
     if pooling == "flatten":
         return layers.Flatten(name="head_flatten")(features)
-    pool = {"avg": layers.GlobalAveragePooling2D, "max": layers.GlobalMaxPooling2D}[pooling]
-    return pool(name=f"head_{pooling}_pool")(features)
+    layer = {"avg": layers.GlobalAveragePooling2D, "max": layers.GlobalMaxPooling2D}[pooling]
+    return layer(name=f"head_{pooling}_pool")(features)
 
 
 def _build_layer(layer: HeadLayer, number: int, x: keras.KerasTensor, seed: int) -> keras.layers.Layer:

@@ -45,24 +45,24 @@ class Template:
 
     Attributes:
         folder: Folder of the template.
-        trunk: Fingerprint of the frozen part below the linear layer.
-        crossing: Name and shape (without the batch) of the tensor that the linear layer takes.
-        after: Name of the layer that gives it.
+        trunks: Fingerprint of the frozen part below the linear layer, or of each of several backbones.
+        crossing: Name and shape (without the batch) of the tensors that the linear layer takes.
+        ends: Names of the layers that give them; see `Cut.ends`.
         frozen_parameters: Number of frozen weights.
         frozen_sha256: Hash of the frozen weights.
-        multiply_adds: Multiply-adds of the frozen part for one image.
+        multiply_adds: Multiply-adds for one image of the frozen part of each network.
         n_countable: Number of layers of the backbone that `unfreeze` counts.
         pretrained: Whether the backbone's weights are pretrained.
         kernel_at, bias_at: Positions of the linear layer's weights in the file of weights, in bytes.
     """
 
     folder: Path
-    trunk: str
+    trunks: tuple[str, ...]
     crossing: tuple[tuple[str, tuple[int, ...]], ...]
-    after: str
+    ends: tuple[str, ...]
     frozen_parameters: int
     frozen_sha256: str
-    multiply_adds: int
+    multiply_adds: tuple[int, ...]
     n_countable: int
     pretrained: bool
     kernel_at: int
@@ -77,10 +77,13 @@ class Template:
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         crossing = tuple((name, tuple(shape)) for name, shape in facts.pop("crossing"))
         touch(folder / CHECKSUMS)
+        facts |= {name: tuple(facts[name]) for name in ("trunks", "ends", "multiply_adds")}
         return cls(folder, crossing=crossing, **facts)
 
     @classmethod
-    def make(cls, folder: Path, classifier: Classifier, cut: Cut, trunk: str, facts: Mapping[str, Any]) -> Self:
+    def make(
+        cls, folder: Path, classifier: Classifier, cut: Cut, trunks: tuple[str, ...], facts: Mapping[str, Any]
+    ) -> Self:
         """Save a classifier, cut below its linear layer, as a template in a folder that does not exist."""
         layer = classifier.model.get_layer(LOGITS)
         kernel, bias = (np.asarray(weight) for weight in layer.get_weights())
@@ -92,7 +95,7 @@ class Template:
             with zipfile.ZipFile(temporary / MODEL) as archive:
                 weights = archive.read(WEIGHTS)
             kernel_at, bias_at = (_only_place(weights, mark.tobytes()) for mark in marks)
-            template = cls(folder, trunk, cut.crossing, cut.after, kernel_at=kernel_at, bias_at=bias_at, **facts)
+            template = cls(folder, trunks, cut.crossing, cut.ends, kernel_at=kernel_at, bias_at=bias_at, **facts)
             record = {name: value for name, value in asdict(template).items() if name != "folder"}
             (temporary / FACTS).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         layer.set_weights([kernel, bias])
@@ -154,26 +157,27 @@ def has_templates(templates: Path, config: Config) -> bool:
 
 def _key(config: Config) -> str:
     """Return the hash of everything that determines a classifier except the number of units and the linear layer."""
-    backbone = config.backbone
     recipe = {
         "packages": {name: package_version(name) for name in _PACKAGES},
         "source": _state_of(*sorted(Path(__file__).parent.rglob("*.py"))),
-        "backbone": backbone.model_dump(mode="json"),
+        "backbones": [backbone.model_dump(mode="json") for backbone in config.backbones],
         "files": _state_of(*_files_of(config)),
         "pixels": [*image_size(config), config.data.channels],
         "head": [config.head.pooling, config.head.activation],
-        "seed": config.seed if backbone.weights == "none" else None,
+        "seed": None if all(backbone.is_pretrained for backbone in config.backbones) else config.seed,
     }
     return hashlib.sha256(json.dumps(recipe, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
 def _files_of(config: Config) -> list[Path]:
-    """Return the files from which the backbone comes: its weights and, if it has one, its saved model."""
-    backbone = config.backbone
-    files = [Path(backbone.name)] if is_model_file(backbone.name) else []
-    if backbone.weights == "imagenet":
-        return files + sorted(keras_folder("models").glob("*"))
-    return files if backbone.weights == "none" else [*files, Path(backbone.weights)]
+    """Return the files from which the backbones come: their weights and, if they have one, their saved model."""
+    files = {Path(backbone.name) for backbone in config.backbones if is_model_file(backbone.name)}
+    for weights in (backbone.weights for backbone in config.backbones):
+        if weights == "imagenet":
+            files |= set(keras_folder("models").glob("*"))
+        elif weights != "none":
+            files.add(Path(weights))
+    return sorted(files)
 
 
 def _state_of(*files: Path) -> list[tuple[str, int, int]]:

@@ -75,7 +75,7 @@ def augment(config: Config, out: Path | None, images: int, views: int | None, co
     notes = (*augmentation_notes(settings), *_notes(config, views, available))
     for note in notes:
         log.warning(note)
-    size = config.backbone.network.input_size
+    size = config.backbones[0].network.input_size
     spec = config.data.pixel_spec((size, size))
     rows = choose_images(manifest.split("train"), images, config.seed)
     is_fresh, count = available == "fresh", views or MAX_COLUMNS

@@ -280,8 +280,14 @@ def _curve(run: ComparedRun, metric: str, x: str) -> Curve:
 
 
 def _imagenet(run: ComparedRun) -> float | None:
-    top1 = run.config.backbone.network.top1
-    return None if top1 is None or run.config.backbone.weights == "none" else top1 / 100
+    backbone, *others = run.config.backbones
+    top1 = None if others or not backbone.is_pretrained else backbone.network.top1
+    return None if top1 is None else top1 / 100
+
+
+def _depth(run: ComparedRun) -> float | None:
+    backbone, *others = run.config.backbones
+    return None if others else backbone.network.depth
 
 
 def _train_images(run: ComparedRun) -> float | None:
@@ -289,7 +295,7 @@ def _train_images(run: ComparedRun) -> float | None:
 
 
 QUANTITIES: dict[str, Callable[[ComparedRun], float | None]] = {
-    "depth": lambda run: run.config.backbone.network.depth,
+    "depth": _depth,
     "imagenet": _imagenet,
     "train_images": _train_images,
 }
@@ -337,7 +343,7 @@ def _line_name(comparison: Comparison, place: int, x: str) -> str:
         if not any(f"{key}.".startswith(f"{other}.") for other in behind)
     }
     if x == "depth":  # PlainNet20 and PlainNet56 are one line
-        own["backbone.name"] = re.sub(r"\d+", "", comparison.runs[place].config.backbone.name)
+        own["backbone.name"] = re.sub(r"\d+", "", comparison.runs[place].config.networks)
     return ", ".join(f"{key.rpartition('.')[2]} {value}" for key, value in own.items())
 
 

@@ -130,7 +130,8 @@ def evaluate(
         _record(run, evaluation)
         return evaluation
     with FeatureStore(store_folder, cache_settings(config.cache).max_bytes) as store:
-        logits, _ = compute_logits(predictor, rows, store, console, network=config.backbone.network.name)
+        networks = [backbone.network.name for backbone in config.backbones]
+        logits, _ = compute_logits(predictor, rows, store, console, networks=networks)
     metrics = evaluate_manifest(predictor.spec, manifest, rows, logits)
     robustness = measure_robustness(predictor, manifest, rows, logits, perturb, console) if perturb else []
     _draw(run, split, robustness)

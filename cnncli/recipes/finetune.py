@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from cnncli.config.modes import FINE_TUNING_EPOCHS, fine_tuning_stage, stages_of
 from cnncli.config.overrides import variable_notes
 from cnncli.config.reader import cache_settings, load_resolved
-from cnncli.config.schema import Config, StageConfig
+from cnncli.config.schema import MAX_NAME_LENGTH, Config, StageConfig
 from cnncli.dataset.manifest import Manifest
 from cnncli.dataset.verification import require_unchanged
 from cnncli.errors import ConfigError, Message, printable
@@ -34,7 +34,6 @@ from cnncli.training.session import new_run
 from cnncli.training.stage_report import StagePlan
 
 SUFFIX = "-finetuned"
-MAX_NAME_LENGTH = 100
 IMAGES_REMEDY = "use `cnncli train` to start a new run with the current images"
 
 log = logging.getLogger(__name__)
@@ -77,7 +76,7 @@ def finetune(parent: RunFolder, settings: FinetuneSettings, runs_dir: Path, cons
     import_keras_meanwhile()
     manifest = Manifest.from_csv(parent.manifest)
     require_unchanged(manifest.rows, config.data, IMAGES_REMEDY, console)
-    console.phase("network", f"{config.backbone.network.name} of {printable(parent.path.name)}")
+    console.phase("network", f"{config.networks} of {printable(parent.path.name)}")
     classifier = parent_classifier(parent)
     context = TrainingContext.for_this_machine(config, manifest, console)
     check_stages(classifier, config)
@@ -117,6 +116,10 @@ def _child_config(parent: RunFolder, settings: FinetuneSettings) -> Config:
     """Return the parent's config with a single stage."""
     require_finished(parent)
     config = load_resolved(parent.config)
+    if len(config.backbones) > 1:
+        text = f"backbone: the run has several backbones ({config.networks}), which stay frozen."
+        remedy = "Fine-tune a run with one of them."
+        raise ConfigError(Message("config-contradiction-fusion", f"{text} {remedy}", key="backbone"))
     if config.evaluation.tta != "none":
         key, received = "evaluation.tta", config.evaluation.tta
         text = f"{key}: the run averages features of a frozen backbone ({received}), so its backbone cannot be trained."

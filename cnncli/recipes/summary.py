@@ -123,7 +123,10 @@ def summarize_backbone(name: str, overrides: Overrides = (), *, top: bool = Fals
     color = "grayscale" if name in NETWORKS and NETWORKS[name].channels == 1 else "rgb"
     settings = {"backbone": {"name": name, "weights": "none"}, "data": {"path": ".", "color": color}}
     config = config_from_mapping(settings, overrides, environment={}, check_paths=False)
-    backbone, (height, width) = config.backbone, image_size(config)
+    if len(config.backbones) > 1:
+        text = f"backbone: {printable(name)} is one network; several need a config."
+        raise ConfigError(Message("usage-options-conflict", text, key="backbone", received=name))
+    (backbone,), (height, width) = config.backbones, image_size(config)
     info, is_default_size = backbone.network, (height, width) == 2 * (backbone.network.input_size,)
     if top and not info.top_classes:
         raise _no_top(name, "it has no published top")

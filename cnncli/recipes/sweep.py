@@ -13,7 +13,7 @@ from typing import Any
 
 from cnncli.config.modes import metrics_of, run_name
 from cnncli.config.reader import load_resolved
-from cnncli.config.schema import Config
+from cnncli.config.schema import MAX_NAME_LENGTH, Config
 from cnncli.config.search import all_combinations, draw_combinations, read_axis
 from cnncli.config.writer import differences
 from cnncli.errors import CnncliError, ConfigError, Message, printable
@@ -36,7 +36,6 @@ from cnncli.runs.folder import RunFolder, run_folders
 from cnncli.storage.atomic import output_path
 from cnncli.terminal.console import Console
 
-MAX_NAME_LENGTH = 100
 GRID, RANDOM = "grid", "random search"
 TRIALS = "trials"
 """Horizontal axis: the number of settings that have been tried."""

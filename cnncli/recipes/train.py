@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,10 +43,9 @@ from cnncli.storage.safe_io import read_json
 from cnncli.terminal.console import Console
 from cnncli.training.advice import advise, compare_with_parent
 from cnncli.training.batch_size import resolve_batch_size
-from cnncli.training.context import TrainingContext, check_stages
+from cnncli.training.context import BuiltTrunk, TrainingContext, check_stages
 from cnncli.training.diagnosis import diagnose
 from cnncli.training.exact_head import FrozenNetwork, solve
-from cnncli.training.int8 import QuantizedTrunk
 from cnncli.training.session import new_run, training_session
 from cnncli.training.solvers.exact import Strength
 from cnncli.training.trainer import Trainer
@@ -126,7 +125,8 @@ def train(config: Config, runs_dir: Path, console: Console, show: Callable[[Run]
         import_keras_meanwhile()
     manifest = index_images(config, console)
     config = resolve_batch_size(config, len(manifest.classes), len(manifest.split("train")), console)
-    console.phase("network", f"{config.backbone.network.name}, weights {config.backbone.weights}")
+    networks = (f"{backbone.network.name}, weights {backbone.weights}" for backbone in config.backbones)
+    console.phase("network", " + ".join(networks))
     console.phase("head", describe_solver(config))
     context = TrainingContext.for_this_machine(config, manifest, console)
     with graphs_in_use(context.graphs):  # before a graph or a template is looked for
@@ -160,7 +160,7 @@ def solve_run(run: RunFolder, frozen: FrozenNetwork, started: float) -> Run:
         evaluation = evaluate_saved_run(run, context, frozen.feature_sets(), may_store=True)
         engine = frozen.extraction.engine
         choice = engine.choice if engine else context.choice
-        facts = {**_engine_facts(choice, "float32", frozen.quantized), "best_epoch": 1}
+        facts = {**_engine_facts(choice, "float32", frozen.trunks), "best_epoch": 1}
         seconds = time.monotonic() - started
         _finish(writer, evaluation, seconds, facts)
     if evaluation.error is not None:
@@ -203,7 +203,7 @@ def train_run(
         seconds = time.monotonic() - started
         facts = {"best_epoch": outcome.best.epoch, "diagnosis": vars(diagnose(outcome.history))}
         checkpoint_s = round(writer.checkpoint_s, 3)
-        engine_facts = _engine_facts(last.choice, last.precision, last.quantized)
+        engine_facts = _engine_facts(last.choice, last.precision, last.trunks)
         facts = {**engine_facts, **facts, "checkpoint_seconds": checkpoint_s}
         _finish(writer, evaluation, seconds, facts)
         writer.checkpoints.keep_newest()
@@ -241,9 +241,12 @@ def draw_figures(run: RunFolder) -> None:
         log.warning(Message("training-curves-not-drawn", text, path=run.curves, reason=reason))
 
 
-def _engine_facts(choice: EngineChoice, training_precision: str, quantized: QuantizedTrunk | None) -> dict[str, Any]:
-    facts = {"engine": choice.engine, "precision": choice.precision, "training_precision": training_precision}
-    return facts | ({"int8": quantized.facts()} if quantized else {})
+def _engine_facts(choice: EngineChoice, training_precision: str, trunks: Sequence[BuiltTrunk]) -> dict[str, Any]:
+    precisions = dict.fromkeys(trunk.trunk.engine.choice.precision for trunk in trunks) or [choice.precision]
+    precision = " and ".join(precisions)
+    facts = {"engine": choice.engine, "precision": precision, "training_precision": training_precision}
+    quantized = [trunk.quantized.facts() for trunk in trunks if trunk.quantized]
+    return facts | ({"int8": quantized if len(trunks) > 1 else quantized[0]} if quantized else {})
 
 
 def _finish(writer: RunWriter, evaluation: SavedRunEvaluation, seconds: float, facts: Mapping[str, Any]) -> None:

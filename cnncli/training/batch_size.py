@@ -105,8 +105,10 @@ def main() -> None:
 
 def _steps(config: Config, n_classes: int) -> list[TrainStep]:
     """Return the training step of each stage."""
-    backbone = config.backbone.model_copy(update={"weights": "none"})  # the same size as any image
-    classifier = build_classifier(config.model_copy(update={"backbone": backbone}), n_classes)
+    # The weights do not change the memory that a step needs.
+    backbones = tuple(backbone.model_copy(update={"weights": "none"}) for backbone in config.backbones)
+    random = config.model_copy(update={"backbone": backbones if len(backbones) > 1 else backbones[0]})
+    classifier = build_classifier(random, n_classes)
     objective = Objective.from_config(config, n_classes)
     convolutional = choose_engine(config.engine, config.precision).precision
     steps = []

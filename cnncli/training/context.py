@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -15,10 +16,11 @@ from cnncli.dataset.records import SPLITS
 from cnncli.engines.build import build_engine, choose_engine
 from cnncli.engines.engine import Engine, EngineChoice, Precision
 from cnncli.engines.int8 import has_fast_int8, is_installed
+from cnncli.engines.keras import KerasEngine
 from cnncli.engines.mirrored import mirror_flags
 from cnncli.engines.openvino import OpenVinoEngine
 from cnncli.errors import CnncliError, ConfigError, Message
-from cnncli.features.extract import Counts, DecodedImages, Extraction, FeatureSet, extract, fits
+from cnncli.features.extract import Counts, DecodedImages, Extraction, FeatureSet, Trunk, extract, fits
 from cnncli.features.store import FeatureStore
 from cnncli.images.decode import PixelSpec
 from cnncli.networks.arithmetic import count_multiply_adds
@@ -106,6 +108,52 @@ class TrainingContext:
             return engine, graph, quantized
         return OpenVinoEngine(quantized.graph, "int8", when_needed=True), quantized.graph, quantized
 
+    def trunks(
+        self,
+        engines: Sequence[tuple[Engine, Path | None]],
+        prints: Sequence[str],
+        multiply_adds: Sequence[int],
+        ends: Sequence[str],
+        views: Views,
+        epochs: int = 1,
+    ) -> tuple[BuiltTrunk, ...]:
+        """Return the trunks of the config's backbones, each in int8 if it may be; see `quantize`.
+
+        Args:
+            engines: Engine and file of the converted graph of each trunk.
+            prints: Their fingerprints.
+            multiply_adds: Their multiply-adds for one image.
+            ends: The layers with which they end.
+            views: Views of each training image.
+            epochs: Number of epochs.
+        """
+        networks, built = [backbone.network.name for backbone in self.config.backbones], []
+        for (engine, graph), name, cost, network, end in zip(
+            engines, prints, multiply_adds, networks[: len(engines)], ends[: len(engines)], strict=True
+        ):
+            engine, graph, quantized = self.quantize(engine, graph, name, cost, views, epochs)
+            built.append(BuiltTrunk(Trunk(engine, name, network, end), graph, quantized))
+        return tuple(built)
+
+    def extraction(self, trunks: Sequence[BuiltTrunk]) -> Extraction:
+        """Return how features of the config's images are computed by trunks."""
+        augmentation, tta = self.config.augmentation, self.config.evaluation.tta
+        return Extraction(tuple(built.trunk for built in trunks), self.pixels, augmentation, tta)
+
+
+@dataclass(frozen=True)
+class BuiltTrunk:
+    """A trunk with its files.
+
+    Attributes:
+        graph: File of the converted graph; None if Keras runs it.
+        quantized: The trunk in int8, if it was tried.
+    """
+
+    trunk: Trunk
+    graph: Path | None
+    quantized: QuantizedTrunk | None
+
 
 @dataclass(frozen=True)
 class StageSetup:
@@ -117,9 +165,8 @@ class StageSetup:
 
     Attributes:
         precision: Precision of the tail: bfloat16 if the trunk's is and the tail has convolutions.
-        extraction: How features at the cut are computed, with the engine of the trunk.
-        converted: File of the converted trunk, if there is one.
-        quantized: The trunk in int8, if it was tried.
+        extraction: How features at the cut are computed, with the engines of the trunks.
+        trunks: The trunks of the extraction with their files.
         cached: Kind of entries in the cache; for fresh views, at most pixels.
     """
 
@@ -129,8 +176,7 @@ class StageSetup:
     cut: Cut
     precision: Precision
     extraction: Extraction
-    converted: Path | None
-    quantized: QuantizedTrunk | None
+    trunks: tuple[BuiltTrunk, ...]
     views: Views
     cached: Literal["features", "pixels", "nothing"]
 
@@ -140,17 +186,12 @@ class StageSetup:
         cut = cut_classifier(classifier, stage.unfreeze, stage.batch_norm)
         plan = StagePlan.of(stage, classifier, cut)
         precision = context.choice.precision if is_convolutional(cut.tail) else "float32"
-        name = engine = converted = quantized = None
-        augmentation, network = context.config.augmentation, context.config.backbone.network.name
-        views = number_of_views(augmentation, trunk_is_empty=cut.trunk is None)
-        if cut.trunk is not None:
-            name = fingerprint(cut.trunk)
-            built = build_engine(cut.trunk, name, context.choice, context.graphs)
-            cost = count_multiply_adds(cut.trunk)
-            engine, converted, quantized = context.quantize(*built, name, cost, views, stage.epochs)
-        tta = context.config.evaluation.tta
-        extraction = Extraction(engine, name, context.pixels, augmentation, network, cut.after, tta)
-        features = cls(context, stage, plan, cut, precision, extraction, converted, quantized, views, "features")
+        views = number_of_views(context.config.augmentation, trunk_is_empty=cut.trunk is None)
+        prints, engines = build_engines(cut, context)
+        costs = [count_multiply_adds(one) for one in cut.trunks]
+        trunks = context.trunks(engines, prints, costs, cut.ends, views, stage.epochs)
+        extraction = context.extraction(trunks)
+        features = cls(context, stage, plan, cut, precision, extraction, trunks, views, "features")
         setups = (features, replace(features, cached="pixels"), replace(features, cached="nothing"))
         return next(setup for setup in setups if fits(setup.feature_sets(), context.store))
 
@@ -176,10 +217,10 @@ class StageSetup:
 
     def announce(self) -> None:
         """Print one line before the stage: trained layers, frozen layers and their engine, cached features."""
-        config, plan, trunk, choice = self.context.config, self.plan, self.cut.trunk, self.choice
-        frozen = f"{plan.frozen_parameters:,} frozen weights below, run by {choice.engine} in {choice.precision}"
+        config, plan, trunk = self.context.config, self.plan, self.cut.trunk
+        frozen = describe_frozen(plan.frozen_parameters, self.extraction) if trunk else "nothing is frozen"
         trained = f"{plan.trainable_parameters:,} weights from layer {plan.trained_layers[0]} on in {self.precision}"
-        parts = [f"training {trained}", "nothing is frozen" if trunk is None else frozen]
+        parts = [f"training {trained}", frozen]
         if mixing := Mixing.from_config(config.augmentation, config.seed):
             parts.append(mixing.describe(on_features=trunk is not None))
         self.context.console.phase(f"stage {plan.name}", " · ".join([*parts, *self._describe_cache()]))
@@ -189,7 +230,7 @@ class StageSetup:
     def _describe_cache(self) -> list[str]:
         """Describe the computations before the first epoch and in every epoch, with rough times."""
         sets, parts = self.feature_sets(), []
-        total, missing = sum(one.total for one in sets), [one.missing(self.context.store) for one in sets]
+        total, missing = sum(one.total for one in sets), sum(one.missing(self.context.store) for one in sets)
         if streamed := [one for one in sets if self.extraction.engine and not one.extraction.engine]:
             n_runs = sum(len(one.images) for one in streamed) * len(mirror_flags(self.extraction.tta))
             seconds = n_runs * self.extraction.seconds_per_image
@@ -197,10 +238,9 @@ class StageSetup:
         if total:
             has_views = self.cached == "features" and self.views not in (1, "fresh")
             views = f" and augmented views ({self.views} versions of each training image)" if has_views else ""
-            mirrored = " and their mirror images" if self.extraction.tta == "flip" else ""
-            parts.append(f"{total:,} images{views}{mirrored}: {total - sum(missing):,} cached")
-        if any(missing):
-            seconds = sum(n * one.extraction.seconds_per_image for n, one in zip(missing, sets, strict=True) if n)
+            parts.append(f"{total:,} images{views}{self.extraction.in_words}: {total - missing:,} cached")
+        if missing:
+            seconds = sum(one.seconds_missing(self.context.store) for one in sets)
             parts.append(f"about {_seconds(seconds)} for the others")
         return parts
 
@@ -230,7 +270,27 @@ class StageSetup:
         views = self.views if split == "train" else min(1, len(images))
         if self.cached == "features" and views != "fresh":
             return FeatureSet(self.extraction, images, views)
-        return FeatureSet(Extraction(None, None, self.context.pixels), images, 0 if self.cached == "nothing" else 1)
+        return FeatureSet(Extraction((), self.context.pixels), images, 0 if self.cached == "nothing" else 1)
+
+
+def build_engines(cut: Cut, context: TrainingContext) -> tuple[tuple[str, ...], list[tuple[Engine, Path | None]]]:
+    """Return the fingerprints of the trunks of a cut, and their engines with the files of the converted graphs, if any.
+
+    If OpenVINO cannot convert one of several trunks, Keras runs all of them, because a run has one kind of engine.
+    """
+    prints = tuple(map(fingerprint, cut.trunks))
+    built = [build_engine(*one, context.choice, context.graphs) for one in zip(cut.trunks, prints, strict=True)]
+    if len({graph is None for _, graph in built}) > 1:
+        return prints, [(KerasEngine(trunk, "float32"), None) for trunk in cut.trunks]
+    return prints, built
+
+
+def describe_frozen(n_weights: int, extraction: Extraction) -> str:
+    """Describe the frozen part of a classifier in the line before a stage."""
+    trunks = extraction.trunks
+    networks = f" of {' + '.join(str(trunk.network) for trunk in trunks)}" if len(trunks) > 1 else ""
+    precisions = " and ".join(dict.fromkeys(trunk.engine.choice.precision for trunk in trunks))
+    return f"{n_weights:,} frozen weights{networks} below, run by {trunks[0].engine.choice.engine} in {precisions}"
 
 
 def check_stages(classifier: Classifier, config: Config) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,8 +17,9 @@ from cnncli.augmentation.views import number_of_views
 from cnncli.config.modes import metrics_of
 from cnncli.config.schema import Config
 from cnncli.dataset.manifest import Manifest
-from cnncli.engines.build import build_engine, known_engine
+from cnncli.engines.build import known_engine
 from cnncli.engines.engine import Engine
+from cnncli.engines.linear import as_vectors
 from cnncli.errors import CutError, Message, TrainingError
 from cnncli.features.extract import Counts, Extraction, FeatureSet, extract
 from cnncli.metrics.classification import evaluate_logits
@@ -26,16 +28,15 @@ from cnncli.metrics.table import as_validation
 from cnncli.networks.arithmetic import count_multiply_adds
 from cnncli.networks.classifier import build_classifier
 from cnncli.networks.cut import countable_layers, cut_classifier
-from cnncli.networks.fingerprint import fingerprint, hash_arrays, hash_weights
+from cnncli.networks.fingerprint import hash_arrays, hash_weights
 from cnncli.networks.head import LOGITS, output_units
 from cnncli.networks.keras_metrics import compute_keras_metrics
 from cnncli.networks.losses import evaluate_losses
 from cnncli.networks.template import Template, template_folder
 from cnncli.runs.records import HistoryRow, RunWriter
 from cnncli.storage.cache_dir import not_writable
-from cnncli.training.context import TrainingContext
+from cnncli.training.context import BuiltTrunk, TrainingContext, build_engines, describe_frozen
 from cnncli.training.inputs import CachedFeatures
-from cnncli.training.int8 import QuantizedTrunk
 from cnncli.training.objective import balanced_weights
 from cnncli.training.solvers.exact import FOLDS, HeadProblem, LinearHead, solve_head
 from cnncli.training.solvers.folds import stratified_folds
@@ -63,9 +64,8 @@ def _problem(config: Config, manifest: Manifest, train: CachedFeatures) -> HeadP
 
 
 def _vectors(source: CachedFeatures, view: int) -> NDArray[np.float32]:
-    """Return the features of a view, float32 (n, features)."""
-    (features,) = source.views[view].rows(np.arange(len(source.labels)))
-    vectors = features.astype(np.float32).reshape(len(features), -1)
+    """Return the features of a view, float32 (n, features), those of several networks concatenated."""
+    vectors = as_vectors(source.views[view].rows(np.arange(len(source.labels))))
     if not np.isfinite(vectors).all():
         text = "The features contain NaN or Inf. Check backbone.weights and backbone.preprocessing."
         raise TrainingError(Message("training-features-not-finite", text, key="backbone.weights"))
@@ -88,33 +88,30 @@ class FrozenNetwork:
     Attributes:
         template: The saved classifier with another head.
         extraction: How its features are computed.
-        converted: File of the converted trunk; None if Keras runs it.
-        quantized: The trunk in int8, if it was tried.
+        trunks: The trunks of the extraction with their files.
     """
 
     context: TrainingContext
     template: Template
     extraction: Extraction
-    converted: Path | None
-    quantized: QuantizedTrunk | None
+    trunks: tuple[BuiltTrunk, ...]
 
     @classmethod
     def of(cls, context: TrainingContext) -> FrozenNetwork:
         """Return the network of a config, without Keras if it is known. For errors, see `build_classifier`."""
         folder = template_folder(context.graphs, context.config, len(context.manifest.classes))
-        if (template := Template.load(folder)) and (
-            known := known_engine(template.trunk, context.choice, context.graphs)
-        ):
-            return cls._with_engine(context, template, *known)
-        return cls._build(context, folder)
+        if (template := Template.load(folder)) is None:
+            return cls._build(context, folder)
+        known = [known_engine(trunk, context.choice, context.graphs) for trunk in template.trunks]
+        found = [one for one in known if one is not None]
+        return cls._with_engines(context, template, found) if len(found) == len(known) else cls._build(context, folder)
 
     @classmethod
-    def _with_engine(
-        cls, context: TrainingContext, template: Template, engine: Engine, graph: Path | None
+    def _with_engines(
+        cls, context: TrainingContext, template: Template, engines: Sequence[tuple[Engine, Path | None]]
     ) -> FrozenNetwork:
-        views, trunk, cost = _n_views(context), template.trunk, template.multiply_adds
-        engine, graph, quantized = context.quantize(engine, graph, trunk, cost, views)
-        return cls(context, template, _extraction(context, template, engine), graph, quantized)
+        trunks = context.trunks(engines, template.trunks, template.multiply_adds, template.ends, _n_views(context))
+        return cls(context, template, context.extraction(trunks), trunks)
 
     @classmethod
     def _build(cls, context: TrainingContext, folder: Path) -> FrozenNetwork:
@@ -124,29 +121,28 @@ class FrozenNetwork:
             key, text = "training.solver", "the backbone has no weights, so there is nothing frozen below the head."
             remedy = "Set training.solver=gradient, or mode=from-scratch."
             raise CutError(Message("cut-nothing-frozen", f"{key}: {text} {remedy}", key=key))
-        name = fingerprint(cut.trunk)
-        engine, converted = build_engine(cut.trunk, name, context.choice, context.graphs)
+        prints, engines = build_engines(cut, context)
         facts = {
             "frozen_parameters": sum(math.prod(weight.shape) for weight in cut.trunk.weights),
             "frozen_sha256": hash_weights(layer for layer in classifier.model.layers if layer.name not in cut.trained),
-            "multiply_adds": count_multiply_adds(cut.trunk),
+            "multiply_adds": [count_multiply_adds(trunk) for trunk in cut.trunks],
             "n_countable": len(countable_layers(classifier)),
             "pretrained": classifier.pretrained,
         }
         try:
-            template = Template.make(folder, classifier, cut, name, facts)
+            template = Template.make(folder, classifier, cut, prints, facts)
         except OSError as error:  # another process may have made the same template
             if (found := Template.load(folder)) is None:
                 raise not_writable(error, folder) from error
             template = found
-        return cls._with_engine(context, template, engine, converted)
+        return cls._with_engines(context, template, engines)
 
     @property
     def plan(self) -> StagePlan:
         """What is solved."""
-        manifest, ((_, shape),) = self.context.manifest, self.template.crossing
+        manifest, shapes = self.context.manifest, [shape for _, shape in self.template.crossing]
         units = output_units(self.context.config.head, len(manifest.classes), manifest.is_multi_label)
-        n, frozen = (math.prod(shape) + 1) * units, self.template.frozen_parameters
+        n, frozen = (sum(map(math.prod, shapes)) + 1) * units, self.template.frozen_parameters
         return StagePlan("head", 0, LOGITS, self.template.crossing, (LOGITS,), (n,), n, frozen)
 
     def feature_sets(self) -> list[FeatureSet]:
@@ -172,12 +168,8 @@ class FrozenNetwork:
         """Print one line about the head, its frozen network, and what is cached."""
         sets = self.feature_sets()
         total, missing = sum(one.total for one in sets), sum(one.missing(self.context.store) for one in sets)
-        choice = self.extraction.engine.choice if self.extraction.engine else self.context.choice
-        frozen = (
-            f"{self.template.frozen_parameters:,} frozen weights below, run by {choice.engine} in {choice.precision}"
-        )
-        mirrored = " and their mirror images" if self.extraction.tta == "flip" else ""
-        cached = f"{total:,} images{mirrored}: {total - missing:,} cached"
+        frozen = describe_frozen(self.template.frozen_parameters, self.extraction)
+        cached = f"{total:,} images{self.extraction.in_words}: {total - missing:,} cached"
         text = f"{self.plan.trainable_parameters:,} weights of {LOGITS} · {frozen} · {cached}"
         self.context.console.phase("stage head", text)
 
@@ -188,19 +180,6 @@ def _n_views(context: TrainingContext) -> int:
     if views == "fresh":
         raise TypeError("a head is solved on cached views")
     return views
-
-
-def _extraction(context: TrainingContext, template: Template, engine: Engine) -> Extraction:
-    config = context.config
-    return Extraction(
-        engine,
-        template.trunk,
-        context.pixels,
-        config.augmentation,
-        config.backbone.network.name,
-        template.after,
-        config.evaluation.tta,
-    )
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 
 from cnncli.augmentation.views import choose_views, order_of_epoch, render_fresh, render_view
 from cnncli.engines.engine import Array
-from cnncli.features.averaged import AveragedFeatures
 from cnncli.features.extract import DecodedImages, Extraction
-from cnncli.features.open_key import StoredFeatures
+from cnncli.features.views import ViewFeatures
 from cnncli.runtime.threads import batched, map_ordered, workers
 
 Batch = tuple[list[Array], NDArray[Any]]
@@ -69,7 +68,7 @@ class BatchSource(ABC):
 class CachedFeatures(BatchSource):
     """Cached features of one or several views. Each epoch uses one view of each image."""
 
-    views: Sequence[StoredFeatures | AveragedFeatures]
+    views: Sequence[ViewFeatures]
 
     def checksums(self) -> list[str]:
         """See `BatchSource.checksums`."""
@@ -98,7 +97,7 @@ class CachedFeatures(BatchSource):
 class StreamedPixels(BatchSource):
     """Pixels that are augmented and run through the trunk, if there is one, in every epoch."""
 
-    pixels: StoredFeatures | AveragedFeatures | DecodedImages
+    pixels: ViewFeatures | DecodedImages
     extraction: Extraction
     views: Views
 

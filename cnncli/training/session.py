@@ -40,7 +40,7 @@ def new_run(
     """
     facts = {
         "mode": context.config.mode,
-        "backbone": context.config.backbone.network.name,
+        "backbone": context.config.networks,
         "began_on": context.choice.in_words,
         "engine": context.choice.engine,
         "precision": context.choice.precision,

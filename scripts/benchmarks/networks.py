@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cnncli.augmentation.settings import AugmentationConfig
 from cnncli.config.schema import Config
 from cnncli.engines.build import build_engine, choose_engine
 from cnncli.engines.engine import Engine
-from cnncli.features.extract import Extraction
+from cnncli.features.extract import Extraction, Trunk
 from cnncli.images.decode import PixelSpec
 from cnncli.networks.classifier import build_classifier
 from cnncli.networks.cut import cut_classifier
@@ -65,4 +64,4 @@ def freeze(
     key = fingerprint(trunk)
     chosen, graph = build_engine(trunk, key, choose_engine(engine, precision), bench.work / "graphs")
     pixels = PixelSpec(side, side)
-    return FrozenNetwork(trunk, Extraction(chosen, key, pixels, AugmentationConfig()), chosen, graph)
+    return FrozenNetwork(trunk, Extraction((Trunk(chosen, key),), pixels), chosen, graph)

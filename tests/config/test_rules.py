@@ -17,6 +17,37 @@ PATH = "data: {path: images}\n"
 
 CASES = [
     (
+        "mode: fine-tuning\nbackbone: [{name: VGG16}, {name: ResNet50}]",
+        "config-contradiction-fusion 2:1 mode",
+        "fine-tuning",
+    ),
+    (
+        "backbone: [{name: VGG16}, {name: ResNet50}]\ntraining: {stages: [{name: a, unfreeze: 3}]}",
+        "config-contradiction-fusion 3:33 training.stages.0.unfreeze",
+        3,
+    ),
+    (
+        "backbone: [{name: VGG16}, {name: ResNet50, adapter: conv1x1}]",
+        "config-contradiction-fusion 2:44 backbone.1.adapter",
+        "conv1x1",
+    ),
+    (
+        "backbone: [{name: VGG16}, {name: ResNet50}]\nhead: {layers: [{conv: 4}]}",
+        "config-contradiction-fusion 3:17 head.layers.0",
+        {"conv": 4},
+    ),
+    (
+        "backbone: [{name: VGG16}, {name: vgg-16}]",
+        "config-contradiction-fusion 2:27 backbone.1",
+        {"name": "vgg-16"},
+    ),
+    (
+        "backbone: [{name: VGG16}, {name: MobileNet, options: {alpha: 0.3}}]",
+        "config-argument-not-allowed 2:55 backbone.1.options.alpha",
+        0.3,
+    ),
+    ("backbone: [{adapter: conv1x1, weights: none}]", "config-without-effect 2:13 backbone.0.adapter", "conv1x1"),
+    (
         "mode: from-scratch\nbackbone: {weights: imagenet}",
         "config-contradiction-weights 3:12 backbone.weights",
         "imagenet",

@@ -38,8 +38,10 @@ def nested(setting: Setting, name: str, value: object) -> dict[str, Any]:
         empty: Any = [item_for(setting)] if following == "N" else {}
         node = node[0] if word == "N" else node.setdefault(word, empty)
     node[name] = value
-    if setting.key.startswith("backbone.options."):
-        mapping = {"mode": "from-scratch", **mapping, "backbone": {"name": "ConvNet", **mapping["backbone"]}}
+    if ".options." in setting.key:
+        mapping["mode"] = "from-scratch"
+        backbone = mapping["backbone"]
+        (backbone[0] if isinstance(backbone, list) else backbone)["name"] = "ConvNet"
     return mapping
 
 

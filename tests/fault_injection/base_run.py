@@ -104,7 +104,7 @@ def write_base(folder: Path) -> None:
         fit="stretch",
         max_pixels=178_000_000,
     )
-    save_predictor(run.engine, spec, cut, converted_graph(cut.trunk, trunk, folder / "graphs"))
+    save_predictor(run.engine, spec, cut, [converted_graph(cut.trunk, trunk, folder / "graphs")])
     shutil.rmtree(folder / "graphs")
     _finish(run)
     classifier.model.save_weights(folder / "weights.weights.h5")

@@ -14,7 +14,7 @@ from cnncli.dataset.build import build_manifest
 from cnncli.dataset.records import ImageRecord
 from cnncli.engines.engine import EngineChoice
 from cnncli.errors import DataError
-from cnncli.features.extract import Counts, Extraction, FeatureSet, extract
+from cnncli.features.extract import Counts, Extraction, FeatureSet, Trunk, extract
 from cnncli.features.listing import list_keys
 from cnncli.features.store import FeatureStore
 from cnncli.images.decode import PixelSpec, decode
@@ -67,7 +67,7 @@ def test_cached_features_are_not_computed_again(
 ) -> None:
     """A second extraction computes only the features of images that are not cached yet."""
     engine, store = MeanEngine(), FeatureStore(tmp_path / "store")
-    extraction = Extraction(engine, "mean", PIXELS)
+    extraction = Extraction((Trunk(engine, "mean"),), PIXELS)
 
     assert extract(FeatureSet(extraction, rows[:14]), store, console)[1] == Counts(14, 0)
     assert extract(FeatureSet(extraction, rows[:14]), store, console)[1] == Counts(0, 14)
@@ -79,7 +79,7 @@ def test_every_view_is_rendered_from_the_decoded_image(
     rows: tuple[ImageRecord, ...], tmp_path: Path, console: Console
 ) -> None:
     """Features are computed from view 0, the image itself, and from the views that `render_view` returns."""
-    extraction = Extraction(MeanEngine(), "mean", PIXELS, FLIPS)
+    extraction = Extraction((Trunk(MeanEngine(), "mean"),), PIXELS, FLIPS)
     views, counts = extract(FeatureSet(extraction, rows, 3), FeatureStore(tmp_path / "store"), console)
 
     assert counts == Counts(72, 0)
@@ -92,14 +92,14 @@ def test_every_view_is_rendered_from_the_decoded_image(
 def test_more_views_reuse_cached_views(rows: tuple[ImageRecord, ...], tmp_path: Path, console: Console) -> None:
     """With more views, cached features of fewer views are reused; view 0 is shared with runs without augmentation."""
     store = FeatureStore(tmp_path / "store")
-    extract(FeatureSet(Extraction(MeanEngine(), "mean", PIXELS), rows), store, console)
+    extract(FeatureSet(Extraction((Trunk(MeanEngine(), "mean"),), PIXELS), rows), store, console)
 
-    assert extract(FeatureSet(Extraction(MeanEngine(), "mean", PIXELS, FLIPS), rows, 2), store, console)[1] == Counts(
-        24, 24
-    )
-    assert extract(FeatureSet(Extraction(MeanEngine(), "mean", PIXELS, FLIPS), rows, 3), store, console)[1] == Counts(
-        24, 48
-    )
+    assert extract(FeatureSet(Extraction((Trunk(MeanEngine(), "mean"),), PIXELS, FLIPS), rows, 2), store, console)[
+        1
+    ] == Counts(24, 24)
+    assert extract(FeatureSet(Extraction((Trunk(MeanEngine(), "mean"),), PIXELS, FLIPS), rows, 3), store, console)[
+        1
+    ] == Counts(24, 48)
 
 
 def test_an_interrupted_extraction_keeps_its_features(
@@ -116,8 +116,8 @@ def test_an_interrupted_extraction_keeps_its_features(
 
     store, engine = FeatureStore(tmp_path / "store"), Interrupted()
     with pytest.raises(KeyboardInterrupt):
-        extract(FeatureSet(Extraction(engine, "mean", PIXELS, FLIPS), rows, 2), store, console)
-    _, counts = extract(FeatureSet(Extraction(MeanEngine(), "mean", PIXELS, FLIPS), rows, 2), store, console)
+        extract(FeatureSet(Extraction((Trunk(engine, "mean"),), PIXELS, FLIPS), rows, 2), store, console)
+    _, counts = extract(FeatureSet(Extraction((Trunk(MeanEngine(), "mean"),), PIXELS, FLIPS), rows, 2), store, console)
 
     assert 0 < counts.reused == engine.images < 48
     assert counts.computed + counts.reused == 48
@@ -127,7 +127,9 @@ def test_equal_images_are_computed_once(rows: tuple[ImageRecord, ...], tmp_path:
     """The features of images that are listed several times are computed only once."""
     engine = MeanEngine()
     (features,), counts = extract(
-        FeatureSet(Extraction(engine, "mean", PIXELS), rows[:2] * 3), FeatureStore(tmp_path / "store"), console
+        FeatureSet(Extraction((Trunk(engine, "mean"),), PIXELS), rows[:2] * 3),
+        FeatureStore(tmp_path / "store"),
+        console,
     )
 
     assert (engine.images, counts, len(features.rows_of)) == (2, Counts(2, 0), 6)
@@ -135,9 +137,7 @@ def test_equal_images_are_computed_once(rows: tuple[ImageRecord, ...], tmp_path:
 
 def test_an_empty_trunk_caches_the_pixels(rows: tuple[ImageRecord, ...], tmp_path: Path, console: Console) -> None:
     """If the trunk is empty, the decoded pixels are cached."""
-    (features,), _ = extract(
-        FeatureSet(Extraction(None, None, PIXELS), rows), FeatureStore(tmp_path / "store"), console
-    )
+    (features,), _ = extract(FeatureSet(Extraction((), PIXELS), rows), FeatureStore(tmp_path / "store"), console)
 
     assert (features.rows(np.array([3]))[0][0] == decode(rows[3].path, PIXELS)).all()
 
@@ -150,13 +150,13 @@ def test_all_changed_and_missing_images_are_reported(
     rows[1].path.write_bytes(rows[2].path.read_bytes())
     store = FeatureStore(tmp_path / "store")
     with pytest.raises(DataError) as caught:
-        extract(FeatureSet(Extraction(MeanEngine(), "mean", PIXELS), rows), store, console)
+        extract(FeatureSet(Extraction((Trunk(MeanEngine(), "mean"),), PIXELS), rows), store, console)
 
     assert [(problem.code, problem.facts["path"]) for problem in caught.value.problems] == [
         ("image-not-found", rows[0].path),
         ("image-changed", rows[1].path),
     ]
-    assert len(store.missing(Extraction(MeanEngine(), "mean", PIXELS).key(0), [row.digest for row in rows])) == 2
+    assert FeatureSet(Extraction((Trunk(MeanEngine(), "mean"),), PIXELS), rows).missing(store) == 2
 
 
 def test_a_missing_folder_is_one_problem(rows: tuple[ImageRecord, ...], tmp_path: Path, console: Console) -> None:
@@ -164,7 +164,11 @@ def test_a_missing_folder_is_one_problem(rows: tuple[ImageRecord, ...], tmp_path
     for row in rows:
         row.path.unlink()
     with pytest.raises(DataError) as caught:
-        extract(FeatureSet(Extraction(MeanEngine(), "mean", PIXELS), rows), FeatureStore(tmp_path / "store"), console)
+        extract(
+            FeatureSet(Extraction((Trunk(MeanEngine(), "mean"),), PIXELS), rows),
+            FeatureStore(tmp_path / "store"),
+            console,
+        )
 
     assert caught.value.codes == ("image-all-missing",)
     assert (caught.value.facts["path"], caught.value.facts["received"]) == (rows[0].path, 24)
@@ -176,10 +180,11 @@ def test_large_features_are_written_in_several_segments(
     """Large features are divided into several segments, which are read as one."""
     monkeypatch.setattr("cnncli.features.extract.SEGMENT_BYTES", 60)
     store = FeatureStore(tmp_path / "store")
-    extraction = Extraction(MeanEngine(), "mean", PIXELS)
+    extraction = Extraction((Trunk(MeanEngine(), "mean"),), PIXELS)
     (features,), _ = extract(FeatureSet(extraction, rows), store, console)
 
-    segments = [path for path in (tmp_path / "store" / extraction.key(0).name).iterdir() if path.is_dir()]
+    (key,) = FeatureSet(extraction, rows).keys
+    segments = [path for path in (tmp_path / "store" / key.name).iterdir() if path.is_dir()]
     assert len(segments) == 2
     assert len(features.rows(np.arange(24))[0]) == 24
 
@@ -191,7 +196,9 @@ def test_requests_are_full_whatever_the_number_of_views(
     """Requests are filled without padding for any number of views, if the total allows it."""
     engine = MeanEngine()
     extract(
-        FeatureSet(Extraction(engine, "mean", PIXELS, FLIPS), rows, views), FeatureStore(tmp_path / "store"), console
+        FeatureSet(Extraction((Trunk(engine, "mean"),), PIXELS, FLIPS), rows, views),
+        FeatureStore(tmp_path / "store"),
+        console,
     )
 
     assert (engine.images, engine.padding) == (24 * views, 0)
@@ -200,8 +207,8 @@ def test_requests_are_full_whatever_the_number_of_views(
 def test_only_missing_views_count_for_requests(rows: tuple[ImageRecord, ...], tmp_path: Path, console: Console) -> None:
     """Only missing views count when requests are filled, so that no request is padded."""
     store, engine = FeatureStore(tmp_path / "store"), MeanEngine()
-    extract(FeatureSet(Extraction(MeanEngine(), "mean", PIXELS, FLIPS), rows), store, console)
-    extract(FeatureSet(Extraction(engine, "mean", PIXELS, FLIPS), rows, 4), store, console)
+    extract(FeatureSet(Extraction((Trunk(MeanEngine(), "mean"),), PIXELS, FLIPS), rows), store, console)
+    extract(FeatureSet(Extraction((Trunk(engine, "mean"),), PIXELS, FLIPS), rows, 4), store, console)
 
     assert (engine.images, engine.padding) == (72, 0)
 
@@ -212,7 +219,7 @@ def test_padding_is_at_most_a_sixth_for_any_number_of_views(batch: int) -> None:
     engine = MeanEngine()
     engine.batch = batch
     for views in range(1, 4 * batch):
-        images = Extraction(engine, "mean", PIXELS).images_at_a_time(views)
+        images = Extraction((Trunk(engine, "mean"),), PIXELS).images_at_a_time(views)
         total = images * views
 
         assert -total % batch <= total / 6
@@ -224,8 +231,8 @@ def test_decoded_pixels_are_listed_without_a_network(
 ) -> None:
     """Cached pixels are listed as `pixels`, and features under the name of their network."""
     with FeatureStore(tmp_path / "store") as store:
-        extract(FeatureSet(Extraction(None, None, PIXELS, network="VGG16"), rows), store, console)
-        extract(FeatureSet(Extraction(MeanEngine(), "mean", PIXELS, network="VGG16"), rows), store, console)
+        extract(FeatureSet(Extraction((), PIXELS), rows), store, console)
+        extract(FeatureSet(Extraction((Trunk(MeanEngine(), "mean", "VGG16"),), PIXELS), rows), store, console)
 
     assert {key.network for key in list_keys(tmp_path / "store")} == {"pixels", "VGG16"}
 
@@ -235,8 +242,8 @@ def test_only_mirror_images_are_computed_for_cached_images(
 ) -> None:
     """Averaging over mirror images reuses cached features, caches those of the mirrors, and gives the mean of both."""
     store, engine = FeatureStore(tmp_path / "store"), LeftEngine()
-    plain = FeatureSet(Extraction(engine, "left", PIXELS), rows)
-    averaged = FeatureSet(Extraction(engine, "left", PIXELS, tta="flip"), rows)
+    plain = FeatureSet(Extraction((Trunk(engine, "left"),), PIXELS), rows)
+    averaged = FeatureSet(Extraction((Trunk(engine, "left"),), PIXELS, tta="flip"), rows)
     extract(plain, store, console)
 
     assert extract(averaged, store, console)[1] == Counts(24, 24)
@@ -251,7 +258,7 @@ def test_only_mirror_images_are_computed_for_cached_images(
 
 def test_every_view_has_its_own_mirror_image(rows: tuple[ImageRecord, ...], tmp_path: Path, console: Console) -> None:
     """With augmentation, each rendered view is averaged with its own mirror image."""
-    extraction = Extraction(LeftEngine(), "left", PIXELS, FLIPS, tta="flip")
+    extraction = Extraction((Trunk(LeftEngine(), "left"),), PIXELS, FLIPS, tta="flip")
     views, counts = extract(FeatureSet(extraction, rows, 2), FeatureStore(tmp_path / "store"), console)
 
     assert counts == Counts(96, 0)

@@ -14,9 +14,9 @@ from cnncli.dataset.build import manifest_of_folder
 from cnncli.dataset.manifest import Manifest
 from cnncli.dataset.records import ImageRecord
 from cnncli.errors import DataError
-from cnncli.features.extract import Counts, Extraction, FeatureSet
+from cnncli.features.extract import Counts, FeatureSet
 from cnncli.features.store import FeatureStore
-from cnncli.inference.evaluate_rows import compute_logits, evaluate_manifest
+from cnncli.inference.evaluate_rows import compute_logits, evaluate_manifest, extraction_of
 from cnncli.inference.predictor import Predictor, load_predictor
 from cnncli.metrics.classification import Metrics
 from cnncli.recipes.train import train
@@ -50,7 +50,7 @@ def _tested(folder: Path) -> tuple[Manifest, tuple[ImageRecord, ...]]:
 def _evaluate(
     predictor: Predictor, manifest: Manifest, rows: tuple[ImageRecord, ...], *cache: Any, **options: Any
 ) -> tuple[Metrics, Counts]:
-    logits, counts = compute_logits(predictor, rows, *cache, network="net", **options)
+    logits, counts = compute_logits(predictor, rows, *cache, networks=["net"], **options)
     return evaluate_manifest(predictor.spec, manifest, rows, logits), counts
 
 
@@ -81,7 +81,7 @@ def test_cached_features_are_used_in_a_full_cache(predictor: Predictor, data: Pa
 def test_features_that_do_not_fit_are_not_stored(predictor: Predictor, data: Path, tmp_path: Path) -> None:
     """Features are stored only if storing is allowed and they fit into the cache together with those in use."""
     manifest, rows = _tested(data)
-    features = FeatureSet(Extraction(predictor.trunk, predictor.spec.trunk, predictor.spec.pixels), rows)
+    features = FeatureSet(extraction_of(predictor), rows)
     store = FeatureStore(tmp_path, features.size_bytes())
     in_use = [FeatureSet(features.extraction, manifest.split("test")[:1])]
 

@@ -48,9 +48,9 @@ def classifier() -> Classifier:
 def _save(classifier: Classifier, run: Path, spec: PredictorSpec = SPEC) -> PredictorSpec:
     cut = cut_classifier(classifier, spec.unfreeze)
     name = fingerprint(cut.trunk)
-    graph = converted_graph(cut.trunk, name, run / "graphs") if spec.engine == "openvino" else None
+    graphs = [converted_graph(cut.trunk, name, run / "graphs")] if spec.engine == "openvino" else []
     save_classifier(classifier, run / "model.keras")
-    return save_predictor(run / "engine", dataclasses.replace(spec, trunk=name), cut, graph)
+    return save_predictor(run / "engine", dataclasses.replace(spec, trunk=name), cut, graphs)
 
 
 @pytest.mark.parametrize("engines", [("openvino", "openvino"), ("openvino", "keras"), ("keras", "keras")])
@@ -60,9 +60,8 @@ def test_every_pair_of_engines_gives_the_classifiers_probabilities(
     """Trunk and tail give the classifier's probabilities with every pair of engines."""
     _save(classifier, tmp_path, dataclasses.replace(SPEC, engine=engines[0], tail_engine=engines[1]))
     predictor = load_predictor(tmp_path / "engine", tmp_path / "model.keras")
-    assert predictor.trunk is not None
 
-    assert (predictor.trunk.choice.engine, predictor.tail.choice.engine) == engines
+    assert (predictor.trunks[0].choice.engine, predictor.tail.choice.engine) == engines
     np.testing.assert_allclose(
         predictor.probabilities(PIXELS), classifier.model(PIXELS.astype(np.float32)), rtol=1e-4, atol=1e-6
     )
@@ -87,8 +86,7 @@ def test_logits_of_a_bfloat16_tail_are_float32(tmp_path: Path, engine: str) -> N
     tail = {"tail_engine": engine, "tail_precision": "bfloat16", "unfreeze": 1}
     _save(classifier, tmp_path, dataclasses.replace(SPEC, engine=engine, **tail))
     predictor = load_predictor(tmp_path / "engine", tmp_path / "model.keras")
-    assert predictor.trunk is not None
-    logits = predictor.logits(predictor.trunk.run([PIXELS]))
+    logits = predictor.logits(predictor.trunks[0].run([PIXELS]))
 
     assert (predictor.tail.choice.precision, logits.dtype) == ("bfloat16", np.float32)
     assert (logits[:, 0] > 0).all()
@@ -107,11 +105,9 @@ def test_prediction_finds_the_features_that_training_cached(
     trained, _ = build_engine(trunk, "a" * 64, EngineChoice(engine, "float32"), tmp_path)
     predictor = load_predictor(tmp_path / "engine", tmp_path / "model.keras")
     single = load_predictor(tmp_path / "engine", tmp_path / "model.keras", batch=1)
-    assert predictor.trunk is not None
-    assert single.trunk is not None
 
-    assert dict(predictor.trunk.identity) == dict(trained.identity)
-    assert single.trunk.batch == 1
+    assert dict(predictor.trunks[0].identity) == dict(trained.identity)
+    assert single.trunks[0].batch == 1
 
 
 def test_a_tail_that_openvino_does_not_support_is_run_by_keras(
@@ -131,7 +127,7 @@ def test_a_tail_that_openvino_does_not_support_is_run_by_keras(
     spec = _save(classifier, tmp_path)
 
     assert (spec.engine, spec.tail_engine) == ("openvino", "keras")
-    assert load_predictor(tmp_path / "engine", tmp_path / "model.keras").trunk.choice.engine == "openvino"
+    assert load_predictor(tmp_path / "engine", tmp_path / "model.keras").trunks[0].choice.engine == "openvino"
 
 
 @pytest.mark.parametrize("name", ["scoring.json", "trunk.xml", "trunk.bin", "tail.xml", "tail.bin", "sha256.json"])
@@ -198,9 +194,8 @@ def test_bfloat16_of_a_gpu_is_not_emulated(
     _save(classifier, tmp_path, dataclasses.replace(BFLOAT16, gpu=True))
     monkeypatch.setattr("cnncli.inference.predictor.gpus", lambda: ())
     predictor = load_predictor(tmp_path / "engine", tmp_path / "model.keras")
-    assert predictor.trunk is not None
 
-    assert (predictor.trunk.choice.precision, predictor.tail.choice.precision) == ("float32", "float32")
+    assert (predictor.trunks[0].choice.precision, predictor.tail.choice.precision) == ("float32", "float32")
     assert codes_in(caplog) == ["engine-other-precision"]
 
 
@@ -217,9 +212,8 @@ def test_keras_predicts_in_the_bfloat16_of_the_training(
     _save(classifier, tmp_path, dataclasses.replace(BFLOAT16, gpu=gpu))
     monkeypatch.setattr("cnncli.inference.predictor.gpus", lambda: here)
     predictor = load_predictor(tmp_path / "engine", tmp_path / "model.keras")
-    assert predictor.trunk is not None
 
-    assert (predictor.trunk.choice.precision, predictor.tail.choice.precision) == ("bfloat16", "bfloat16")
+    assert (predictor.trunks[0].choice.precision, predictor.tail.choice.precision) == ("bfloat16", "bfloat16")
     assert codes_in(caplog) == []
 
 

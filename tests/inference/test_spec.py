@@ -71,7 +71,15 @@ def test_an_invalid_entry_is_named(name: str, value: Any) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("trunk", 1), ("cut", ["a"]), ("unfreeze", -1), ("unfreeze", True), ("gpu", 1), ("value_range", [0, 1, 2])],
+    [
+        ("trunk", 1),
+        ("trunk", []),
+        ("cut", [1]),
+        ("unfreeze", -1),
+        ("unfreeze", True),
+        ("gpu", 1),
+        ("value_range", [0, 1, 2]),
+    ],
 )
 def test_values_of_similar_types_are_invalid(name: str, value: Any) -> None:
     """Booleans are not accepted as integers, and a range must have two ends."""

@@ -154,17 +154,16 @@ def test_the_head_is_scikit_learns(data: Path, cold: Run) -> None:
     from sklearn.linear_model import LogisticRegression
 
     predictor = load_predictor(cold.folder.engine, cold.folder.model)
-    assert predictor.trunk is not None
     images = [np.asarray(image) for image in _pixels(cold.folder, data)]
     train_pixels = np.stack([_read(path) for path in sorted((data / "train").rglob("*.png"))])
     labels = np.array([path.parent.name for path in sorted((data / "train").rglob("*.png"))])
-    (features,) = predictor.trunk.run([train_pixels])
+    (features,) = predictor.trunks[0].run([train_pixels])
     deviation = features.std(axis=0)
     scale = np.where(deviation > 0, deviation, 1)
     l2 = json.loads(cold.folder.stages.read_text())[-1]["solution"]["l2"]
     oracle = LogisticRegression(C=1 / (l2 * len(labels)), tol=1e-10, max_iter=10_000)
     oracle.fit((features - features.mean(axis=0)) / scale, labels)
-    (tests,) = predictor.trunk.run([np.stack(images)])
+    (tests,) = predictor.trunks[0].run([np.stack(images)])
 
     expected = oracle.predict_proba((tests - features.mean(axis=0)) / scale)
     np.testing.assert_allclose(predictor.probabilities(np.stack(images)), expected, atol=1e-3)
@@ -278,8 +277,7 @@ def test_mirror_images_are_averaged_everywhere(data: Path, cold: Run, mirrored: 
     """Only mirrors are computed; probabilities are those of the mean features, in `predict` and in `evaluate`."""
     pixels = _pixels(mirrored.folder, data)
     predictor, plain = (load_predictor(run.folder.engine, run.folder.model) for run in (mirrored, cold))
-    assert predictor.trunk is not None
-    both = [predictor.trunk.run([np.ascontiguousarray(one)])[0] for one in (pixels, pixels[:, :, ::-1])]
+    both = [predictor.trunks[0].run([np.ascontiguousarray(one)])[0] for one in (pixels, pixels[:, :, ::-1])]
 
     assert mirrored.features.computed == 2 * (8 + 4 + 4)
     expected = predictor.logits([(both[0] + both[1]) / 2])

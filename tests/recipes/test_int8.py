@@ -14,6 +14,8 @@ from PIL import Image
 
 from cnncli.config.schema import Config
 from cnncli.config.writer import dump_config
+from cnncli.features.extract import Counts
+from cnncli.inference.predictor import load_predictor
 from cnncli.inference.spec import PredictorSpec
 from cnncli.recipes.evaluate import evaluate
 from cnncli.recipes.predict import Prediction, predict
@@ -71,6 +73,18 @@ def fine_tuned(data: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CNNCLI_CACHE", str(cache))
         return train(_config(data, training=FINE_TUNING), tmp_path_factory.mktemp("runs"), CONSOLE)
+
+
+def test_each_of_several_networks_is_quantized(data: Path, cold: Run, tmp_path: Path) -> None:
+    """A run with two networks uses the quantized features of a run with one, and quantizes the other."""
+    other = {"name": "ConvNet", "weights": "none", "options": {"filters": [8]}}
+    run = train(_config(data, backbone=[_config(data).backbone.model_dump(), other]), tmp_path, CONSOLE)
+    n_images = 2 * (24 + 8 + 8)
+
+    assert run.features == Counts(n_images, n_images)
+    assert [one["used"] for one in run.folder.read_facts()["int8"]] == [True, True]
+    assert load_predictor(run.folder.engine, run.folder.model).spec.precisions == ("int8", "int8")
+    assert evaluate(run.folder, CONSOLE).metrics.summary() == run.metrics["test"].summary()
 
 
 def test_the_run_records_what_was_measured(cold: Run) -> None:

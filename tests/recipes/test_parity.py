@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from cnncli.dataset.manifest import Manifest
 from cnncli.dataset.records import ImageRecord
-from cnncli.features.extract import Extraction, FeatureSet, extract
+from cnncli.features.extract import FeatureSet, extract
 from cnncli.features.store import FeatureStore
 from cnncli.images.decode import decode
+from cnncli.inference.evaluate_rows import extraction_of
 from cnncli.inference.predictor import Predictor, load_predictor
 from cnncli.metrics.classification import plain_losses, probabilities_of
 from cnncli.recipes.predict import Prediction, predict
@@ -162,9 +163,7 @@ def test_evaluate_scores_stored_features_as_predict_scores_images(
     """`evaluate` gives each image's probabilities, and the loss that the run reported for its test split."""
     one = find(name)
     spec, store = one.predictor.spec, FeatureStore(tmp_path)
-    (features,), _ = extract(
-        FeatureSet(Extraction(one.predictor.trunk, spec.trunk, spec.pixels), one.rows), store, CONSOLE
-    )
+    (features,), _ = extract(FeatureSet(extraction_of(one.predictor), one.rows), store, CONSOLE)
     logits = one.predictor.logits(features.rows(np.arange(len(one.rows))))
     np.testing.assert_allclose(probabilities_of(logits, spec.activation), _predicted(one, one.paths), atol=FLOAT32)
 

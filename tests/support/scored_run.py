@@ -14,9 +14,10 @@ from cnncli.dataset.manifest import Manifest
 from cnncli.engines.engine import Precision
 from cnncli.engines.keras import KerasEngine
 from cnncli.engines.openvino import OpenVinoEngine
-from cnncli.features.extract import Extraction, FeatureSet, extract
+from cnncli.features.extract import FeatureSet, extract
 from cnncli.features.store import FeatureStore
 from cnncli.images.decode import decode
+from cnncli.inference.evaluate_rows import extraction_of
 from cnncli.inference.predictor import load_predictor
 from cnncli.metrics.classification import probabilities_of
 from cnncli.networks.classifier import load_classifier
@@ -57,10 +58,10 @@ class ScoredRun:
         """Return probabilities with the trunk computed in `precision` by the run's engine."""
         recipe, graph = self.recipe, self._run.engine / "trunk.xml"
         if graph.exists():
-            return replace(self._predictor, trunk=OpenVinoEngine(graph, precision)).probabilities(self._pixels)
+            return replace(self._predictor, trunks=(OpenVinoEngine(graph, precision),)).probabilities(self._pixels)
         cut = cut_classifier(load_classifier(self._run.model, recipe.pretrained), recipe.unfreeze, recipe.batch_norm)
-        engine = None if cut.trunk is None else KerasEngine(cut.trunk, precision)
-        return replace(self._predictor, trunk=engine).probabilities(self._pixels)
+        engines = tuple(KerasEngine(trunk, precision) for trunk in cut.trunks)
+        return replace(self._predictor, trunks=engines).probabilities(self._pixels)
 
     def predicted(self) -> Probabilities:
         """Return the probabilities from `predict`."""
@@ -71,8 +72,9 @@ class ScoredRun:
 
     def evaluated(self, store: Path) -> Probabilities:
         """Return probabilities as `evaluate` computes them: from cached features through the tail."""
-        extraction = Extraction(self._predictor.trunk, self.recipe.trunk, self.recipe.pixels)
-        (features,), _ = extract(FeatureSet(extraction, self.rows), FeatureStore(store), Console(quiet=True))
+        (features,), _ = extract(
+            FeatureSet(extraction_of(self._predictor), self.rows), FeatureStore(store), Console(quiet=True)
+        )
         logits = self._predictor.logits(features.rows(np.arange(len(self.rows))))
         return probabilities_of(logits, self.recipe.activation)
 

@@ -9,7 +9,7 @@ from cnncli.errors import ConfigError, Message, WeightsError, printable, reason_
 from cnncli.networks.architectures import Network, NetworkSpec
 from cnncli.networks.backend import import_keras
 from cnncli.networks.graph import crossing_tensors, replay
-from cnncli.networks.head import HEAD, LOGITS
+from cnncli.networks.head import CONCATENATED, HEAD, LOGITS
 from cnncli.networks.weights.saved_model import load_architecture
 
 if TYPE_CHECKING:
@@ -40,6 +40,10 @@ def build(spec: NetworkSpec) -> Network:
         text = f"data.image_size: {printable(path.name)} does not take images of {given}, but of {theirs}"
         facts = {"key": "data.image_size", "received": given, "expected": theirs}
         raise ConfigError(Message("config-image-shape", text, **facts)) from error
+    network = keras.Model(images, features, name="saved")
+    for operation in network.operations:
+        if operation.name == CONCATENATED:  # the backbones of a saved classifier are one backbone here
+            operation.name = "concatenate"
     return Network(keras.Model(images, features, name="saved"))
 
 
