@@ -10,9 +10,11 @@ import click
 import pytest
 
 from cnncli.catalogue.networks import NETWORKS
+from cnncli.cli.summary import _sources
 from cnncli.config.reader import config_from_mapping, load_config
 from cnncli.config.search import read_axis
 from cnncli.errors import CnncliError
+from cnncli.recipes.summary import summarize
 from tests.support.commands import command_lines, parse
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -92,6 +94,30 @@ def test_the_commands_of_a_row_can_be_typed(number: int) -> None:
 
     assert commands or state_of(how) != "yes"
     assert [problem for problem in map(problem_with, commands) if problem] == []
+
+
+HEADERS = "\n".join(path.read_text() for path in sorted((ROOT / "configs" / "course").glob("*.yaml")))
+COMMANDS = command_lines("\n".join(command for how in rows().values() for command in commands_of(how)) + "\n" + HEADERS)
+SUMMARIES = sorted({tuple(words) for words in COMMANDS if words[0] == "summary"})
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(words, marks=[] if any(".yaml" in word for word in words) else pytest.mark.slow)
+        for words in SUMMARIES
+    ],
+    ids=" ".join,
+)
+def test_each_summary_of_the_page_and_the_exercises_can_be_built(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The networks and configs of each summary are built at their image sizes, before their datasets are there."""
+    monkeypatch.chdir(ROOT)
+    given = parse(list(words)).params
+    summaries = [summarize(source, settings, top=given["top"]) for source, settings in _sources(given["words"])]
+
+    assert all(summary.parameters > 0 for summary in summaries)
 
 
 def test_the_count_on_the_page_is_true() -> None:
