@@ -1,11 +1,11 @@
-"""Epochs of a stage in cnncli, one at a time, with the cut, inputs and training step that `cnncli train` uses."""
+"""Epochs of training: cnncli's tail on cached features, or a network from scratch, and Keras's `fit`."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +20,43 @@ from cnncli.training.objective import Objective
 from cnncli.training.optimizer import build_optimizer, learning_rate_factor
 from cnncli.training.steps import TrainStep
 from scripts.benchmarks.keras_side import mixed_bfloat16, plain
-from scripts.benchmarks.measurements import Finding, Target, seconds_in_turns
-from scripts.benchmarks.workbench import Workbench
+from scripts.benchmarks.plain import parts
+from scripts.benchmarks.rows import OURS, ROOT, Row, rates_in_turns
+from scripts.benchmarks.setting import Setting
+
+CONFIGS = ROOT / "configs" / "dogs-vs-cats"
+SCRATCH_PX = 150
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network of which the last layers are trained.
+
+    Attributes:
+        config: File in `configs/` with the head and the optimizer.
+        side_px: Width and height of the images.
+        first_trained: First trainable layer.
+        dense: Units of the hidden layer on flattened features, or 0 for dropout on averaged features.
+        optimizer: Class in keras.optimizers, as in the config.
+        images: Images per epoch.
+    """
+
+    config: str
+    side_px: int
+    first_trained: str
+    dense: int
+    optimizer: str
+    images: int
+
+
+CASES = {
+    "VGG16": Case("vgg16-finetune.yaml", 150, "block5_conv1", 256, "RMSprop", 256),
+    "ResNet50": Case("resnet50-finetune.yaml", 160, "conv5_block3_1_conv", 0, "Adam", 512),
+}
 
 
 class TailEpochs:
-    """The last stage of a config. Each call trains one epoch.
-
-    Args:
-        config_file: File in `configs/`.
-        overrides: Settings by dotted key.
-        work: Folder for the feature cache, converted graphs and the index of images.
-    """
+    """The last stage of a config, with the cut, inputs and training step of `cnncli train`."""
 
     def __init__(self, config_file: Path, overrides: Mapping[str, object], work: Path) -> None:
         config = load_config_or_folder(config_file, overrides)
@@ -44,8 +69,7 @@ class TailEpochs:
         self._stage, self._batch_size = stages_of(config)[-1], context.batch_size
         setup = StageSetup.build(build_classifier(config, len(manifest.classes)), self._stage, context)
         self._source, _ = setup.load("train")
-        self.images = len(self._source.labels)
-        self.precision = setup.precision
+        self.images, self.precision = len(self._source.labels), setup.precision
         objective = Objective(config.head.activation, len(manifest.classes))
         optimizer = build_optimizer(self._stage.optimizer)
         self._step = TrainStep(setup.cut.tail, optimizer, objective, setup.precision)
@@ -62,34 +86,65 @@ class TailEpochs:
         return self._step.train_epoch(batches, factors, f"epoch {epoch}")
 
 
-def record_epochs(
-    bench: Workbench,
-    ours: TailEpochs,
-    fit: Callable[[], Callable[[], object]],
-    *,
-    title: str,
-    other: str,
-    least: float,
-    note: str,
-) -> None:
-    """Measure epochs of cnncli and of plain Keras in float32 and mixed_bfloat16 in turns, and record them.
+def measure_finetune(setting: Setting, name: str) -> Iterator[Row]:
+    """Yield training images per second over whole epochs; features and decoded images are prepared beforehand."""
+    case = CASES[name]
+    folder = setting.splits(train=case.images, validation=16, test=16)
+    overrides: dict[str, object] = {
+        "data.path": str(folder),
+        "data.image_size": case.side_px,
+        "backbone.weights": setting.weights_of(name),
+        "training.unfreeze": case.first_trained,
+        "augmentation": None,
+        "precision": setting.precision,
+    }
+    ours = TailEpochs(CONFIGS / case.config, overrides, setting.work / name)
+    title = f"{name} fine-tuned from {case.first_trained}, {case.side_px} px, an epoch on cached features"
+    yield _row(setting, title, ours, lambda: _fit_tail(setting, name, folder))
 
-    Args:
-        bench: Setting of the benchmark.
-        ours: Side of cnncli.
-        fit: Builds the side of plain Keras in the current dtype policy.
-        title: Title of the finding.
-        other: Name of the side of plain Keras, to which the precision is appended.
-        least: Minimum ratio of the rates of cnncli and of Keras in float32.
-        note: Note of the finding.
-    """
+
+def measure_scratch(setting: Setting, name: str) -> Iterator[Row]:
+    """Yield training images per second of the small network with new augmentation in every epoch."""
+    folder = setting.splits(train=1024, validation=16, test=16)
+    overrides = {"data.path": str(folder), "precision": setting.precision}
+    ours = TailEpochs(CONFIGS / "convnet-from-scratch.yaml", overrides, setting.work)
+    title = f"{name} from scratch, {SCRATCH_PX} px, seven augmentations, an epoch"
+    yield _row(setting, title, ours, lambda: _fit_convnet(folder))
+
+
+def _row(setting: Setting, title: str, ours: TailEpochs, fit: Callable[[], Callable[[], object]]) -> Row:
     fits = {"float32": fit()}
     with mixed_bfloat16():
         fits["mixed_bfloat16"] = fit()
-    sides: dict[str, Callable[[], object]] = {"cnncli": ours, **{name: plain(side) for name, side in fits.items()}}
-    seconds = seconds_in_turns(sides, bench.rounds)
-    rates = {name: samples.per_second(ours.images) for name, samples in seconds.items()}
-    for precision in fits:
-        target = Target("comparison", least=least) if precision == "float32" else None
-        side = f"{other}, {precision}"
-        bench.record(Finding(title, "images/s", rates["cnncli"], side, rates[precision], target=target, note=note))
+    sides: dict[str, Callable[[], object]] = {
+        OURS: ours,
+        **{f"Keras `fit`, {name}": plain(side) for name, side in fits.items()},
+    }
+    return Row(title, "images/s", rates_in_turns(sides, ours.images, setting.rounds), note=ours.precision)
+
+
+def _fit_tail(setting: Setting, name: str, folder: Path) -> Callable[[], object]:
+    """Return a call of `fit` for one epoch of the whole network on decoded images in memory."""
+    import keras
+
+    case, weights, layers = CASES[name], setting.weights_of(name), keras.layers
+    output = layers.Dense(2, activation="softmax", dtype="float32")
+    flat = [layers.Flatten(), layers.Dense(case.dense, activation="relu"), layers.Dropout(0.5)] if case.dense else []
+    head = [*(flat or [layers.GlobalAveragePooling2D(), layers.Dropout(0.2)]), output]
+    given = None if weights == "none" else weights
+    model = parts.classifier(name, case.side_px, given, head, case.first_trained)
+    model.compile(
+        getattr(keras.optimizers, case.optimizer)(1e-5), "sparse_categorical_crossentropy", metrics=["accuracy"]
+    )
+    data = parts.training_batches(parts.images(folder / "train", case.side_px))
+    return lambda: model.fit(data, epochs=1, shuffle=False, verbose=0)
+
+
+def _fit_convnet(folder: Path) -> Callable[[], object]:
+    """Return a call of `fit` for one epoch with the same augmentation on decoded images in memory."""
+    import keras
+
+    model = parts.convnet(SCRATCH_PX)
+    model.compile(keras.optimizers.RMSprop(1e-4), "binary_crossentropy", metrics=["accuracy"])
+    data = parts.training_batches(parts.images(folder / "train", SCRATCH_PX), parts.seven_augmentations())
+    return lambda: model.fit(data, epochs=1, shuffle=False, verbose=0)

@@ -1,97 +1,89 @@
-"""Train in plain Keras, from the images to the test accuracy, and print a JSON document.
+"""Train a frozen network of keras.applications with a linear head as a good user of plain Keras would.
 
-    python -m scripts.benchmarks.plain.train RECIPE DATA --epochs N [--weights FILE]
+    python -m scripts.benchmarks.plain.train FORM DATA --network NAME --size PX --weights FILE|none
 
-`vgg16`: VGG16 frozen at 150 px, seven augmentations, a dense head, RMSprop 2e-5.
-`guide`: MobileNetV2 frozen at 224 px as in keras.io/guides/transfer_learning: flip and rotation, average pooling,
-dropout 0.2, one output, Adam.
+FORM: `fit` runs the frozen network in every epoch, as keras.io/guides/transfer_learning does; `features` runs it once
+and trains the head on arrays; `sklearn` gives these arrays to scikit-learn. Prints a JSON document.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from scripts.benchmarks.plain import parts
+
+EPOCHS, EPOCHS_ON_FEATURES = 10, 20
 
 
 def main() -> None:
-    """Train and print the seconds of each epoch and the test accuracy."""
-    import keras
-
-    options = _parser().parse_args()
-    build, side = {"vgg16": (build_vgg16, 150), "guide": (build_guide, 224)}[options.recipe]
-    model, augmentation = build(side, options.weights)
-    clock = EpochClock()
-    model.fit(
-        parts.training_batches(parts.images(options.data / "train", side), augmentation),
-        validation_data=parts.batches(parts.images(options.data / "validation", side)),
-        epochs=options.epochs,
-        shuffle=False,  # the dataset is shuffled
-        callbacks=[keras.callbacks.LambdaCallback(on_epoch_begin=clock.start, on_epoch_end=clock.stop)],
-        verbose=0,
-    )
-    _, accuracy = model.evaluate(parts.batches(parts.images(options.data / "test", side)), verbose=0)
-    print(json.dumps({"epoch_seconds": clock.seconds, "test_accuracy": accuracy}))
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipe", choices=("vgg16", "guide"))
+    """Train, and print the test accuracy."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("form", choices=("fit", "features", "sklearn"))
     parser.add_argument("data", type=Path)
-    parser.add_argument("--epochs", type=int, required=True)
-    parser.add_argument("--weights")
-    return parser
-
-
-def build_vgg16(side: int, weights: str | None) -> tuple[Any, Any]:
-    """Build the compiled model and its augmentation."""
-    import keras
-
-    layers = keras.layers
-    head = [
-        layers.Flatten(),
-        layers.Dense(256, activation="relu"),
-        layers.Dropout(0.5),
-        layers.Dense(2, activation="softmax"),
-    ]
-    model = parts.classifier("VGG16", side, weights, head)
-    model.compile(keras.optimizers.RMSprop(2e-5), "sparse_categorical_crossentropy", metrics=["accuracy"])
-    return model, parts.seven_augmentations()
-
-
-def build_guide(side: int, weights: str | None) -> tuple[Any, Any]:
-    """Build the compiled model and its augmentation."""
-    import keras
-
-    layers = keras.layers
-    head = [layers.GlobalAveragePooling2D(), layers.Dropout(0.2), layers.Dense(1)]
-    model = parts.classifier("MobileNetV2", side, weights, head)
-    model.compile(
-        keras.optimizers.Adam(),
-        keras.losses.BinaryCrossentropy(from_logits=True),
-        metrics=[keras.metrics.BinaryAccuracy(threshold=0.0, name="accuracy")],
+    parser.add_argument("--network", required=True)
+    parser.add_argument("--size", type=int, required=True)
+    parser.add_argument("--weights", required=True)
+    options = parser.parse_args()
+    weights = None if options.weights == "none" else options.weights
+    splits = {name: parts.images(options.data / name, options.size) for name in ("train", "validation", "test")}
+    accuracy = {"fit": fit, "features": fit_on_features, "sklearn": fit_sklearn}[options.form](
+        splits, options.network, options.size, weights
     )
-    return model, keras.Sequential([layers.RandomFlip("horizontal"), layers.RandomRotation(0.1)])
+    print(json.dumps({"test_accuracy": accuracy}))
 
 
-class EpochClock:
-    """Seconds of each epoch, including validation."""
+def fit(splits: dict[str, Any], network: str, size: int, weights: str | None) -> float:
+    """Train the head with the frozen network below it."""
+    import keras
 
-    def __init__(self) -> None:
-        self.seconds: list[float] = []
-        self._started = 0.0
+    layers = keras.layers
+    head = [layers.GlobalAveragePooling2D(), layers.Dense(1, "sigmoid")]
+    model = parts.classifier(network, size, weights, head)
+    model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
+    validation = parts.batches(splits["validation"])
+    model.fit(parts.training_batches(splits["train"]), validation_data=validation, epochs=EPOCHS, verbose=0)
+    return float(model.evaluate(parts.batches(splits["test"]), verbose=0)[1])
 
-    def start(self, *_: object) -> None:
-        """Start the clock at the beginning of an epoch."""
-        self._started = time.perf_counter()
 
-    def stop(self, *_: object) -> None:
-        """Record the seconds at the end of an epoch."""
-        self.seconds.append(time.perf_counter() - self._started)
+def fit_on_features(splits: dict[str, Any], network: str, size: int, weights: str | None) -> float:
+    """Compute the features once, and train the head on them."""
+    import keras
+
+    arrays = _features(splits, network, size, weights)
+    model = keras.Sequential([keras.layers.Dense(1, "sigmoid")])
+    model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
+    validation = arrays["validation"]
+    model.fit(*arrays["train"], batch_size=32, epochs=EPOCHS_ON_FEATURES, validation_data=validation, verbose=0)
+    return float(model.evaluate(*arrays["test"], verbose=0)[1])
+
+
+def fit_sklearn(splits: dict[str, Any], network: str, size: int, weights: str | None) -> float:
+    """Compute the features once, and choose the strength of a logistic regression by cross-validation."""
+    from sklearn.linear_model import LogisticRegressionCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    arrays = _features(splits, network, size, weights)
+    model = make_pipeline(StandardScaler(), LogisticRegressionCV(Cs=10, cv=5, max_iter=1000))
+    return float(model.fit(*arrays["train"]).score(*arrays["test"]))
+
+
+def _features(
+    splits: dict[str, Any], network: str, size: int, weights: str | None
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    import keras
+
+    model = parts.classifier(network, size, weights, [keras.layers.GlobalAveragePooling2D()])
+    labels = {name: np.array([int(label) for _, label in data]) for name, data in splits.items()}
+    return {
+        name: (model.predict(parts.batches(data.map(lambda pixels, _: pixels)), verbose=0), labels[name])
+        for name, data in splits.items()
+    }
 
 
 if __name__ == "__main__":

@@ -1,0 +1,160 @@
+"""Measure sides alternately, keep the results as JSON, and write the table of the documentation from them."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from cnncli.runtime.environment import cpu, git, package_version
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "scripts" / "results"
+PAGE = ROOT / "docs" / "explanation" / "performance.md"
+BEGIN, END = "<!-- results of scripts/bench.py -->\n", "<!-- end of results -->"
+OURS = "cnncli"
+PACKAGES = ("tensorflow", "keras", "openvino", "nncf", "numpy", "scikit-learn")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A result.
+
+    Attributes:
+        title: What was measured.
+        unit: Unit of the values: `s`, `images/s` or `%`.
+        sides: Values of each side, one per round; cnncli's first.
+        group: Group of the benchmark.
+        command: Command that repeats the measurement.
+        note: Further information, such as the precision that cnncli used.
+        date: Date of the measurement, ISO 8601.
+        commit: Commit of cnncli, followed by + if files were changed.
+        processor: Model and instruction sets.
+        packages: Versions of packages.
+    """
+
+    title: str
+    unit: Literal["s", "images/s", "%"]
+    sides: Mapping[str, Sequence[float]]
+    group: str = ""
+    command: str = ""
+    note: str = ""
+    date: str = ""
+    commit: str = ""
+    processor: str = ""
+    packages: Mapping[str, str | None] | None = None
+
+    def median(self, side: str = OURS) -> float:
+        """Return the median of a side."""
+        return statistics.median(self.sides[side])
+
+    def compared(self, side: str) -> str:
+        """Return how cnncli compares with a side: a ratio above 1 if it is faster, or a difference in points."""
+        ours, theirs = self.median(), self.median(side)
+        if self.unit == "%":
+            return f"{statistics.mean(self.sides[OURS]) - statistics.mean(self.sides[side]):+.2f} points"
+        return f"{theirs / ours if self.unit == 's' else ours / theirs:.2g} ×"
+
+    def describe(self) -> str:
+        """Return one line for the screen."""
+        parts = [f"{name} {self._values(name)}" for name in self.sides]
+        parts += [f"{self.compared(name)} {name}" for name in self.sides if name != OURS]
+        return f"{self.title}: {', '.join(parts)}{f' ({self.note})' if self.note else ''}"
+
+    def cells(self) -> tuple[str, str, str, str]:
+        """Return the cells of the table: title, cnncli, the other sides, and the comparisons."""
+        others = [name for name in self.sides if name != OURS]
+        command = f"{self.title}{f'; {self.note}' if self.note else ''}<br>`{self.command}`"
+        theirs = "<br>".join(f"{name}: {self._values(name)}" for name in others)
+        return command, self._values(OURS), theirs, "<br>".join(map(self.compared, others))
+
+    def _values(self, side: str) -> str:
+        values = self.sides[side]
+        middle = f"{number(self.median(side))} {self.unit}"
+        if self.unit == "%":
+            return ", ".join(map(number, values)) + " %"
+        return middle if min(values) == max(values) else f"{middle} ({number(min(values))}–{number(max(values))})"
+
+
+def number(value: float) -> str:
+    """Format a value with three digits, or as an integer from 100 on.
+
+    >>> number(1234.5), number(12.345), number(0.98765), number(0)
+    ('1,234', '12.3', '0.988', '0')
+    """
+    return f"{value:,.0f}" if value == int(value) or abs(value) >= 100 else f"{value:.3g}"
+
+
+def in_turns(sides: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, tuple[float, ...]]:
+    """Call every side once per round, in order, so that the machine's load affects all sides equally."""
+    found = [{name: side() for name, side in sides.items()} for _ in range(rounds)]
+    return {name: tuple(values[name] for values in found) for name in sides}
+
+
+def rates_in_turns(
+    sides: Mapping[str, Callable[[], object]], n: int, rounds: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, tuple[float, ...]]:
+    """Return items per second of calls that process `n` items, after one call of each that is not counted."""
+
+    def rate(side: Callable[[], object]) -> float:
+        started = clock()
+        side()
+        return n / (clock() - started)
+
+    for side in sides.values():
+        side()
+    return in_turns({name: lambda side=side: rate(side) for name, side in sides.items()}, rounds)  # type: ignore[misc]
+
+
+def save(row: Row, group: str, command: str, folder: Path) -> Row:
+    """Add the circumstances to a row, and write it to the file of its group, where it replaces one with its title."""
+    facts, state = cpu(), git()
+    commit = "unknown" if state is None else state["commit"][:12] + ("+" if state["modified"] else "")
+    row = replace(
+        row,
+        group=group,
+        command=command,
+        date=datetime.now(UTC).date().isoformat(),
+        commit=commit,
+        processor=" ".join([str(facts["model"]), *(facts["flags"] or ())]),
+        packages={name: package_version(name) for name in PACKAGES},
+    )
+    others = [one for one in load(folder) if one.group == group and one.title != row.title]
+    documents = [asdict(one) for one in [*others, row]]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{group}.json").write_text(json.dumps(documents, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return row
+
+
+def load(folder: Path) -> list[Row]:
+    """Read all rows of a folder."""
+    documents: list[dict[str, Any]] = []
+    for path in sorted(folder.glob("*.json")):
+        documents += json.loads(path.read_text(encoding="utf-8"))
+    return [Row(**document) for document in documents]
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Return the rows as Markdown, one table per processor."""
+    parts = []
+    for processor in dict.fromkeys(row.processor for row in rows):
+        lines = ["| | cnncli | other side | |", "|---|---|---|---|"]
+        lines += ["| " + " | ".join(row.cells()) + " |" for row in rows if row.processor == processor]
+        parts.append(f"On {processor}:\n\n" + "\n".join(lines) + "\n")
+    return "\n".join(parts)
+
+
+def write_page(folder: Path = RESULTS, page: Path = PAGE) -> int:
+    """Replace the table between two marks of a page by the results of a folder, and return its number of rows."""
+    text, rows = page.read_text(encoding="utf-8"), load(folder)
+    before, _, rest = text.partition(BEGIN)
+    _, mark, after = rest.partition(END)
+    if not mark:
+        raise ValueError(f"{page} has no marks for the table")
+    page.write_text(f"{before}{BEGIN}\n{table(rows)}\n{END}{after}", encoding="utf-8")
+    return len(rows)
