@@ -23,6 +23,8 @@ Result = TypeVar("Result")
 Work = Callable[[], object]
 
 SECONDS = 10
+IDLE_FACTOR = 6
+"""Limit of the time on a clock, as a multiple of that on a processor: others may use the processors."""
 EXTRA_BYTES = 2_000_000_000
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -33,7 +35,7 @@ def run_bounded(work: Callable[[], Result], seconds: int = SECONDS, extra_bytes:
     Args:
         work: Function that can be pickled, such as a `partial` of a module-level function, with a result that can be
             pickled.
-        seconds: Time limit.
+        seconds: Limit of processor time.
         extra_bytes: Limit of the address space beyond that of an idle Python.
 
     Returns:
@@ -96,7 +98,8 @@ def _answer(pickled: bytes, seconds: int, extra_bytes: int) -> tuple[int, bytes]
 
 def _run_in_child(work: Work, writer: int, seconds: int, extra_bytes: int) -> NoReturn:
     try:
-        signal.alarm(seconds)
+        signal.alarm(IDLE_FACTOR * seconds)
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         limit = _address_space_bytes() + extra_bytes
         resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -49,9 +50,13 @@ def test_files_that_once_failed_are_refused_alike(tmp_path: Path, make: Callable
     images.check_file(make(), tmp_path, ".tif")
 
 
-def _hang() -> None:
+def _spin() -> None:
     while True:
         pass
+
+
+def _wait() -> None:
+    time.sleep(60)
 
 
 def _crash() -> None:
@@ -69,7 +74,14 @@ def _fill_memory() -> int:
 
 
 @pytest.mark.parametrize(
-    ("work", "reason"), [(_hang, "SIGALRM"), (_crash, "SIGSEGV"), (_fill_memory, "MemoryError"), (_fail, "expected")]
+    ("work", "reason"),
+    [
+        (_spin, "SIGXCPU"),
+        (_wait, "SIGALRM"),
+        (_crash, "SIGSEGV"),
+        (_fill_memory, "MemoryError"),
+        (_fail, "expected"),
+    ],
 )
 def test_the_harness_notices_hangs_crashes_and_greed(work: Callable[[], object], reason: str) -> None:
     """A child that hangs, crashes, uses too much memory or raises an exception fails the test with the reason."""
