@@ -165,7 +165,7 @@ def _base(options: argparse.Namespace) -> Any:
         return plain_keras.build_base(options.backbone, options.size, options.weights)
     import keras
 
-    from cnncli.config.schema import BackboneConfig
+    from cnncli.config.backbone_settings import BackboneConfig
     from cnncli.networks.backbone import build_backbone
 
     file = options.work / "base.keras"

@@ -13,8 +13,10 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from cnncli.config.checked_names import MAX_ITEMS
 from cnncli.config.fields import Setting, all_settings, choices_of, expectation, group_words, settings_by_key
-from cnncli.config.schema import LAYERS, MAX_ITEMS, Config
+from cnncli.config.head_settings import LAYERS
+from cnncli.config.schema import Config
 from cnncli.config.suggestions import setting_hint
 from cnncli.config.tree import Node, Problem, format_value
 from cnncli.config.yaml_document import unquoted

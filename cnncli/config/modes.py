@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from cnncli.catalogue.metrics import KERAS_METRICS
-from cnncli.config.schema import (
-    MAX_NAME_LENGTH,
-    Config,
+from cnncli.config.schema import MAX_NAME_LENGTH, Config
+from cnncli.config.training_settings import (
     EarlyStoppingConfig,
     OptimizerConfig,
     PlateauConfig,

@@ -15,9 +15,11 @@ from typing import Any
 from cnncli.catalogue.losses import CROSS_ENTROPY, LOSSES
 from cnncli.catalogue.optimizers import OPTIMIZERS
 from cnncli.catalogue.settings import Option
+from cnncli.config.backbone_settings import BackboneConfig
 from cnncli.config.fields import expectation
+from cnncli.config.head_settings import ConvLayer, DenseLayer
 from cnncli.config.modes import Stage, stages_of
-from cnncli.config.schema import BackboneConfig, Config, ConvLayer, DenseLayer
+from cnncli.config.schema import Config
 from cnncli.config.solver import GRADIENT_SETTINGS, exact_obstacles
 from cnncli.config.suggestions import setting_hint
 from cnncli.config.tree import NOTHING, Node, Problem
@@ -62,8 +64,15 @@ class Draft:
         if not any(f"{one}.".startswith(f"{wrong}.") or wrong.startswith(f"{one}.") for one, wrong in pairs):
             node, names = self.tree.find(key), key.split(".")
             # An unknown argument can have a dot in its name, so that the config has no such attribute.
-            received = node.plain() if node else reduce(lambda at, name: getattr(at, name, NOTHING), names, self.config)
+            received = node.plain() if node else reduce(_part, names, self.config)
             yield Problem(code, self.tree.nearest(names).origin, key, what, received, expected, hint)
+
+
+def _part(value: Any, name: str) -> Any:
+    """Return a setting of a group, or an item of a list by its number; NOTHING if there is none."""
+    if isinstance(value, tuple):
+        return value[int(name)] if name.isdigit() and int(name) < len(value) else NOTHING
+    return getattr(value, name, NOTHING)
 
 
 def _frozen_stages(stages: tuple[Stage, ...]) -> list[str]:

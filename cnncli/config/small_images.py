@@ -10,7 +10,8 @@ import logging
 from typing import Any
 
 from cnncli.catalogue.networks import NetworkInfo
-from cnncli.config.schema import BackboneConfig, Config
+from cnncli.config.backbone_settings import BackboneConfig
+from cnncli.config.schema import Config
 from cnncli.errors import Message
 
 log = logging.getLogger(__name__)

@@ -21,7 +21,7 @@ from cnncli.images.verify import ImageFacts
 from cnncli.terminal.console import Console
 
 if TYPE_CHECKING:
-    from cnncli.config.schema import DataConfig
+    from cnncli.config.data_settings import DataConfig
 
 
 def build_manifest(data: DataConfig, seed: int, console: Console | None = None) -> Manifest:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cnncli.catalogue.networks import NetworkInfo
-from cnncli.config.schema import BackboneConfig
+from cnncli.config.backbone_settings import BackboneConfig
 from cnncli.config.small_images import size_for_images
 from cnncli.config.writer import to_yaml
 from cnncli.errors import printable

@@ -19,7 +19,7 @@ from cnncli.errors import Message
 from cnncli.terminal.console import Console
 
 if TYPE_CHECKING:
-    from cnncli.config.schema import DataConfig
+    from cnncli.config.data_settings import DataConfig
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def plan_moves(folder: Path, console: Console | None = None) -> tuple[list[Move]
     Raises:
         DataError: There is no such folder, or it has no split folders.
     """
-    from cnncli.config.schema import DataConfig
+    from cnncli.config.data_settings import DataConfig
 
     dataset = read_dataset(DataConfig(path=folder), console=console)
     found, images = dataset.found, dataset.good

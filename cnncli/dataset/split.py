@@ -21,7 +21,7 @@ from cnncli.runtime.random_keys import digest_words, uniform_words
 from cnncli.terminal.console import Console
 
 if TYPE_CHECKING:
-    from cnncli.config.schema import SplitFractions
+    from cnncli.config.data_settings import SplitFractions
 
 REST = "train"  # split of all remaining images
 UNLABELED = ("",)  # stands for the labels of an image without labels

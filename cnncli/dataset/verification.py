@@ -17,7 +17,7 @@ from cnncli.runtime.threads import batched, map_ordered
 from cnncli.terminal.console import Console
 
 if TYPE_CHECKING:
-    from cnncli.config.schema import DataConfig
+    from cnncli.config.data_settings import DataConfig
 
 Records = Sequence[ImageRecord]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from cnncli.catalogue.networks import NetworkInfo
 from cnncli.catalogue.settings import with_defaults
-from cnncli.config.schema import BackboneConfig
+from cnncli.config.backbone_settings import BackboneConfig
 from cnncli.errors import ConfigError, Message
 from cnncli.networks.architectures import NetworkSpec, architecture_of
 from cnncli.networks.backend import import_keras, standard_settings

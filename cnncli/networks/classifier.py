@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnncli.catalogue.settings import with_defaults
-from cnncli.config.schema import BackboneConfig, Config
+from cnncli.config.backbone_settings import BackboneConfig
+from cnncli.config.schema import Config
 from cnncli.errors import reason_of
 from cnncli.networks.architectures import architecture_of
 from cnncli.networks.backbone import build_backbone

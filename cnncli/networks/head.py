@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from cnncli.config.schema import (
+from cnncli.config.head_settings import (
     ActivationLayer,
     BatchNormLayer,
     ConvLayer,

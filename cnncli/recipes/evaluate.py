@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cnncli.config.data_settings import DataConfig, LabelsConfig
 from cnncli.config.overrides import variable_notes
 from cnncli.config.reader import cache_settings, is_table, load_resolved
-from cnncli.config.schema import DataConfig, LabelsConfig
 from cnncli.dataset.build import manifest_of_folder
 from cnncli.dataset.manifest import Manifest
 from cnncli.dataset.records import ImageRecord

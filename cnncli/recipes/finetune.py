@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from cnncli.config.modes import FINE_TUNING_EPOCHS, fine_tuning_stage, stages_of
 from cnncli.config.overrides import variable_notes
 from cnncli.config.reader import cache_settings, load_resolved
-from cnncli.config.schema import MAX_NAME_LENGTH, Config, StageConfig
+from cnncli.config.schema import MAX_NAME_LENGTH, Config
+from cnncli.config.training_settings import StageConfig
 from cnncli.dataset.manifest import Manifest
 from cnncli.dataset.verification import require_unchanged
 from cnncli.errors import ConfigError, Message, printable

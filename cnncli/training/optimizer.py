@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cnncli.catalogue.optimizers import OPTIMIZERS
-from cnncli.config.schema import EarlyStoppingConfig, OptimizerConfig, PlateauConfig, ScheduleConfig
+from cnncli.config.training_settings import EarlyStoppingConfig, OptimizerConfig, PlateauConfig, ScheduleConfig
 from cnncli.errors import ConfigError, Message
 from cnncli.metrics.table import is_better
 from cnncli.networks.backend import import_keras

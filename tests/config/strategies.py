@@ -14,20 +14,11 @@ from cnncli.catalogue.blocks import Block
 from cnncli.catalogue.networks import NETWORKS
 from cnncli.catalogue.optimizers import OPTIMIZERS
 from cnncli.catalogue.settings import Option, Settings
+from cnncli.config.data_settings import DataConfig, LabelsConfig
 from cnncli.config.fields import alternatives
-from cnncli.config.schema import (
-    BestConfig,
-    CacheConfig,
-    Config,
-    DataConfig,
-    DenseLayer,
-    DropoutLayer,
-    EarlyStoppingConfig,
-    HeadConfig,
-    LabelsConfig,
-    PlateauConfig,
-    TrainingConfig,
-)
+from cnncli.config.head_settings import DenseLayer, DropoutLayer, HeadConfig
+from cnncli.config.schema import CacheConfig, Config
+from cnncli.config.training_settings import BestConfig, EarlyStoppingConfig, PlateauConfig, TrainingConfig
 
 Mappings = st.SearchStrategy[dict[str, Any]]
 

@@ -9,7 +9,8 @@ import pytest
 
 from cnncli.config.modes import Stage, fine_tuning_stage, stages_of
 from cnncli.config.reader import config_from_mapping
-from cnncli.config.schema import Config, EarlyStoppingConfig, OptimizerConfig, PlateauConfig, ScheduleConfig
+from cnncli.config.schema import Config
+from cnncli.config.training_settings import EarlyStoppingConfig, OptimizerConfig, PlateauConfig, ScheduleConfig
 
 
 def config_of(**settings: Any) -> Config:

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cnncli.config.head_settings import DenseLayer, DropoutLayer
 from cnncli.config.overrides import FOLDERS, assign, parse_environment, parse_overrides, variable_notes
 from cnncli.config.reader import load_config
-from cnncli.config.schema import Config, DenseLayer, DropoutLayer
+from cnncli.config.schema import Config
 from cnncli.config.tree import Node, Origin, shorten
 from tests.config.conftest import Problems
 

@@ -9,9 +9,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from cnncli.config.data_settings import DataConfig
 from cnncli.config.fields import all_settings
 from cnncli.config.reader import cache_settings, config_from_mapping, load_config, load_config_or_folder, load_resolved
-from cnncli.config.schema import CacheConfig, Config, DataConfig, TrainingConfig
+from cnncli.config.schema import CacheConfig, Config
+from cnncli.config.training_settings import TrainingConfig
 from cnncli.config.tree import format_value
 from cnncli.errors import ConfigError, Message
 from tests.config.conftest import Problems, summary

@@ -23,7 +23,7 @@ CASES = [
     ),
     (
         "backbone: [{name: VGG16}, {name: ResNet50}]\ntraining: {stages: [{name: a, unfreeze: 3}]}",
-        "config-contradiction-fusion 3:33 training.stages.0.unfreeze",
+        "config-contradiction-fusion 3:31 training.stages.0.unfreeze",
         3,
     ),
     (
@@ -43,8 +43,8 @@ CASES = [
     ),
     (
         "backbone: [{name: VGG16}, {name: MobileNet, options: {alpha: 0.3}}]",
-        "config-argument-not-allowed 2:55 backbone.1.options.alpha",
-        0.3,
+        "config-no-imagenet-weights 2:27 backbone.1.weights",
+        "imagenet",
     ),
     ("backbone: [{adapter: conv1x1, weights: none}]", "config-without-effect 2:13 backbone.0.adapter", "conv1x1"),
     (

@@ -10,8 +10,10 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from cnncli.config.data_settings import DataConfig
 from cnncli.config.reader import config_from_mapping, load_config, load_resolved
-from cnncli.config.schema import Config, DataConfig, StageConfig, TrainingConfig
+from cnncli.config.schema import Config
+from cnncli.config.training_settings import StageConfig, TrainingConfig
 from cnncli.config.writer import describe_config, dump_config, settings_of
 from cnncli.config.yaml_document import ConfigLoader
 from tests.config.strategies import TEXTS, configs

@@ -11,9 +11,9 @@ import pytest
 from typing_extensions import is_typeddict
 
 from cnncli.catalogue.settings import BelowOne, Count, Counts, Option, Positive
+from cnncli.config.checked_names import MAX_ITEMS
 from cnncli.config.fields import Setting, all_settings, alternatives, expectation, groups_in
 from cnncli.config.reader import config_from_mapping, load_config
-from cnncli.config.schema import MAX_ITEMS
 from cnncli.config.tree import format_value
 from cnncli.errors import ConfigError, Message
 

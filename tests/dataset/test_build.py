@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from cnncli.config.schema import DataConfig
+from cnncli.config.data_settings import DataConfig
 from cnncli.dataset import verification
 from cnncli.dataset.build import build_manifest, manifest_of_folder, report_on_data
 from cnncli.dataset.issues import Issue

@@ -10,8 +10,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cnncli.config.data_settings import SplitFractions
 from cnncli.config.reader import load_config
-from cnncli.config.schema import Config, SplitFractions
+from cnncli.config.schema import Config
 from cnncli.dataset.config_template import template_for
 
 COUNTS = {"train": {"cats": 60, "dogs": 50}, "validation": {"cats": 20, "dogs": 20}, "test": {"cats": 9, "dogs": 9}}

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from cnncli.config.schema import DataConfig
+from cnncli.config.data_settings import DataConfig
 from cnncli.dataset import duplicates, perceptual_hash, verification
 from cnncli.dataset.build import build_manifest, report_on_data
 from cnncli.dataset.duplicates import CROWD, inseparable, most_similar

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from cnncli.config.schema import DataConfig
+from cnncli.config.data_settings import DataConfig
 from cnncli.dataset import fix_splits
 from cnncli.dataset.build import report_on_data
 from cnncli.dataset.fix_splits import Move, carry_out, plan_moves

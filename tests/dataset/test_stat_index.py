@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cnncli.config.schema import DataConfig
+from cnncli.config.data_settings import DataConfig
 from cnncli.dataset import stat_index, verification
 from cnncli.dataset.dataset import read_dataset
 from cnncli.dataset.stat_index import StatIndex, StatKey, stat_key

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cnncli.config.schema import DataConfig
+from cnncli.config.data_settings import DataConfig
 from cnncli.dataset.build import report_on_data
 from cnncli.dataset.fix_splits import carry_out, plan_moves
 from cnncli.dataset.issues import messages_of

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from cnncli.config.schema import DataConfig
+from cnncli.config.data_settings import DataConfig
 from cnncli.dataset.build import build_manifest, report_on_data
 from cnncli.errors import DataError, Message
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
 
-from cnncli.config.schema import DataConfig
+from cnncli.config.data_settings import DataConfig
 from cnncli.errors import ImageError
 from cnncli.images.decode import PixelSpec, decode, file_content
 from tests.images.making import drawn_image, encoded, jpeg, pixels

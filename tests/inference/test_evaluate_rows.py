@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cnncli.config.schema import DataConfig
+from cnncli.config.data_settings import DataConfig
 from cnncli.dataset.build import manifest_of_folder
 from cnncli.dataset.manifest import Manifest
 from cnncli.dataset.records import ImageRecord

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cnncli.config.schema import BackboneConfig
+from cnncli.config.backbone_settings import BackboneConfig
 from cnncli.errors import ConfigError
 from cnncli.networks.backbone import build_backbone
 from cnncli.networks.backend import import_keras

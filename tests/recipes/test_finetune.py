@@ -14,7 +14,7 @@ import pytest
 
 import cnncli
 from cnncli.config.reader import load_resolved
-from cnncli.config.schema import OptimizerConfig
+from cnncli.config.training_settings import OptimizerConfig
 from cnncli.dataset.source import read_config
 from cnncli.errors import ConfigError, DataError
 from cnncli.metrics.classification import evaluate_logits

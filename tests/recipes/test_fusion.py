@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from cnncli.config.backbone_settings import BackboneConfig
 from cnncli.config.reader import config_from_mapping, load_resolved
-from cnncli.config.schema import BackboneConfig, Config
+from cnncli.config.schema import Config
 from cnncli.config.writer import dump_config
 from cnncli.dataset.manifest import Manifest
 from cnncli.engines.keras import KerasEngine

@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from cnncli.config.schema import DataConfig
+from cnncli.config.data_settings import DataConfig
 from cnncli.dataset.build import build_manifest, report_on_data
 from cnncli.images.decode import PixelSpec, decode
 
@@ -124,7 +124,7 @@ def test_features_of_the_default_network_distinguish_the_classes() -> None:
     """A logistic regression on features of EfficientNetLite0 classifies at least 90 % of the test images correctly."""
     from sklearn.linear_model import LogisticRegression
 
-    from cnncli.config.schema import BackboneConfig
+    from cnncli.config.backbone_settings import BackboneConfig
     from cnncli.networks.backbone import build_backbone
 
     recipe = PixelSpec(224, 224)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cnncli.config.schema import BestConfig, StageConfig
+from cnncli.config.training_settings import BestConfig, StageConfig
 from cnncli.networks.backend import import_keras
 from tests.support import parity, plain_keras
 from tests.support.parity import CASES, Bench, Case, Steps

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cnncli.config.schema import Config, OptimizerConfig
+from cnncli.config.schema import Config
+from cnncli.config.training_settings import OptimizerConfig
 from cnncli.networks.architectures import convnet
 from cnncli.networks.backend import import_keras
 from cnncli.networks.classifier import Classifier, build_classifier, save_classifier

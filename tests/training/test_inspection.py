@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cnncli.config.schema import OptimizerConfig
+from cnncli.config.training_settings import OptimizerConfig
 from cnncli.networks.backend import import_keras
 from cnncli.networks.classifier import build_classifier
 from cnncli.report.inspection import draw_inspection

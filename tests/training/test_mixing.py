@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnncli.augmentation.settings import AugmentationConfig
-from cnncli.config.schema import HeadConfig, OptimizerConfig
+from cnncli.config.head_settings import HeadConfig
+from cnncli.config.training_settings import OptimizerConfig
 from cnncli.networks.backend import import_keras
 from cnncli.networks.head import build_head, output_units
 from cnncli.training.mixing import Mix, MixedLabels, MixedObjective, Mixing, mix_inputs

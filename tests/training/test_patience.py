@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from cnncli.config.schema import EarlyStoppingConfig, PlateauConfig
+from cnncli.config.training_settings import EarlyStoppingConfig, PlateauConfig
 from cnncli.training.optimizer import Patience, Plateau
 
 # Keras 3.15 asks TensorFlow's variables for arrays in the old way.

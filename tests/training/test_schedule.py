@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnncli.config.schema import ScheduleConfig
+from cnncli.config.training_settings import ScheduleConfig
 from cnncli.training.optimizer import learning_rate_factor
 
 STEPS = 10

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from cnncli.catalogue.optimizers import OPTIMIZERS
-from cnncli.config.schema import DenseLayer, DropoutLayer, HeadConfig, OptimizerConfig
+from cnncli.config.head_settings import DenseLayer, DropoutLayer, HeadConfig
+from cnncli.config.training_settings import OptimizerConfig
 from cnncli.networks.backend import import_keras
 from cnncli.networks.head import build_head, output_units
 from cnncli.training.objective import Objective, balanced_weights

@@ -10,7 +10,7 @@ import pytest
 
 from cnncli.config.modes import stages_of
 from cnncli.config.reader import config_from_mapping
-from cnncli.config.schema import OptimizerConfig
+from cnncli.config.training_settings import OptimizerConfig
 from cnncli.networks.backend import import_keras
 from cnncli.networks.classifier import build_classifier
 from cnncli.networks.cut import cut_classifier

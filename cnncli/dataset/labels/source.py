@@ -16,7 +16,7 @@ from cnncli.dataset.labels.table import read_table, tables_in
 from cnncli.dataset.records import LABEL_SEPARATOR, LabeledImages
 
 if TYPE_CHECKING:
-    from cnncli.config.schema import DataConfig, GroupsConfig
+    from cnncli.config.data_settings import DataConfig, GroupsConfig
 
 SEPARATORS = ";|,"
 """Usual separators of several labels in a cell."""

@@ -22,7 +22,7 @@ from cnncli.errors import DataError, Message, printable, reason_of
 from cnncli.storage.safe_io import read_bytes
 
 if TYPE_CHECKING:
-    from cnncli.config.schema import DataConfig, LabelsConfig
+    from cnncli.config.data_settings import DataConfig, LabelsConfig
 
 MAX_BYTES = 2**30  # maximum size of a table, about ten million rows
 DELIMITERS = ",;\t|"

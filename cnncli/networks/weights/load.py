@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnncli.catalogue.networks import NetworkInfo
-from cnncli.config.schema import BackboneConfig
+from cnncli.config.backbone_settings import BackboneConfig
 from cnncli.errors import Message, WeightsError
 from cnncli.networks.weights.files import StoredModel, open_weights
 from cnncli.networks.weights.hdf5 import read_array

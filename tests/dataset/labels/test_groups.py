@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cnncli.config.data_settings import DataConfig
 from cnncli.config.reader import config_from_mapping
-from cnncli.config.schema import DataConfig
 from cnncli.dataset.build import build_manifest
 from cnncli.dataset.labels.source import read_labels
 from cnncli.dataset.manifest import Manifest

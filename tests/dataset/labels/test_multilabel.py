@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cnncli.config.data_settings import DataConfig
 from cnncli.config.reader import config_from_mapping, load_config
-from cnncli.config.schema import DataConfig
 from cnncli.dataset.build import build_manifest, manifest_of_folder, report_on_data
 from cnncli.dataset.config_template import template_for
 from cnncli.dataset.manifest import Manifest

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cnncli.config.data_settings import DataConfig
 from cnncli.config.reader import config_from_mapping
-from cnncli.config.schema import DataConfig
 from cnncli.dataset.build import build_manifest, manifest_of_folder, report_on_data
 from cnncli.dataset.labels.source import read_labels
 from cnncli.dataset.labels.table import load_table, tables_in

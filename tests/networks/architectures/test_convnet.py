@@ -8,7 +8,7 @@ import pytest
 
 from cnncli.catalogue.networks import NETWORKS
 from cnncli.catalogue.settings import with_defaults
-from cnncli.config.schema import BackboneConfig
+from cnncli.config.backbone_settings import BackboneConfig
 from cnncli.errors import ConfigError
 from cnncli.networks.architectures import NetworkSpec
 from cnncli.networks.architectures.convnet import build

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from cnncli.catalogue.networks import NETWORKS
-from cnncli.config.schema import BackboneConfig
+from cnncli.config.backbone_settings import BackboneConfig
 from cnncli.errors import WeightsError
 from cnncli.networks.architectures import NetworkSpec, has_local_weights
 from cnncli.networks.architectures.keras_applications import build_for_imagenet

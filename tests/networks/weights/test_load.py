@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cnncli.config.schema import BackboneConfig, Config, DataConfig
+from cnncli.config.backbone_settings import BackboneConfig
+from cnncli.config.data_settings import DataConfig
+from cnncli.config.schema import Config
 from cnncli.errors import WeightsError
 from cnncli.networks.backbone import build_backbone
 from cnncli.networks.backend import import_keras
