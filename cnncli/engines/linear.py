@@ -59,4 +59,5 @@ class LinearEngine:
 
 def as_vectors(tensors: Sequence[Array]) -> NDArray[np.float32]:
     """Return the tensors of images, each (n, …), as one float32 vector per image."""
-    return np.concatenate([one.reshape(len(one), -1).astype(np.float32) for one in tensors], axis=1)
+    vectors = [one.reshape(len(one), -1).astype(np.float32) for one in tensors]
+    return vectors[0] if len(vectors) == 1 else np.concatenate(vectors, axis=1)
