@@ -37,6 +37,7 @@ NAMES = {
             "vgg16-finetune",
             "resnet50-finetune",
             "convnet-from-scratch",
+            "best",
         )
     ),
 }
