@@ -57,6 +57,8 @@ def main(group: str, networks: tuple[str, ...], repeats: int, precision: str, qu
     if group == "page":
         click.echo(f"{write_page(results)} rows")
         return
+    if group == "int8" and precision != "auto":
+        raise click.UsageError("int8 compares precisions; it takes no --precision.")
     words = ["python scripts/bench.py", group, *networks]
     words += [f"--repeats {repeats}"] if repeats != 5 else []
     words += [f"--precision {precision}"] if precision != "auto" else []

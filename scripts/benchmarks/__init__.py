@@ -1,1 +1,1 @@
-"""Benchmarks of `scripts/bench.py`: one module per group, whose `measure(setting, names)` yields rows."""
+"""Benchmarks of `scripts/bench.py`: functions that yield rows, with their tools."""

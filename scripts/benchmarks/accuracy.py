@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -31,6 +32,9 @@ def measure_int8(setting: Setting, name: str) -> Iterator[Row]:
     data = setting.splits()
     size = [f"data.image_size={SIDES_PX[0]}", f"data.train_images={setting.count(DRAWN)}"]
     runs = _train(setting, data, name, {OURS: [*size, "precision=int8"], "float32": [*size, "precision=float32"]})
+    facts = [json.loads((Path(one.document["run"]) / "run.json").read_text(encoding="utf-8")) for one in runs[OURS]]
+    if any(one["precision"] != "int8" for one in facts):
+        raise RuntimeError(f"{name}: int8 was not used: {facts[0].get('int8')}")
     classes = [_predicted(setting, found[0], data / "test") for found in runs.values()]
     flips = sum(ours != theirs for ours, theirs in zip(*classes, strict=True))
     scores = {side: [one.accuracy for one in found] for side, found in runs.items()}

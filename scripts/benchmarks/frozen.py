@@ -15,7 +15,7 @@ from cnncli.config.reader import config_from_mapping
 from cnncli.dataset.build import build_manifest
 from cnncli.engines.build import build_engine
 from cnncli.engines.engine import Engine
-from cnncli.engines.openvino import has_bfloat16, import_openvino
+from cnncli.engines.openvino import import_openvino
 from cnncli.features.extract import Extraction, FeatureSet, Trunk, extract
 from cnncli.features.store import FeatureStore
 from cnncli.networks.arithmetic import count_multiply_adds
@@ -125,7 +125,7 @@ class RawOpenVino:
         model = core.read_model(graph)
         port = model.input(0)
         model.reshape({port: [BATCH, *list(port.get_partial_shape())[1:]]})
-        hint = "f32" if precision == "float32" or not has_bfloat16() else "bf16"
+        hint = "bf16" if precision == "bfloat16" else "f32"
         settings = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": requests}
         self._compiled = core.compile_model(model, "CPU", settings)
         self._queue = openvino.AsyncInferQueue(self._compiled, requests)
