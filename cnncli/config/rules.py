@@ -129,12 +129,13 @@ def _contradictions(draft: Draft) -> Iterator[Problem]:
     if config.precision == "int8" and (config.engine == "keras" or config.mode == "from-scratch"):
         key = "engine" if config.engine == "keras" else "mode"
         what = f"contradicts {key}: {getattr(config, key)}, because int8 is for frozen layers that OpenVINO runs"
-        yield from draft.problem("config-contradiction-int8", "precision", what, "float32 or bfloat16", needs=(key,))
+        expected = "auto, float32 or bfloat16"
+        yield from draft.problem("config-contradiction-int8", "precision", what, expected, needs=(key,))
     for key, backbone in draft.backbones.items():
         info = backbone.network
         if backbone.include_top_layers is not None:
             yield from _contradictions_of_top(draft, key, backbone)
-        size = config.data.image_size or info.min_size
+        size = config.data.image_size or config.backbones[0].network.input_size
         if min((size,) if isinstance(size, int) else size) < info.min_size:
             what, expected = f"too small for {info.name}", f"at least {info.min_size} pixels in each direction"
             name = f"{key}.name"
@@ -142,7 +143,8 @@ def _contradictions(draft: Draft) -> Iterator[Problem]:
 
 
 def _contradictions_of_top(draft: Draft, group: str, backbone: BackboneConfig) -> Iterator[Problem]:
-    size, key = draft.config.data.image_size, f"{group}.include_top_layers"
+    default, key = draft.config.backbones[0].network.input_size, f"{group}.include_top_layers"
+    size = draft.config.data.image_size or default
     info, needs = backbone.network, (f"{group}.name",)
     if backbone.output_layer is not None:
         what = f"cannot be combined with {group}.output_layer, because a backbone ends once"
@@ -151,7 +153,7 @@ def _contradictions_of_top(draft: Draft, group: str, backbone: BackboneConfig) -
         what = f"not a layer in the top of {info.name}"
         names = " or ".join(info.top_layers) or "null, because its top has no layer between features and classes"
         yield from draft.problem("config-unknown-layer", key, what, names, needs=needs)
-    elif backbone.weights == "imagenet" and size not in (None, info.input_size, (info.input_size,) * 2):
+    elif backbone.weights == "imagenet" and size not in (info.input_size, (info.input_size,) * 2):
         what = f"does not fit the ImageNet weights of {backbone.include_top_layers}, which take one image size"
         expected = f"{info.input_size}, or no {key}"
         yield from draft.problem("config-contradiction-top", "data.image_size", what, expected, needs=("backbone",))

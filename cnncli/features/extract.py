@@ -100,7 +100,7 @@ class Extraction:
 
     @property
     def engine(self) -> Engine | None:
-        """Engine of the first trunk, whose kind and precision are those of all; None if the trunk is empty."""
+        """Engine of the first trunk, whose kind is that of all; None if the trunk is empty."""
         return self.trunks[0].engine if self.trunks else None
 
     def versions(self, views: int) -> list[Version]:

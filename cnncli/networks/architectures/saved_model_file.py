@@ -44,7 +44,7 @@ def build(spec: NetworkSpec) -> Network:
     for operation in network.operations:
         if operation.name == CONCATENATED:  # the backbones of a saved classifier are one backbone here
             operation.name = "concatenate"
-    return Network(keras.Model(images, features, name="saved"))
+    return Network(network)
 
 
 def _without_head(model: keras.Model) -> keras.Model:
