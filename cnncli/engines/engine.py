@@ -13,7 +13,7 @@ Array = NDArray[Any]
 EngineName = Literal["keras", "openvino", "numpy"]
 """`numpy` runs a tail that is one linear layer."""
 Precision = Literal["float32", "bfloat16", "int8"]
-"""In int8, products have 8-bit factors, and what is not quantized is computed in bfloat16 or float32."""
+"""In int8, products have 8-bit factors; what is not quantized is computed in float32, which is as fast as bfloat16."""
 
 BATCH = 8
 """Images per request on a CPU. The number is fixed and the last request padded, so that features do not depend on

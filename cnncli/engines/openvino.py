@@ -156,9 +156,8 @@ class OpenVinoEngine:
 
     @cached_property
     def _compiled(self) -> Any:
-        is_float32 = self.choice.precision == "float32" or not has_bfloat16()
         settings = {
-            "INFERENCE_PRECISION_HINT": "f32" if is_float32 else "bf16",
+            "INFERENCE_PRECISION_HINT": "bf16" if self.choice.precision == "bfloat16" else "f32",
             "NUM_STREAMS": str(self.streams),
             "INFERENCE_NUM_THREADS": str(self.streams * self._threads),
         }

@@ -179,7 +179,8 @@ def load_predictor(folder: Path, model: Path, batch: int | None = None, *, compi
     spec = load_spec(folder)
     if (note := _precision_note(spec)) is not None:
         log.warning(note)
-        spec = replace(spec, precision="float32", tail_precision="float32")
+        trunks, (tail,) = _without_bfloat16(spec.precisions), _without_bfloat16([spec.tail_precision])
+        spec = replace(spec, precision=trunks if len(trunks) > 1 else trunks[0], tail_precision=tail)
     parts: dict[str, keras.Model] = {}  # by the names of their graphs
     if "keras" in (spec.tail_engine, spec.trunk and spec.engine):
         from cnncli.networks.classifier import load_classifier
@@ -207,6 +208,11 @@ def load_predictor(folder: Path, model: Path, batch: int | None = None, *, compi
         tail=engine(spec.tail_engine, spec.tail_precision, TAIL, "float32"),
         last_layer=engine("openvino", "float32", LOGITS) if (folder / LOGITS).exists() else None,
     )
+
+
+def _without_bfloat16(precisions: Sequence[Precision]) -> tuple[Precision, ...]:
+    """Return precisions with float32 for bfloat16. A quantized graph stays what it is."""
+    return tuple("float32" if precision == "bfloat16" else precision for precision in precisions)
 
 
 def _precision_note(spec: PredictorSpec) -> Message | None:

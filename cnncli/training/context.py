@@ -80,6 +80,12 @@ class TrainingContext:
         """Number of images per step. A run's config contains the number that was found for `auto`."""
         return int(self.config.training.batch_size)
 
+    @property
+    def may_quantize(self) -> bool:
+        """Whether trunks may run in int8: if the config asks for it, or allows it and this machine can."""
+        precision = self.config.precision
+        return precision == "int8" or (precision == "auto" and has_fast_int8() and is_installed())
+
     def quantize(
         self, engine: Engine, graph: Path | None, trunk: str, multiply_adds: int, views: Views, epochs: int = 1
     ) -> tuple[Engine, Path | None, QuantizedTrunk | None]:
@@ -100,8 +106,8 @@ class TrainingContext:
         n_images = {split: len(self.manifest.split(split)) for split in SPLITS}
         n_images["train"] *= epochs if views == "fresh" else views
         cost = sum(n_images.values()) * len(mirror_flags(config.evaluation.tta)) * multiply_adds
-        saves_time = config.precision == "auto" and cost >= MIN_MULTIPLY_ADDS and has_fast_int8() and is_installed()
-        if graph is None or not (config.precision == "int8" or saves_time):
+        saves_time = config.precision == "int8" or cost >= MIN_MULTIPLY_ADDS
+        if graph is None or not (saves_time and self.may_quantize):
             return engine, graph, None
         quantized = quantized_trunk(trunk, engine, graph, self.manifest, self.pixels, self.graphs, self.console)
         if quantized is None or not quantized.is_used:

@@ -108,8 +108,9 @@ class StageRun:
         self._step.check_weights(where)
         self._best_weights = self._step.weights()
         if best and "loss" in best.validation:
-            precisions = (self._context.choice.precision, self._setup.choice.precision)
-            precision = max(precisions, key=lambda one: START_TOLERANCE[one])
+            # An earlier stage, or the parent, may have run in int8.
+            precision = "int8" if self._context.may_quantize else self._context.choice.precision
+            precision = max(precision, self._setup.choice.precision, key=lambda one: START_TOLERANCE[one])
             warn_about_start(stage.name, start["loss"], best.validation["loss"], precision)
         if best and start:  # the same weights, measured with this stage's trunk and tail
             best = BestEpoch(best.epoch, as_validation(start).get(self._monitor, best.value), start)

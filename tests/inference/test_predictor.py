@@ -93,6 +93,19 @@ def test_logits_of_a_bfloat16_tail_are_float32(tmp_path: Path, engine: str) -> N
     np.testing.assert_allclose(logits[:, 1] / logits[:, 0], FINER, rtol=1e-6)
 
 
+def test_a_quantized_trunk_stays_quantized_without_bfloat16(
+    classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Only what is in bfloat16 becomes float32; features of a quantized graph are not cached as those in float32."""
+    monkeypatch.setattr("cnncli.inference.predictor.has_bfloat16", lambda: True)
+    _save(classifier, tmp_path, dataclasses.replace(SPEC, precision="int8", tail_precision="bfloat16", unfreeze=1))
+    monkeypatch.setattr("cnncli.inference.predictor.has_bfloat16", lambda: False)
+    predictor = load_predictor(tmp_path / "engine", tmp_path / "model.keras")
+
+    assert codes_in(caplog) == ["engine-other-precision"]
+    assert (predictor.trunks[0].choice.precision, predictor.tail.choice.precision) == ("int8", "float32")
+
+
 @pytest.mark.parametrize("gpus", [(), ("a GPU",)], ids=["CPU", "GPU"])
 @pytest.mark.parametrize("engine", ["keras", "openvino"])
 def test_prediction_finds_the_features_that_training_cached(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -144,7 +145,9 @@ def test_a_trunk_that_int8_breaks_is_not_used(
     assert found is not None
     assert "engine-int8-disagrees" in codes_in(caplog)
     assert (found.is_used, found.correction, found.graph.exists()) == (False, "full", False)
+    caplog.clear()
     assert trunk.quantize(manifest, tmp_path / "graphs") == found
+    assert codes_in(caplog) == ["engine-int8-disagrees"]
 
 
 def test_few_images_cannot_judge(
@@ -157,26 +160,58 @@ def test_few_images_cannot_judge(
     assert codes_in(caplog) == ["engine-int8-too-few-images"]
 
 
+def test_images_of_other_splits_do_not_calibrate(made: QuantizedTrunk, trunk: Trunk, manifest: Manifest) -> None:
+    """If an image that calibrated, or judged, is a test image of a run, the run gets a quantized trunk of its own."""
+    for digest in (made.calibration[0], made.held_out[0]):
+        rows = tuple(replace(row, split="test") if row.digest == digest else row for row in manifest.rows)
+        found = trunk.quantize(replace(manifest, rows=rows), made.folder.parent)
+
+        assert found is not None
+        assert digest not in (*found.calibration, *found.held_out)
+
+
 @pytest.fixture(params=["classes", "labels"])
-def labels(request: pytest.FixtureRequest) -> NDArray[np.int64]:
-    """Return the class of each of 64 images, or several labels of each."""
-    rng = np.random.default_rng(0)
-    return rng.integers(0, 3, 64) if request.param == "classes" else rng.integers(0, 2, (64, 3)).astype(np.uint8)
+def labels(request: pytest.FixtureRequest) -> NDArray[Any]:
+    """Return the largest of the first three features of each image as its class, or all that are positive."""
+    first = _features()[:, :3]
+    return first.argmax(axis=1) if request.param == "classes" else (first > 0).astype(np.uint8)
 
 
-def test_equal_features_agree_completely(labels: NDArray[np.int64]) -> None:
+def _features() -> NDArray[np.float32]:
+    return np.random.default_rng(1).normal(size=(64, 8)).astype(np.float32)
+
+
+def _noise(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return noise of the same size as the features."""
+    noise = np.random.default_rng(2).normal(size=features.shape)
+    return np.float32(noise * np.linalg.norm(features - features.mean(axis=0)) / np.linalg.norm(noise))
+
+
+def test_equal_features_agree_completely(labels: NDArray[Any]) -> None:
     """Without a difference, the error is 0 and the agreement 1."""
-    features = np.random.default_rng(1).normal(size=(64, 8)).astype(np.float32)
-
-    assert measure_agreement(features, features, labels, 3) == Agreement(64, 0.0, 1.0)
+    assert measure_agreement(_features(), _features(), labels, 3) == Agreement(64, 0.0, 1.0)
 
 
-def test_more_noise_agrees_less(labels: NDArray[np.int64]) -> None:
+def test_more_noise_agrees_less(labels: NDArray[Any]) -> None:
     """The error is that of the noise relative to the features, and the agreement falls with it."""
-    features, noise = np.random.default_rng(1).normal(size=(2, 64, 8)).astype(np.float32)
-    noise *= np.linalg.norm(features - features.mean(axis=0)) / np.linalg.norm(noise)
-    found = [measure_agreement(features, features + size * noise, labels, 3) for size in (0.1, 0.3, 1.0)]
+    features = _features()
+    found = [measure_agreement(features, features + size * _noise(features), labels, 3) for size in (0.05, 0.3, 1.0)]
 
-    assert [one.feature_error for one in found] == pytest.approx([0.1, 0.3, 1.0])
+    assert [one.feature_error for one in found] == pytest.approx([0.05, 0.3, 1.0])
     assert found[0].agreement > found[1].agreement > found[2].agreement
     assert [one.is_sufficient for one in found][::2] == [True, False]
+
+
+def test_many_classes_do_not_hide_differences() -> None:
+    """A head on few images of many classes is unsure of everything, but noise as large as features agrees little."""
+    features, classes = _features(), np.arange(64) % 37
+
+    assert measure_agreement(features, features + _noise(features), classes, 37).agreement < 0.5
+
+
+def test_features_that_are_not_finite_do_not_agree(labels: NDArray[Any]) -> None:
+    """NaN in the features of a quantized trunk is no agreement, and leaves numbers in the record."""
+    broken = _features()
+    broken[0, 0] = np.nan
+
+    assert measure_agreement(_features(), broken, labels, 3) == Agreement(64, 1.0, 0.0)
