@@ -19,7 +19,7 @@ def test_the_environment_is_plain_data_with_the_versions_that_decide_a_result() 
 
     assert json.loads(json.dumps(record)) == record
     assert record["python"] == ".".join(map(str, sys.version_info[:3]))
-    assert set(record["packages"]) == {"cnncli", "tensorflow", "keras", "openvino", "numpy", "pillow"}
+    assert set(record["packages"]) == {"cnncli", "tensorflow", "keras", "openvino", "nncf", "numpy", "pillow"}
     assert record["packages"]["numpy"] == importlib.metadata.version("numpy")
     assert record["platform"]
 
