@@ -186,14 +186,18 @@ def draw_splits(
 
 
 def _fill_splits(
-    chosen: list[str], labels: Sequence[tuple[str, ...]], parts: Sequence[Sequence[int]], names: Iterable[str]
+    chosen: list[str], labels: Sequence[tuple[str, ...]], parts: Sequence[Sequence[int]], names: Sequence[str]
 ) -> None:
-    """Move the smallest group of a class from train to each split that has no image of the class, if train has two."""
+    """Move the smallest group of a class to each split without an image of the class, from one that has two.
+
+    Groups are taken from train, or else from the first other split that has two.
+    """
     for name, label in product(names, sorted(set(chain.from_iterable(labels)))):
         of_class = [part for part in parts if any(label in labels[index] for index in part)]
-        in_train = [part for part in of_class if chosen[part[0]] == REST]
-        if len(in_train) > 1 and all(chosen[part[0]] != name for part in of_class):
-            for index in min(in_train, key=len):
+        by_split = [[part for part in of_class if chosen[part[0]] == split] for split in (REST, *names)]
+        spare = next((found for found in by_split if len(found) > 1), None)
+        if spare and all(chosen[part[0]] != name for part in of_class):
+            for index in min(spare, key=len):
                 chosen[index] = name
 
 

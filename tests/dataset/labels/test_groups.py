@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cnncli.config.data_settings import DataConfig
@@ -135,6 +135,7 @@ def test_wrong_groups_are_errors_of_the_config(tmp_path: Path, groups: dict[str,
     st.lists(st.tuples(st.integers(0, 12), st.sampled_from("xyz")), min_size=1, max_size=120),
     st.integers(0, 2**32 - 1),
 )
+@example([(0, "x"), *[(1, "x")] * 5, (2, "x")], 0)  # both small groups fit into validation
 def test_groups_stay_together_whatever_their_sizes(images: list[tuple[int, str]], seed: int) -> None:
     """A class with at least three groups of its own gets at least one image in each split."""
     digests = [f"{n:064x}" for n in range(len(images))]
