@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -199,20 +200,19 @@ def quantize_tail(graph: Path, base: Engine, trunk: Engine | None, context: Trai
     if not calibration:
         return False
     started = time.monotonic()
-    try:
-        inputs, others = (decode_inputs(images, context.pixels, trunk) for images in (calibration, held_out))
-        quantized = graph.with_stem(f"{graph.stem}-int8")
-        examples = Examples(inputs, others, manifest.labels(held_out))
-        _, agreement = examples.quantize(graph, base, quantized, len(manifest.classes))
-    except (EngineError, DataError) as error:
-        text = f"{error.problems[0]} {base.choice.precision} is used for the trained layers."
-        log.warning(Message("engine-int8-unsupported", text, reason=str(error.problems[0])))
-        return False
-    for suffix in (".xml", ".bin"):
+    with TemporaryDirectory(dir=graph.parent) as folder:
+        quantized = Path(folder) / graph.name
+        try:
+            inputs, others = (decode_inputs(images, context.pixels, trunk) for images in (calibration, held_out))
+            examples = Examples(inputs, others, manifest.labels(held_out))
+            _, agreement = examples.quantize(graph, base, quantized, len(manifest.classes))
+        except (EngineError, DataError) as error:
+            text = f"{error.problems[0]} {base.choice.precision} is used for the trained layers."
+            log.warning(Message("engine-int8-unsupported", text, reason=str(error.problems[0])))
+            return False
         if agreement.is_sufficient:
-            quantized.with_suffix(suffix).replace(graph.with_suffix(suffix))
-        else:
-            quantized.with_suffix(suffix).unlink()
+            for suffix in (".xml", ".bin"):
+                quantized.with_suffix(suffix).replace(graph.with_suffix(suffix))
     report(agreement, base, duration(time.monotonic() - started), context.console)
     return agreement.is_sufficient
 

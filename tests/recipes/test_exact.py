@@ -46,21 +46,13 @@ print(*sorted(name for name in ("tensorflow", "keras", "scipy", "sklearn") if na
 """
 
 
+pytestmark = pytest.mark.usefixtures("shared_cache")
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Draw images of stripes and dots."""
     return draw_dataset(tmp_path_factory.mktemp("data"), 8, 4, 4)
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of a cache that the runs of this module share."""
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(autouse=True)
-def _shared_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CNNCLI_CACHE", str(cache))
 
 
 @pytest.fixture(scope="module")

@@ -60,6 +60,9 @@ print(*sorted(name for name in ("tensorflow", "keras", "scipy", "sklearn") if na
 """
 
 
+pytestmark = pytest.mark.usefixtures("shared_cache")
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Draw images of stripes and dots."""
@@ -72,17 +75,6 @@ def second(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     path = tmp_path_factory.mktemp("weights") / "second.weights.h5"
     build_backbone(BackboneConfig.model_validate(FIRST), (32, 32, 3), seed=5).save_weights(path)
     return {**FIRST, "weights": str(path), "preprocessing": "torch"}
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of a cache that the runs of this module share."""
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(autouse=True)
-def _shared_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CNNCLI_CACHE", str(cache))
 
 
 @pytest.fixture(scope="module")

@@ -37,21 +37,13 @@ print(*sorted(name for name in ("tensorflow", "keras", "nncf", "scipy", "sklearn
 FINE_TUNING = {"stages": [{"name": "head", "epochs": 2}, {"name": "top", "unfreeze": 1, "epochs": 2}]}
 
 
+pytestmark = pytest.mark.usefixtures("shared_cache")
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Draw images of stripes and dots."""
     return draw_dataset(tmp_path_factory.mktemp("data"), 24, 8, 8)
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of a cache that the runs of this module share."""
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(autouse=True)
-def _shared_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CNNCLI_CACHE", str(cache))
 
 
 def _config(data: Path, **changes: Any) -> Config:
