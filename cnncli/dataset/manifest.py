@@ -24,6 +24,7 @@ from cnncli.storage.safe_io import read_bytes
 log = logging.getLogger(__name__)
 
 LABEL, LABELS = "label", "labels"  # names of the second column: one label, or any number
+GROUP = "group"  # name of the last column, only if the images have groups
 
 _DIGEST = re.compile("[0-9a-f]{64}")
 MOST_BYTES = 8 * 2**30  # maximum size of manifest.csv, about thirty million images
@@ -81,7 +82,8 @@ class Manifest:
 
     def csv_text(self) -> str:
         """Return the rows as CSV with a header; path bytes that are not UTF-8 remain surrogate escapes."""
-        return _table(columns(self.is_multi_label), (_cells(row, self.is_multi_label) for row in self.rows))
+        header = columns(self.is_multi_label, has_groups=any(row.group for row in self.rows))
+        return _table(header, (_cells(row, header) for row in self.rows))
 
     def skipped_text(self) -> str:
         """Return the images that were left out as CSV with a header (path, reason, code)."""
@@ -105,9 +107,10 @@ class Manifest:
             lines = csv.reader(io.StringIO(text, newline=""), strict=True)
             header = tuple(next(lines, ()))
             is_multi_label = LABELS in header
-            if header != columns(is_multi_label):
-                raise ValueError(f"expected the columns {', '.join(columns(is_multi_label))}")
-            rows = tuple(_row(line, is_multi_label) for line in lines)
+            expected = columns(is_multi_label, has_groups=GROUP in header)
+            if header != expected:
+                raise ValueError(f"expected the columns {', '.join(expected)}")
+            rows = tuple(_row(line, header) for line in lines)
         except (OSError, ValueError, csv.Error) as error:
             text = f"{printable(path)}: not a valid cnncli manifest ({reason_of(error)})"
             raise DataError(Message("data-manifest-invalid", text, path=path)) from None
@@ -115,9 +118,10 @@ class Manifest:
         return cls(rows, classes, is_multi_label=is_multi_label)
 
 
-def columns(is_multi_label: bool) -> tuple[str, ...]:
+def columns(is_multi_label: bool, *, has_groups: bool = False) -> tuple[str, ...]:
     """Return the columns of manifest.csv."""
-    return ("path", LABELS if is_multi_label else LABEL, "split", "digest", "size_bytes", "width", "height")
+    label, group = LABELS if is_multi_label else LABEL, (GROUP,) if has_groups else ()
+    return ("path", label, "split", "digest", "size_bytes", "width", "height", *group)
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -133,15 +137,19 @@ def _identity(row: ImageRecord) -> tuple[str, str, str]:
     return row.file, row.label, row.split
 
 
-def _cells(row: ImageRecord, is_multi_label: bool) -> tuple[str | int, ...]:
-    facts, label = row.facts, LABEL_SEPARATOR.join(row.labels) if is_multi_label else row.label
-    return row.file, label, row.split, facts.digest, facts.size_bytes, facts.width, facts.height
+def _cells(row: ImageRecord, header: Sequence[str]) -> tuple[str | int, ...]:
+    facts, label = row.facts, LABEL_SEPARATOR.join(row.labels) if LABELS in header else row.label
+    group = (row.group,) if GROUP in header else ()
+    return row.file, label, row.split, facts.digest, facts.size_bytes, facts.width, facts.height, *group
 
 
-def _row(line: Sequence[str], is_multi_label: bool) -> ImageRecord:
-    path, label, split, digest, *numbers = line
-    size_bytes, width, height = map(int, numbers)
+def _row(line: Sequence[str], header: Sequence[str]) -> ImageRecord:
+    cells = dict(zip(header, line, strict=True))
+    split, digest = cells["split"], cells["digest"]
+    size_bytes, width, height = (int(cells[name]) for name in ("size_bytes", "width", "height"))
     if split not in SPLITS or not _DIGEST.fullmatch(digest) or size_bytes < 0 or min(width, height) < 1:
         raise ValueError(f"invalid row: {','.join(line)[:120]}")
-    labels = tuple(filter(None, label.split(LABEL_SEPARATOR))) if is_multi_label else (label,)
-    return ImageRecord(path, labels, split, ImageFacts(digest, size_bytes, width, height))
+    labels = tuple(filter(None, cells[LABELS].split(LABEL_SEPARATOR))) if LABELS in cells else (cells[LABEL],)
+    return ImageRecord(
+        cells["path"], labels, split, ImageFacts(digest, size_bytes, width, height), cells.get(GROUP, "")
+    )

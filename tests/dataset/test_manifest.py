@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -106,3 +107,12 @@ def test_missing_csv_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError) as error:
         Manifest.from_csv(tmp_path / "m.csv")
     assert (error.value.code, error.value.facts["path"]) == ("data-manifest-invalid", tmp_path / "m.csv")
+
+
+def test_groups_are_a_column_if_there_are_any(tmp_path: Path) -> None:
+    """The groups of images are read back; a manifest without groups has no such column."""
+    rows = tuple(replace(row, group=f"patient {number}") for number, row in enumerate(MANIFEST.rows))
+    (tmp_path / "m.csv").write_text(replace(MANIFEST, rows=rows).csv_text())
+
+    assert Manifest.from_csv(tmp_path / "m.csv").rows == rows
+    assert "group" not in MANIFEST.csv_text()
