@@ -26,6 +26,8 @@ VERBS = {
     "config": "Show, validate or describe a config.",
     "init": "Write a commented config for a folder of images or a table.",
     "sweep": "Train a grid of settings and seeds, and compare the runs.",
+    "crossval": "Cross-validate the head of a config.",
+    "learning-curve": "Predict how much more images would help.",
     "recipes": "List, show and run published recipes.",
     "compare": "Compare runs: curves, results and differing settings.",
     "runs": "List the runs with their results.",
@@ -45,7 +47,7 @@ class LazyGroup(click.Group):
         """Import a command and return it, or None if there is no such command."""
         if cmd_name not in VERBS:
             return None
-        command: click.Command = import_module(f"cnncli.cli.{cmd_name}").command
+        command: click.Command = import_module(f"cnncli.cli.{cmd_name.replace('-', '_')}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -108,6 +108,9 @@ class DataConfig(Settings):
     train_images: int | None = Field(default=None, ge=1)
     """Number of training images to use, chosen at random in the proportions of the classes; more images contain those
     of a smaller number; null: all."""
+    folds: int | None = Field(default=None, ge=3, le=100)
+    """Number of folds of a cross-validation of the head on training and validation images, also in every training;
+    null: 5 in `cnncli crossval`, none in training."""
     class_weights: Literal["none", "balanced"] = "none"
     """`balanced` weights each class by n / (number of classes · n of the class) in the training objective; if
     multi-label, the images with and without a label equally."""

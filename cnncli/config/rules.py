@@ -342,6 +342,7 @@ def idle_settings(config: Config) -> dict[str, tuple[str, str]]:
     if not augmentation.is_active and augmentation.views not in (None, 1):
         idle["augmentation.views"] = ("every view would be the image itself", "an augmentation as well")
     if training.solver != "exact":
+        idle["data.folds"] = ("has no effect on a head that is trained by gradients", "null; crossval has --folds")
         return idle
     unused = {f"training.{name}": name for name in GRADIENT_SETTINGS}
     inner = tuple(f"{key}." for key in unused)

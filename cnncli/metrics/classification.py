@@ -237,11 +237,11 @@ def ranking_scores(logits: NDArray[Any], activation: str) -> NDArray[np.float64]
     return np.concatenate([-z, z], axis=1) if activation == "sigmoid" and z.shape[1] == 1 else z
 
 
-def count_correct(logits: NDArray[Any], labels: NDArray[Any], activation: str) -> int:
-    """Return the number of images whose class ranks first, or all of whose labels are right at a probability of 0.5."""
+def are_correct(logits: NDArray[Any], labels: NDArray[Any], activation: str) -> NDArray[np.bool_]:
+    """Return for each image whether its class ranks first, or all of its labels are right at a probability of 0.5."""
     if labels.ndim == 2:
-        return int(((logits > 0) == (labels > 0)).all(axis=1).sum())
-    return int((ranking_scores(logits, activation).argmax(axis=1) == labels).sum())
+        return np.asarray(((logits > 0) == (labels > 0)).all(axis=1))
+    return np.asarray(ranking_scores(logits, activation).argmax(axis=1) == labels)
 
 
 def wilson_interval(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:

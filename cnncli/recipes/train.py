@@ -20,7 +20,8 @@ from cnncli.dataset.build import build_manifest
 from cnncli.dataset.manifest import Manifest
 from cnncli.engines.build import graphs_in_use
 from cnncli.engines.engine import EngineChoice
-from cnncli.errors import Message, printable
+from cnncli.errors import DataError, Message, printable
+from cnncli.evaluation.cross_validation import Pool, cross_validate
 from cnncli.features.extract import Counts
 from cnncli.inference.saved_run import SavedRunEvaluation, evaluate_saved_run, save_model, save_solved_model
 from cnncli.metrics.classification import Metrics
@@ -41,6 +42,7 @@ from cnncli.storage.atomic import write_atomically
 from cnncli.storage.cache_dir import GRAPHS, make_cache_dir
 from cnncli.storage.safe_io import read_json
 from cnncli.terminal.console import Console
+from cnncli.terminal.formatting import decimal, percent, percent_range
 from cnncli.training.advice import advise, compare_with_parent
 from cnncli.training.batch_size import resolve_batch_size
 from cnncli.training.context import BuiltTrunk, TrainingContext, check_stages
@@ -157,6 +159,7 @@ def solve_run(run: RunFolder, frozen: FrozenNetwork, started: float) -> Run:
     with training_session(run, context) as writer:
         solved = solve(frozen, writer)
         save_solved_model(run, context, frozen, solved.head)
+        _cross_validate(run, frozen)
         evaluation = evaluate_saved_run(run, context, frozen.feature_sets(), may_store=True)
         engine = frozen.extraction.engine
         choice = engine.choice if engine else context.choice
@@ -166,6 +169,21 @@ def solve_run(run: RunFolder, frozen: FrozenNetwork, started: float) -> Run:
     if evaluation.error is not None:
         raise evaluation.error
     return Run(run, evaluation.metrics, seconds, solved.features + evaluation.features, frozen.template.n_countable)
+
+
+def _cross_validate(run: RunFolder, frozen: FrozenNetwork) -> None:
+    """Cross-validate the head of a run if its config has `data.folds`, and write the results."""
+    config = frozen.context.config
+    if config.data.folds is None:
+        return
+    try:
+        found = cross_validate(Pool.load(frozen), config.data.folds, [config.seed])
+    except DataError as error:  # too few images
+        log.warning(error.problems[0])
+        return
+    write_atomically(run.crossval, json.dumps(found.to_dict(), indent=2) + "\n")
+    accuracy = f"accuracy {percent(found.accuracy)} ({percent_range(*found.ci95)}), loss {decimal(found.loss)}"
+    frozen.context.console.phase("crossval", f"{found.n_folds} folds of {found.n:,} images · {accuracy}")
 
 
 def train_run(

@@ -70,6 +70,7 @@ class RunFolder:
     history = RunFile("history.csv", "One row per epoch.")
     stages = RunFile("stages.json", "A report of each stage, with hashes of its frozen weights.")
     metrics = RunFile("metrics.json", "The metrics of each split at the end of the training.")
+    crossval = RunFile("crossval.json", "Cross-validation of the head; only with data.folds.")
     curves = RunFile("figures/curves.png", "Loss and accuracy over the epochs, as an image.")
     inspection = RunFile("inspect.csv", "Statistics of each layer and epoch; only with training.inspect.")
     inspection_figure = RunFile("figures/inspect.png", "The same as an image; only with training.inspect.")

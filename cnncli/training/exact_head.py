@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from cnncli.augmentation.views import number_of_views
 from cnncli.config.modes import metrics_of
 from cnncli.config.schema import Config
 from cnncli.dataset.manifest import Manifest
+from cnncli.dataset.records import ImageRecord
 from cnncli.engines.build import known_engine
 from cnncli.engines.engine import Engine
 from cnncli.engines.linear import as_vectors
@@ -45,15 +47,23 @@ from cnncli.training.stage_report import StagePlan, StageReport
 log = logging.getLogger(__name__)
 
 
-def _problem(config: Config, manifest: Manifest, train: CachedFeatures) -> HeadProblem:
-    n_views, n_classes, labels = len(train.views), len(manifest.classes), train.labels
-    groups = [image.group for image in manifest.split("train")]
-    folds = stratified_folds(labels, list(train.digests), groups, min(FOLDS, len(labels)), config.seed)
+def head_problem(
+    config: Config, n_classes: int, views: Sequence[NDArray[np.float32]], labels: NDArray[Any], folds: NDArray[np.int64]
+) -> HeadProblem:
+    """Return the problem of a config's head for images.
+
+    Args:
+        config: The config.
+        n_classes: Number of classes.
+        views: Features of the images in each view, float32 (n, features).
+        labels: Their labels; see `Manifest.labels`.
+        folds: Their folds, int64 (n,).
+    """
     given = config.head.l2 is not None or config.training.l2 > 0
     return HeadProblem(
-        features=np.concatenate([_vectors(train, view) for view in range(n_views)]),
-        labels=np.concatenate([labels] * n_views),
-        folds=np.tile(folds, n_views),
+        features=np.concatenate(views),
+        labels=np.concatenate([labels] * len(views)),
+        folds=np.tile(folds, len(views)),
         n_classes=n_classes,
         activation=config.head.activation,
         loss=config.training.loss,
@@ -63,8 +73,12 @@ def _problem(config: Config, manifest: Manifest, train: CachedFeatures) -> HeadP
     )
 
 
-def _vectors(source: CachedFeatures, view: int) -> NDArray[np.float32]:
-    """Return the features of a view, float32 (n, features), those of several networks concatenated."""
+def read_vectors(source: CachedFeatures, view: int) -> NDArray[np.float32]:
+    """Return the features of a view, float32 (n, features), those of several networks concatenated.
+
+    Raises:
+        TrainingError: The features are NaN or Inf.
+    """
     vectors = as_vectors(source.views[view].rows(np.arange(len(source.labels))))
     if not np.isfinite(vectors).all():
         text = "The features contain NaN or Inf. Check backbone.weights and backbone.preprocessing."
@@ -72,8 +86,16 @@ def _vectors(source: CachedFeatures, view: int) -> NDArray[np.float32]:
     return vectors
 
 
+def _problem(context: TrainingContext, train: CachedFeatures) -> HeadProblem:
+    manifest, config, labels = context.manifest, context.config, train.labels
+    groups = [image.group for image in manifest.split("train")]
+    folds = stratified_folds(labels, list(train.digests), groups, min(FOLDS, len(labels)), config.seed)
+    views = [read_vectors(train, view) for view in range(len(train.views))]
+    return head_problem(config, len(manifest.classes), views, labels, folds)
+
+
 def _measure(head: LinearHead, config: Config, manifest: Manifest, source: CachedFeatures) -> dict[str, float]:
-    logits = _vectors(source, 0) @ head.kernel + head.bias
+    logits = read_vectors(source, 0) @ head.kernel + head.bias
     classes, activation, labels = manifest.classes, config.head.activation, source.labels
     losses_of = partial(evaluate_losses, config.training.loss)
     found = evaluate_logits(logits, labels, classes, activation, (DEFAULT_THRESHOLD,) * len(classes), losses_of)
@@ -156,13 +178,17 @@ class FrozenNetwork:
 
     def load(self) -> tuple[CachedFeatures, CachedFeatures, Counts]:
         """Return the features of the training and validation images, and how many were computed."""
-        sources, total = [], Counts()
-        for features in self.feature_sets():
-            views, counts = extract(features, self.context.store, self.context.console)
-            labels = self.context.manifest.labels(features.images)
-            sources.append(CachedFeatures(features.digests, labels, self.context.config.seed, views))
-            total = total + counts
-        return sources[0], sources[1], total
+        (train, computed), (validation, others) = map(self._load, self.feature_sets())
+        return train, validation, computed + others
+
+    def load_images(self, images: Sequence[ImageRecord]) -> CachedFeatures:
+        """Return the features of images of the manifest in all views of training images."""
+        return self._load(FeatureSet(self.extraction, images, _n_views(self.context)))[0]
+
+    def _load(self, features: FeatureSet) -> tuple[CachedFeatures, Counts]:
+        views, counts = extract(features, self.context.store, self.context.console)
+        labels = self.context.manifest.labels(features.images)
+        return CachedFeatures(features.digests, labels, self.context.config.seed, views), counts
 
     def announce(self) -> None:
         """Print one line about the head, its frozen network, and what is cached."""
@@ -205,7 +231,7 @@ def solve(frozen: FrozenNetwork, writer: RunWriter) -> SolvedHead:
     train, validation, counts = frozen.load()
     started = time.monotonic()
     try:
-        head = solve_head(_problem(context.config, context.manifest, train))
+        head = solve_head(_problem(context, train))
     except MemoryError as error:
         text = "stage head: the features of all views do not fit into memory, where the exact solver needs them."
         remedy = "Use head.pooling=avg, fewer augmentation.views, or training.solver=gradient."

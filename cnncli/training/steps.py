@@ -16,7 +16,7 @@ from pydantic import Field
 
 from cnncli.engines.engine import Array, Precision
 from cnncli.errors import Message, NonFiniteError
-from cnncli.metrics.classification import count_correct, ranking_scores
+from cnncli.metrics.classification import are_correct, ranking_scores
 from cnncli.metrics.table import METRICS, Predictions, compute_metrics
 from cnncli.networks.keras_metrics import compute_keras_metrics
 from cnncli.networks.losses import evaluate_losses
@@ -170,7 +170,7 @@ class TrainStep:
             if not np.isfinite(logits).all():
                 raise _not_finite(f"{where}, validation", "class scores became NaN or Inf")
             loss = float(evaluate_losses(self._objective.loss, logits, labels, activation).sum())
-            totals.add(loss, count_correct(logits, labels, activation), logits, labels)
+            totals.add(loss, int(are_correct(logits, labels, activation).sum()), logits, labels)
             after_batch()
         return self.metrics(totals)
 

@@ -196,7 +196,7 @@ def configs(draw: st.DrawFn) -> dict[str, Any]:
     """Generate a complete config as a mapping; its data folder and weights file need not exist."""
     mode = draw(st.sampled_from(["feature-extraction", "fine-tuning", "from-scratch"]))
     size = st.integers(75, 400)
-    ignored = ("path", "labels", "groups", "image_size", "splits", "color", "bands", "range")
+    ignored = ("path", "labels", "groups", "image_size", "splits", "folds", "color", "bands", "range")
     data = draw(group(DataConfig, *(name for name in DataConfig.model_fields if name not in ignored)))
     data["path"] = "/data/" + draw(TEXTS.filter(lambda text: "\0" not in text))
     data["labels"] = draw(labels())

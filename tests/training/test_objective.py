@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cnncli.metrics.classification import count_correct, plain_losses
+from cnncli.metrics.classification import are_correct, plain_losses
 from cnncli.training.mixing import MixedLabels, MixedObjective
 from cnncli.training.objective import Objective, balanced_weights
 
@@ -74,7 +74,7 @@ def test_several_labels_per_image_are_independent_problems() -> None:
         assert float(found.objective) == pytest.approx(float(smoothed), rel=1e-5)
         np.testing.assert_allclose(found.plain_losses, plain, rtol=1e-5)
         np.testing.assert_allclose(found.plain_losses, plain_losses(logits, labels, "sigmoid"), rtol=1e-5)
-        assert int(found.n_correct) == count_correct(logits, labels, "sigmoid")
+        assert int(found.n_correct) == are_correct(logits, labels, "sigmoid").sum()
         assert int(found.n_correct) == sum(map(np.array_equal, logits > 0, labels > 0))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import combinations
 from typing import Any, Literal
 
 import numpy as np
@@ -35,9 +36,11 @@ MAX_COST_OF_FOLDS = 5e7
 MAX_COST = 5e9
 """Rows × features × units beyond which ridge regression replaces logistic regression, which needs many passes."""
 ROUGH, EXACT = 1e-3, 1e-7
-"""Largest entry of the gradient of a solution, for the folds and for the result, as a fraction of that without weights,
-which falls with the number of classes."""
+"""Largest entry of the gradient of a solution, as a fraction of that without weights, which falls with the number of
+classes: to compare strengths, and for the result."""
 MAX_ROUGH_ITERATIONS, MAX_ITERATIONS = 100, 2_000
+MIN_FOLDS = 3
+"""Fewest folds of `solve_folds`, which chooses the strength without a fold on at least two others."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +144,12 @@ class HeadProblem:
             return np.asarray(np.where(self.labels > 0, weights[1], weights[0]))
         return np.asarray(weights[self.labels][:, None])
 
+    def without(self, fold: int) -> HeadProblem:
+        """Return the problem without a fold, whose number the last fold takes."""
+        kept = self.folds != fold
+        folds = np.where(self.folds == self.folds.max(), fold, self.folds)[kept]
+        return replace(self, features=self.features[kept], labels=self.labels[kept], folds=folds)
+
 
 def solve_head(problem: HeadProblem) -> LinearHead:
     """Solve a linear head in float64. The result depends only on the problem."""
@@ -161,6 +170,112 @@ def solve_head(problem: HeadProblem) -> LinearHead:
     method: Method = "linear support vector machine" if problem.loss == "hinge" else "logistic regression"
     solution = Solution(method, l2, tuple(strengths), found.iterations, float(found.gradient[0]), penalty)
     return LinearHead(*space.restore(kernel, bias), solution)
+
+
+def solve_folds(problem: HeadProblem) -> list[LinearHead]:
+    """Solve the head without each of the folds of a problem, at least `MIN_FOLDS`, as `solve_head` does.
+
+    The features are standardized, and the strength is chosen, without the fold. A solution without two folds serves the
+    choice of both, so that K folds need K · (K − 1) / 2 solutions of each strength, which are found together.
+    """
+    n_folds = int(problem.folds.max()) + 1
+    cost = problem.features.size * problem.units
+    if problem.loss == "squared-error" or cost > MAX_COST:
+        return [solve_head(problem.without(fold)) for fold in range(n_folds)]
+    space = Space.of(problem.features, standardize=problem.l2 is None, rotate=False)
+    rows, folds = _Rows.of(problem, space), _Folds.of(space.rows, problem.folds, n_folds)
+    singles = [(fold,) for fold in range(n_folds)]
+    if problem.l2 is None:
+        tried, start = _choose_strengths(rows, folds, one_each=cost > MAX_COST_OF_FOLDS)
+        strengths, stretches = [_best(one).l2 for one in tried], folds.stretches(singles)
+    else:
+        tried, start = [[] for _ in singles], np.zeros((n_folds, rows.size), np.float32)
+        strengths, stretches = [problem.l2] * n_folds, np.ones((n_folds, space.rows.shape[1], 1), np.float32)
+    penalties = np.array(strengths, np.float32)[:, None, None] * stretches
+    found = rows.in_float64().solve(folds.use(singles), penalties, start, EXACT, MAX_ITERATIONS)
+    method: Method = "linear support vector machine" if problem.loss == "hinge" else "logistic regression"
+    heads = []
+    for fold, x in enumerate(found.x):
+        kernel, bias = rows.unpack(x)
+        facts = (found.iterations, float(found.gradient[fold]), float((penalties[fold] * np.square(kernel)).sum()))
+        solution = Solution(method, strengths[fold], tuple(tried[fold]), *facts)
+        heads.append(LinearHead(*space.restore(kernel, bias), solution))
+    return heads
+
+
+def _choose_strengths(
+    rows: _Rows, folds: _Folds, *, one_each: bool
+) -> tuple[list[list[Strength]], NDArray[np.float32]]:
+    """Try strengths for each fold; return those tried for each, and the start of its solution (K, N).
+
+    They are evaluated on each of the other folds, by a solution without both, or on the next one if `one_each`.
+    """
+    n_folds = len(folds.sizes)
+    pairs = [(fold, (fold + 1) % n_folds) for fold in range(n_folds)]
+    evaluations = [[(fold, other)] for fold, other in pairs]  # number of the pair, and the other fold
+    if not one_each:
+        pairs = list(combinations(range(n_folds), 2))
+        evaluations = [
+            [(n, sum(pair) - fold) for n, pair in enumerate(pairs) if fold in pair] for fold in range(n_folds)
+        ]
+    use, stretches = folds.use(pairs), folds.stretches(pairs)
+    tried: list[list[Strength]] = [[] for _ in range(n_folds)]
+    x = np.zeros((len(pairs), rows.size), np.float32)
+    start = np.zeros((n_folds, rows.size), np.float32)
+    for l2 in STRENGTHS:
+        x = rows.solve(use, np.float32(l2) * stretches, x, ROUGH, MAX_ROUGH_ITERATIONS).x
+        losses, are_correct = rows.evaluate(x)
+        for fold, held_out in enumerate(evaluations):
+            loss, accuracy = (
+                float(
+                    np.concatenate([values[folds.member[:, other], n] for n, other in held_out]).mean(dtype=np.float64)
+                )
+                for values in (losses, are_correct)
+            )
+            tried[fold].append(Strength(l2, loss, accuracy))
+            if tried[fold][-1] is _best(tried[fold]):
+                start[fold] = x[[n for n, _ in held_out]].mean(axis=0)
+        if all(one.index(_best(one)) < len(one) - PATIENCE for one in tried):
+            break
+    return tried, start
+
+
+@dataclass(frozen=True)
+class _Folds:
+    """The folds of the rows of a problem.
+
+    Attributes:
+        member: Whether each row (n,) is in each fold (K,).
+        sizes: Number of rows of each fold (K,).
+        sums, squares: Sums of the features and of their squares of each fold, float64 (K, r).
+    """
+
+    member: NDArray[np.bool_]
+    sizes: NDArray[np.int64]
+    sums: NDArray[np.float64]
+    squares: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, rows: NDArray[np.float32], folds: NDArray[np.int64], n_folds: int) -> _Folds:
+        """Return the folds of rows (n, r) with the number of the fold of each, (n,)."""
+        parts = [rows[folds == fold].astype(np.float64) for fold in range(n_folds)]
+        sums, squares = (np.stack([(part**power).sum(axis=0) for part in parts]) for power in (1, 2))
+        return cls(folds[:, None] == np.arange(n_folds), np.array([len(part) for part in parts]), sums, squares)
+
+    def use(self, left_out: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        """Return 1 for the rows outside the folds that each problem leaves out, (n, problems)."""
+        return np.stack([~self.member[:, list(folds)].any(axis=1) for folds in left_out], axis=1).astype(np.float32)
+
+    def stretches(self, left_out: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        """Return the variance of each feature in the rows that each problem uses, (problems, r, 1).
+
+        The penalty of a weight times this factor is that of the weight of a feature that is standardized on these rows.
+        """
+        kept = [[fold for fold in range(len(self.sizes)) if fold not in folds] for folds in left_out]
+        n = np.array([self.sizes[one].sum() for one in kept])[:, None]
+        means, squares = (np.stack([part[one].sum(axis=0) for one in kept]) / n for part in (self.sums, self.squares))
+        variances: NDArray[np.float64] = np.maximum(squares - means**2, 0.0)
+        return variances[:, :, None].astype(np.float32)
 
 
 def _solve_by_ridge(problem: HeadProblem, space: Space) -> LinearHead:
@@ -239,14 +354,14 @@ class Space:
     back: NDArray[np.float64] | None
 
     @classmethod
-    def of(cls, features: NDArray[np.float32], *, standardize: bool) -> Space:
-        """Center features (n, features), and divide them by their standard deviation if `standardize`."""
+    def of(cls, features: NDArray[np.float32], *, standardize: bool, rotate: bool = True) -> Space:
+        """Center features (n, features), divide them by their standard deviation if `standardize`, and maybe rotate."""
         mean, scale = features.mean(axis=0, dtype=np.float64), np.ones(features.shape[1])
         if standardize:
             deviation = features.std(axis=0, dtype=np.float64)
             scale = np.where(deviation > 0, deviation, 1.0)
         rows = (features - mean.astype(np.float32)) / scale.astype(np.float32)
-        if rows.shape[1] <= len(rows):
+        if rows.shape[1] <= len(rows) or not rotate:
             return cls(rows, mean, scale, None)
         wide = rows.astype(np.float64)
         gram = wide @ wide.T
@@ -315,10 +430,13 @@ class _Rows:
         """Return the loss of each row, and whether it is classified correctly, both (n, P), for solutions (P, N)."""
         return _evaluate(self._scores(x), self.targets, self.weights, self.loss, self.is_multi_label)
 
-    def solve(self, use: Array, l2: float, start: Array, tolerance: float, max_iterations: int) -> Minimum:
-        """Solve P problems, each on the rows whose entry in `use` (n, P) is 1, from `start` (P, N) on."""
+    def solve(self, use: Array, l2: float | Array, start: Array, tolerance: float, max_iterations: int) -> Minimum:
+        """Solve P problems, each on the rows whose entry in `use` (n, P) is 1, from `start` (P, N) on.
+
+        `l2` is the strength of the penalty: one number, or that of each row of each kernel, (P, r, 1).
+        """
         fractions = (use / use.sum(axis=0)).astype(self.rows.dtype)
-        penalty = l2 / 2 if self.is_difference else l2
+        penalty = np.asarray(l2, self.rows.dtype) / 2 if self.is_difference else np.asarray(l2, self.rows.dtype)
 
         def objective(x: Array) -> tuple[NDArray[np.float64], Array]:
             losses, slopes = self.loss(self._scores(x), self.targets, self.weights)
@@ -329,10 +447,11 @@ class _Rows:
             gradients[:, :-1] = products.reshape(-1, *slopes.shape[1:]).transpose(1, 0, 2) + 2 * penalty * kernels
             gradients[:, -1] = slopes.sum(axis=0)
             found = np.einsum("np,np->p", losses, fractions, dtype=np.float64)
-            return found + penalty * np.square(kernels, dtype=np.float64).sum(axis=(1, 2)), gradients.reshape(x.shape)
+            penalties = (penalty * np.square(kernels)).sum(axis=(1, 2), dtype=np.float64)
+            return found + penalties, gradients.reshape(x.shape)
 
         squared_length = float(np.einsum("nr,nr->", self.rows, self.rows, dtype=np.float64)) / len(self.rows)
-        first_step = 1.0 / (1.0 + squared_length + 2 * penalty)
+        first_step = 1.0 / (1.0 + squared_length + 2 * float(penalty.max()))
         _, without_weights = objective(np.zeros_like(start, self.rows.dtype))
         tolerance *= float(np.abs(without_weights).max())
         return minimize(objective, start.astype(self.rows.dtype), first_step, tolerance, max_iterations)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cnncli.metrics.classification import label_probabilities, probabilities_of
 from cnncli.training.objective import Objective, balanced_weights
 from cnncli.training.solvers import exact
-from cnncli.training.solvers.exact import HeadProblem, LinearHead, solve_head
+from cnncli.training.solvers.exact import HeadProblem, LinearHead, solve_folds, solve_head
 
 N, WIDTH = 240, 12
 
@@ -189,3 +189,80 @@ def test_a_constant_feature_has_no_weight() -> None:
     features[:, 0] = 7.0
 
     np.testing.assert_array_equal(solve_head(_problem(features, labels, 3)).kernel[0], 0.0)
+
+
+def _pipeline(strength: float) -> Any:
+    """Return scikit-learn's standardization and logistic regression."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    return make_pipeline(StandardScaler(), LogisticRegression(C=1 / strength, tol=1e-10, max_iter=10_000))
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("width", [WIDTH, N + 40])
+def test_the_head_without_a_fold_is_scikit_learns(n_classes: int, width: int) -> None:
+    """Standardized and solved on the other folds, each head gives the probabilities of scikit-learn's pipeline."""
+    features, labels = _features(width=width, n_classes=n_classes)
+    problem = _problem(features, labels, n_classes)
+
+    for fold, head in enumerate(solve_folds(problem)):
+        others = problem.folds != fold
+        strength = head.solution.l2 * (1 if n_classes == 2 else 2) * others.sum()
+        oracle = _pipeline(strength).fit(features[others].astype(np.float64), labels[others])
+        found = probabilities_of(_logits(head, features), "softmax")
+        np.testing.assert_allclose(found, oracle.predict_proba(features.astype(np.float64)), atol=2e-3)
+
+
+def test_the_strength_without_a_fold_is_chosen_on_the_other_folds() -> None:
+    """The loss of each strength is that of scikit-learn's nested cross-validation, which never sees the fold."""
+    from sklearn.metrics import log_loss
+
+    features, labels = _features()
+    problem = _problem(features, labels, 3)
+    (head, *_) = solve_folds(problem)
+    strengths = head.solution.strengths
+
+    for strength in strengths[:: len(strengths) // 3]:
+        losses = []
+        for other in range(1, 5):
+            used = (problem.folds != 0) & (problem.folds != other)
+            held_out = problem.folds == other
+            oracle = _pipeline(strength.l2 * 2 * used.sum()).fit(features[used], labels[used])
+            losses.append(log_loss(labels[held_out], oracle.predict_proba(features[held_out])))
+        assert strength.loss == pytest.approx(np.mean(losses), abs=5e-3)
+    assert head.solution.l2 == min(strengths, key=lambda one: one.loss).l2
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"l2": 0.02},
+        {"l2": 0.02, "activation": "sigmoid"},
+        {"loss": "hinge", "activation": "linear", "l2": 0.02},
+        {"loss": "squared-error", "activation": "linear"},
+    ],
+    ids=str,
+)
+def test_other_heads_without_a_fold_are_those_of_the_other_images(settings: dict[str, Any]) -> None:
+    """Each head equals the one that is solved alone on the images of the other folds."""
+    features, labels = _features()
+    problem = _problem(features, labels, 3, **settings)
+
+    for fold, head in enumerate(solve_folds(problem)):
+        alone = solve_head(problem.without(fold))
+        tolerance = 2e-2 if problem.loss == "hinge" else 5e-3  # in float32, and nearly flat for the hinge
+        np.testing.assert_allclose(_logits(head, features), _logits(alone, features), atol=tolerance)
+
+
+def test_with_many_classes_a_strength_is_chosen_on_one_other_fold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the cost at which a head is solved on one fold to choose its strength, so are those without a fold."""
+    features, labels = _features()
+    several = solve_folds(_problem(features, labels, 3))
+    monkeypatch.setattr(exact, "MAX_COST_OF_FOLDS", 0)
+    one_each = solve_folds(_problem(features, labels, 3))
+
+    for fold, (one, other) in enumerate(zip(one_each, several, strict=True)):
+        found = [probabilities_of(_logits(head, features), "softmax") for head in (one, other)]
+        assert (found[0].argmax(axis=1) == found[1].argmax(axis=1)).mean() > 0.9, fold

@@ -1,0 +1,120 @@
+"""`cnncli learning-curve`."""
+
+from __future__ import annotations
+
+import logging
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cnncli.cli.crossval import folds_option
+from cnncli.cli.options import (
+    OUT_FILE,
+    PATH,
+    console_options,
+    example,
+    json_option,
+    overrides_argument,
+    print_json,
+)
+from cnncli.errors import printable
+from cnncli.terminal.console import Console
+from cnncli.terminal.formatting import percent, percent_range
+
+if TYPE_CHECKING:
+    from cnncli.evaluation.learning_curve import Estimate, LearningCurve
+
+FAR = 1000.0
+"""Multiple of the present number of images beyond which a predicted number is not shown."""
+
+log = logging.getLogger(__name__)
+
+
+@click.command(epilog=example("cnncli learning-curve configs/quickstart.yaml --target 0.99 --out curve.png"))
+@click.argument("config", metavar="CONFIG|DIR|TABLE", type=PATH)
+@overrides_argument
+@folds_option
+@click.option(
+    "--target",
+    type=click.FloatRange(0.0, 1.0),
+    metavar="X",
+    help="Predict the number of images with which this accuracy (0-1) is reached.",
+)
+@click.option("--out", type=OUT_FILE, metavar="FILE.png", help="Draw the curve (.png or .svg).")
+@json_option
+@console_options
+def command(
+    config: Path,
+    overrides: tuple[str, ...],
+    folds: int | None,
+    target: float | None,
+    out: Path | None,
+    as_json: bool,
+    console: Console,
+) -> None:
+    """Predict how much more images would help.
+
+    Solves the head of a config on parts of the training and validation images that double in size, measures its
+    accuracy on images that were held out, as crossval does, and extrapolates it with a power law. The intervals include
+    the choice of the images, but not that the law may be another one. Test images are not used.
+    """
+    from cnncli.dataset.source import read_config
+    from cnncli.recipes.learning_curve import learning_curve
+
+    found = learning_curve(read_config(config, overrides), console, folds, target, out)
+    if as_json:
+        print_json(found)
+    else:
+        print_learning_curve(found, console)
+    if out is not None:
+        log.info(f"figure {printable(out)}")
+
+
+def print_learning_curve(found: LearningCurve, console: Console) -> None:
+    """Print measured and predicted accuracies, and what more images would change."""
+    measured = [(f"{point.size:,.0f}", *_cells(point.accuracy), "measured") for point in found.points]
+    predicted = [
+        (f"{one.size:,.0f}", *_cells(one.accuracy), "all images" if one.factor == 1 else f"{one.factor} × as many")
+        for one in found.forecasts
+    ]
+    console.table((f"training {found.unit}", "accuracy", "95 % interval", ""), [*measured, *predicted])
+    console.print(_verdict(found))
+    if found.target:
+        console.print(_needed(found, *found.target))
+
+
+def _cells(accuracy: Estimate) -> tuple[str, str]:
+    return percent(accuracy.value), percent_range(accuracy.low, accuracy.high)
+
+
+def _verdict(found: LearningCurve) -> str:
+    """Return one sentence on twice as many images."""
+    gain, removed = found.forecasts[1].gain, found.removed_by_doubling
+    word = "would help" if found.would_help else "would help little"
+    points = f"{100 * gain.value:.1f} points ({100 * gain.low:.1f} to {100 * gain.high:.1f})"
+    return (
+        f"Twice as many images {word}: accuracy +{points}, {percent(removed.value)} fewer errors "
+        f"({percent_range(removed.low, removed.high)})."
+    )
+
+
+def _needed(found: LearningCurve, accuracy: float, needed: Estimate) -> str:
+    """Return one sentence on the number of images for an accuracy."""
+    limit = FAR * found.forecasts[0].size
+    numbers = [_rough(one) if one <= limit else "never" for one in (needed.low, needed.high)]
+    if not math.isfinite(needed.value) or needed.value > limit:
+        earliest = "" if numbers[0] == "never" else f"; at best with {numbers[0]} {found.unit}"
+        return f"{percent(accuracy)} is not reached with more images of this kind{earliest}."
+    interval = f"95 % interval {numbers[0]} to {numbers[1]}"
+    return f"{percent(accuracy)} needs about {_rough(needed.value)} {found.unit} ({interval})."
+
+
+def _rough(number: float) -> str:
+    """Return a number of images with two significant digits, as precisely as it is known.
+
+    >>> _rough(361_028), _rough(77.4)
+    ('360,000', '77')
+    """
+    return f"{float(f'{number:.2g}'):,.0f}"

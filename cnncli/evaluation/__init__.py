@@ -1,0 +1,1 @@
+"""Estimate how good a classifier is: cross-validation, learning curves."""
