@@ -21,7 +21,7 @@ VERBS = {
     "summary": "Print or compare the layers of configs and networks.",
     "augment": "Draw a sheet of augmented images.",
     "backbones": "List the networks that a config can name.",
-    "data": "Check a folder of images or a table, or arrange a known dataset.",
+    "data": "Check images, review labels, or arrange a known dataset.",
     "demo": "Show what a network computes, step by step.",
     "config": "Show, validate or describe a config.",
     "init": "Write a commented config for a folder of images or a table.",

@@ -1,7 +1,8 @@
-"""`cnncli data`: check a folder of images, or arrange a known dataset."""
+"""`cnncli data`: check a folder of images, review the labels of a run, or arrange a known dataset."""
 
 from __future__ import annotations
 
+import logging
 import math
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,13 +12,24 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cnncli.catalogue.datasets import DATASETS, DatasetInfo
-from cnncli.cli.options import PATH, console_options, example, json_option, overrides_argument, print_json
+from cnncli.cli.options import (
+    PATH,
+    console_options,
+    example,
+    json_option,
+    overrides_argument,
+    print_json,
+    runs_dir_option,
+)
 from cnncli.errors import EXIT_USER, Message, printable
 from cnncli.terminal.console import Console
 
 if TYPE_CHECKING:
     from cnncli.dataset.fix_splits import Move
     from cnncli.dataset.issues import Issue
+    from cnncli.recipes.data_review import Review, Split
+
+log = logging.getLogger(__name__)
 
 MAX_GROUPS = 20
 """Maximum number of groups of identical files and pairs of similar images to list; `--json` lists all."""
@@ -25,7 +37,7 @@ MAX_GROUPS = 20
 
 @click.group(epilog=example("cnncli data check data/sample"))
 def command() -> None:
-    """Check a folder of images or a table, or arrange a known dataset."""
+    """Check images, review labels, or arrange a known dataset."""
 
 
 @command.command(epilog=example("cnncli data check data/sample --json"))
@@ -145,6 +157,88 @@ def _print_messages(word: str, messages: Sequence[Message]) -> None:
 
 def _listed(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {n:,}" for name, n in counts.items()) or "none"
+
+
+@command.command(epilog=example("cnncli data review quickstart --open"))
+@click.argument("run", required=False)
+@click.option(
+    "--split",
+    type=click.Choice(["train", "validation", "test", "all"]),
+    default="train",
+    help="Images to review; those of other splits are compared with the training images.",
+)
+@click.option(
+    "--top", type=click.IntRange(1), metavar="N", help="Number of labels to print.  [default: 20; --json: all]"
+)
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
+    help="Folder of the results.  [default: review in the run]")  # fmt: skip
+@click.option("--open", "is_open", is_flag=True, help="Confirm or correct the labels on a page in the browser.")
+@click.option("--port", type=click.IntRange(0, 65_535), default=0, metavar="PORT",
+    help="Port of the page on this machine; 0: any.")  # fmt: skip
+@runs_dir_option
+@json_option
+@console_options
+def review(
+    run: str | None,
+    split: Split,
+    top: int | None,
+    out: Path | None,
+    is_open: bool,
+    port: int,
+    runs_dir: Path,
+    as_json: bool,
+    console: Console,
+) -> None:
+    """Find labels that are probably wrong, and images of bad quality.
+
+    RUN is a run directory or its name; default: the newest finished run. Each image is classified by linear heads on
+    the run's cached features that were solved without it, and confident learning compares the result with its label.
+    The score is 0-1; above 0.5 another label is more probable.
+
+    Writes labels.csv (all images, the most suspicious first), quality.csv (dark, bright, blurry and duplicate images,
+    odd sizes and shapes) and suspects.png. The page of --open writes corrections.csv, a table for data.labels; images
+    are not moved.
+    """
+    from cnncli.cli.render import open_named_run
+    from cnncli.recipes.data_review import review as review_labels
+
+    if as_json and is_open:
+        raise click.UsageError(Message("usage-options-conflict", "--json and --open cannot be used together."))
+    found = review_labels(open_named_run(run, runs_dir), console, split, out)
+    if as_json:
+        print_json(found.labels[:top])
+        return
+    _print_review(found, top or MAX_GROUPS, console)
+    if is_open:
+        _serve(found, port)
+
+
+def _print_review(found: Review, top: int, console: Console) -> None:
+    """Print the most suspicious labels, and the number of images with each problem."""
+    rows = [one.to_dict() for one in found.labels[:top]]
+    cells = [(f"{row['score']:.3f}", row["label"], row["suggested"], row["path"]) for row in rows]
+    console.table(("score", "label", "suggested", "path"), cells)
+    console.print(f"labels flagged: {found.n_flagged:,} of {len(found.labels):,}")
+    console.print(f"image quality: {_listed(found.problems)}")
+    log.info(f"results {printable(found.folder)}")
+
+
+def _serve(found: Review, port: int) -> None:
+    """Serve the page until the person is done or presses Ctrl-C, and print how to train with the corrections."""
+    import webbrowser
+    from contextlib import suppress
+
+    from cnncli.recipes.data_review import command_with, serve_review
+
+    with serve_review(found, port) as server, suppress(KeyboardInterrupt):
+        click.echo(server.address)
+        log.info("Review the labels in the browser; Done on the page or Ctrl-C ends the review.")
+        webbrowser.open(server.address)
+        server.serve_forever()
+    counts = found.corrections.counts()
+    click.echo(", ".join(f"{name} {n:,}" for name, n in counts.items()))
+    if any(counts.values()):
+        click.echo(command_with(found))
 
 
 class Amount(click.ParamType[float]):

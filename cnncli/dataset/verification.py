@@ -32,6 +32,12 @@ def verify_records(
     return [replace(one, facts=facts[one.file].within(data.max_pixels)) for one in records]
 
 
+def add_facts(records: Records, data: DataConfig, console: Console | None) -> list[ImageRecord]:
+    """Add the facts that a manifest does not contain, such as thumbnails, to its images."""
+    facts = _facts_of(records, data, console)
+    return [replace(one, facts=facts[one.file]) for one in records]
+
+
 def require_unchanged(records: Records, data: DataConfig, remedy: str, console: Console) -> None:
     """Check that images of a run exist and are unchanged byte for byte.
 

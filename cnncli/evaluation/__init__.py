@@ -1,1 +1,1 @@
-"""Estimate how good a classifier is: cross-validation, learning curves."""
+"""What cached features tell about a classifier and its data: cross-validation, learning curves, wrong labels."""

@@ -36,7 +36,7 @@ FORMAT = 1
 STATES = ("running", "stopped", "finished", "failed")
 OPTIONAL_TEXTS = ("name", "parent", "reason", "mode", "backbone")
 EndState = Literal["finished", "failed", "stopped"]
-FOLDERS = ("state", "engine", "figures", "tensorboard")
+FOLDERS = ("state", "engine", "figures", "tensorboard", "review")
 """Names of the folders in a run directory; all others are files."""
 ATTEMPTS, ATTEMPT_EVERY_S = 5, 0.05
 MAX_LISTED = 8
@@ -79,6 +79,7 @@ class RunFolder:
     engine = RunFile("engine", "The classifier in the form that its engine runs fastest.")
     state = RunFile("state", "The checkpoints from which training resumes.")
     lock = RunFile("lock", "Held by the process that trains the run; holds its process ID.")
+    review = RunFile("review", "The review of its labels by cnncli data review: tables, a sheet and your corrections.")
     evaluations = RunFile("evaluations.jsonl", "One JSON line per evaluation after the training.")
 
     def __fspath__(self) -> str:

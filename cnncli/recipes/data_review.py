@@ -1,0 +1,250 @@
+"""`cnncli data review`: find labels that are probably wrong, and images of bad quality."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnncli.config.data_settings import DataConfig
+from cnncli.config.reader import cache_settings, load_resolved
+from cnncli.config.schema import Config
+from cnncli.dataset.labels.corrections import Corrections
+from cnncli.dataset.manifest import Manifest
+from cnncli.dataset.quality import PROBLEMS, QUALITY_COLUMNS, QualityIssue, find_quality_issues, quality_rows
+from cnncli.dataset.records import LABEL_SEPARATOR, SPLITS, ImageRecord
+from cnncli.dataset.verification import require_unchanged
+from cnncli.errors import DataError, ImageError, Message, RunError, printable, reason_of
+from cnncli.evaluation.label_errors import LEAST_IMAGES, review_labels
+from cnncli.images.decode import PixelSpec, decode
+from cnncli.inference.embeddings import embedding_of
+from cnncli.report.contact_sheet import draw_tiles
+from cnncli.runs.folder import RunFolder
+from cnncli.runs.listing import require_finished
+from cnncli.serving.label_review import Card, LabelReviewServer
+from cnncli.storage.atomic import write_atomically
+from cnncli.terminal.console import Console
+
+REMEDY = "restore the images, or train again"
+Split = Literal["train", "validation", "test", "all"]
+COLUMNS = ("path", "label", "suggested", "score", "flagged", "split")
+TABLE, QUALITY, SHEET, CORRECTIONS = "labels.csv", "quality.csv", "suspects.png", "corrections.csv"
+TILES, TILE_COLUMNS, TILE_PX = 48, 8, 160
+"""Number of images of the contact sheet, its columns, and the side of each in pixels."""
+
+SHOWN = 200
+"""Number of suspicious labels on the page, if fewer are flagged."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ReviewedLabel:
+    """An image with its label.
+
+    Attributes:
+        suggested: Most probable labels.
+        score: 0-1, the higher the more probable is a wrong label; above 0.5 another one is more probable.
+        flagged: Whether confident learning counts the label as wrong.
+    """
+
+    row: ImageRecord
+    suggested: tuple[str, ...]
+    score: float
+    flagged: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the entry of `data review --json`."""
+        values = (self.row.file, _joined(self.row.labels), _joined(self.suggested), self.score, self.flagged)
+        return dict(zip(COLUMNS, (*values, self.row.split), strict=True))
+
+
+def _joined(labels: Sequence[str]) -> str:
+    return LABEL_SEPARATOR.join(labels)
+
+
+@dataclass(frozen=True)
+class Review:
+    """A review of the labels and images of a run.
+
+    Attributes:
+        manifest: All images of the run.
+        labels: The reviewed images, the most suspicious first.
+        issues: Problems of image quality.
+        folder: Where the tables and the sheet are.
+    """
+
+    run: RunFolder
+    config: Config
+    manifest: Manifest
+    labels: tuple[ReviewedLabel, ...]
+    issues: tuple[QualityIssue, ...]
+    folder: Path
+
+    @property
+    def n_flagged(self) -> int:
+        """Number of labels that confident learning counts as wrong."""
+        return sum(one.flagged for one in self.labels)
+
+    @property
+    def problems(self) -> dict[str, int]:
+        """Number of images by problem of quality."""
+        counts = Counter(one.problem for one in self.issues)
+        return {problem: counts[problem] for problem in PROBLEMS if counts[problem]}
+
+    @cached_property
+    def corrections(self) -> Corrections:
+        """The decisions of this and earlier reviews. Raises DataError if their table is damaged."""
+        groups, manifest = self.config.data.groups, self.manifest
+        column = groups.column if groups else None
+        found = Corrections(self.folder / CORRECTIONS, manifest.rows, manifest.is_multi_label, column)
+        found.load()
+        return found
+
+
+def review(run: RunFolder, console: Console, split: Split = "train", out: Path | None = None) -> Review:
+    """Review the labels of a finished run and the quality of its images, and write tables and a sheet.
+
+    Every image is scored by linear classifiers on the run's features that were solved without it. Those of validation
+    and test images are reviewed together with the training images.
+
+    Args:
+        run: The run.
+        console: Console for progress.
+        split: Split to review.
+        out: Folder of the results; default: `review` in the run.
+
+    Raises:
+        DataError: Images are missing or have changed, or are too few.
+        RunError: The run is unfinished or damaged, has no such split, or the folder cannot be written to.
+    """
+    require_finished(run)
+    config, manifest = load_resolved(run.config), Manifest.from_csv(run.manifest)
+    config = config.model_copy(update={"cache": cache_settings(config.cache)})
+    wanted = {"train", split} if split != "all" else set(SPLITS)
+    rows = [row for row in manifest.rows if row.split in wanted]
+    if not any(split in ("all", row.split) for row in rows):
+        text = f"{printable(run.path)}: the dataset has no {split} split, only {', '.join(manifest.counts())}."
+        raise RunError(Message("run-split-missing", text, path=run.path, received=split))
+    require_unchanged(rows, config.data, REMEDY, console)
+    ranked = [one for one in _rank(run, config, manifest, rows, console) if split in ("all", one.row.split)]
+    issues = find_quality_issues([one.row for one in ranked], config.data, console)
+    found = Review(run, config, manifest, tuple(ranked), tuple(issues), out or run.review)
+    _write(found)
+    return found
+
+
+def _rank(
+    run: RunFolder, config: Config, manifest: Manifest, rows: Sequence[ImageRecord], console: Console
+) -> list[ReviewedLabel]:
+    groups = [row.group for row in rows] if any(row.group for row in rows) else []
+    if (n := len({row.group or row.digest for row in rows})) < LEAST_IMAGES:
+        what = "groups" if groups else "different images"
+        text = f"{printable(run.path)}: {n} {what} are too few to review labels; at least {LEAST_IMAGES} are needed."
+        raise DataError(Message("data-review-too-few", text, path=run.path, received=n, expected=LEAST_IMAGES))
+    with embedding_of(run, config) as embedding:
+        vectors = embedding.of_rows(rows, console)
+        if embedding.is_trained:
+            text = "The features were trained with these labels, so wrong ones are found less reliably."
+            log.warning(Message("data-review-trained-features", f"{text} Review a run with a frozen backbone."))
+    labels, classes = manifest.labels(rows), manifest.classes
+    found = review_labels(vectors, labels, [row.digest for row in rows], groups, len(classes), config.seed)
+    return [
+        ReviewedLabel(
+            rows[n], _names(found.suggested[n], classes), round(float(found.scores[n]), 6), bool(found.flagged[n])
+        )
+        for n in found.ranking
+    ]
+
+
+def _names(suggested: NDArray[Any], classes: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of a class index, or of the labels that are 1."""
+    places = [int(suggested)] if suggested.ndim == 0 else np.flatnonzero(suggested).tolist()
+    return tuple(classes[place] for place in places)
+
+
+def _write(review: Review) -> None:
+    """Write the tables and the sheet."""
+    try:
+        review.folder.mkdir(parents=True, exist_ok=True)
+        lines = [one.to_dict() for one in review.labels]
+        write_atomically(review.folder / TABLE, _csv(COLUMNS, ([line[name] for name in COLUMNS] for line in lines)))
+        write_atomically(review.folder / QUALITY, _csv(QUALITY_COLUMNS, quality_rows(review.issues)))
+        _draw(review)
+    except OSError as error:
+        text = f"{printable(review.folder)}: cannot be written ({reason_of(error)}). Choose a folder with --out."
+        raise RunError(Message("run-folder-not-writable", text, path=review.folder, reason=reason_of(error))) from error
+
+
+def _csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _draw(review: Review) -> None:
+    """Draw the most suspicious images, with the given and the suggested label above each."""
+    tiles = []
+    for one in review.labels[:TILES]:
+        title = f"{_joined(one.row.labels)} → {_joined(one.suggested)}  {one.score:.2f}"
+        try:
+            tiles.append((printable(title), decode(one.row.path, _square(review.config.data))))
+        except ImageError:  # it was deleted in the meantime
+            continue
+    small_print = (
+        f"images reviewed: {len(review.labels):,}, labels flagged: {review.n_flagged:,} · given → suggested, score"
+    )
+    title = f"{printable(review.run.path.name)}: most suspicious labels"
+    draw_tiles(tiles, title, small_print, review.folder / SHEET, TILE_COLUMNS)
+
+
+def _square(data: DataConfig) -> PixelSpec:
+    return PixelSpec(TILE_PX, TILE_PX, data.color, "pad", data.max_pixels, data.range, data.bands)
+
+
+def cards_of(review: Review) -> list[Card]:
+    """Return what the page shows: the suspicious labels, then the images with problems of quality."""
+    suspects = review.labels[: max(review.n_flagged, SHOWN)]
+    return [
+        *(Card(one.row, "Labels", _describe(one), one.suggested) for one in suspects),
+        *(Card(one.row, one.problem.capitalize(), one.describe(), other=one.other) for one in review.issues),
+    ]
+
+
+def _describe(one: ReviewedLabel) -> str:
+    flagged = ", flagged" if one.flagged else ""
+    return f"Suggested: {_joined(one.suggested) or 'no label'} · score {one.score:.2f}{flagged}"
+
+
+def serve_review(review: Review, port: int = 0) -> LabelReviewServer:
+    """Return a server of the page for a review, which must be run by the caller.
+
+    Raises:
+        DataError: The table of earlier corrections is damaged.
+        RunError: The port is in use.
+    """
+    name = review.run.path.name
+    facts = {"title": f"Label review: {name}", "command": command_with(review)}
+    classes, data = review.manifest.classes, review.config.data
+    try:
+        return LabelReviewServer(cards_of(review), review.corrections, classes, data, facts, port)
+    except OSError as error:
+        text = f"port {port}: cannot be used ({reason_of(error)}). Choose another one, or none."
+        raise RunError(Message("run-port-in-use", text, received=port)) from error
+
+
+def command_with(review: Review) -> str:
+    """Return the command that trains with the corrected labels."""
+    return shlex.join(["cnncli", "train", str(review.run.config), review.corrections.setting])

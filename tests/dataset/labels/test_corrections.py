@@ -1,0 +1,96 @@
+"""The table of corrections keeps decisions, and is a table of labels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cnncli.config.data_settings import DataConfig
+from cnncli.config.reader import config_from_mapping
+from cnncli.dataset.labels.corrections import Corrections
+from cnncli.dataset.labels.source import read_labels
+from cnncli.dataset.records import ImageRecord
+from cnncli.errors import DataError
+from tests.images.making import jpeg
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> list[ImageRecord]:
+    """Return the records of six images in two splits, with a comma and quotes in one name."""
+    names = ["a.jpg", 'b, "c".jpg', "d.jpg", "e.jpg", "f.jpg", "g.jpg"]
+    rows = []
+    for number, name in enumerate(names):
+        (tmp_path / name).write_bytes(jpeg(number))
+        split = "train" if number < 4 else "test"
+        rows.append(ImageRecord(str(tmp_path / name), ("cats" if number % 2 else "dogs",), split))
+    return rows
+
+
+def _decided(rows: list[ImageRecord], path: Path) -> Corrections:
+    corrections = Corrections(path, rows, is_multi_label=False)
+    corrections.labels = {rows[0].file: ("cats",), rows[1].file: rows[1].labels, rows[2].file: None}
+    return corrections
+
+
+def test_decisions_are_named_and_counted(rows: list[ImageRecord], tmp_path: Path) -> None:
+    """An image can be corrected, confirmed, excluded, or not decided yet."""
+    corrections = _decided(rows, tmp_path / "corrections.csv")
+
+    assert [corrections.decision(row) for row in rows[:4]] == ["corrected", "confirmed", "excluded", None]
+    assert corrections.counts() == {"confirmed": 1, "corrected": 1, "excluded": 1}
+
+
+def test_decisions_are_read_again(rows: list[ImageRecord], tmp_path: Path) -> None:
+    """A later review starts with the decisions of the earlier one."""
+    corrections = _decided(rows, tmp_path / "corrections.csv")
+    corrections.save()
+    again = Corrections(corrections.path, rows, is_multi_label=False)
+    again.load()
+
+    assert again.labels == corrections.labels
+
+
+def test_data_labels_reads_the_table(rows: list[ImageRecord], tmp_path: Path) -> None:
+    """As a label source, the table gives the corrected labels and the splits, without the excluded image."""
+    corrections = _decided(rows, tmp_path / "corrections.csv")
+    corrections.save()
+    config = config_from_mapping({"data": {"path": str(tmp_path)}}, [corrections.setting], environment={})
+    found = {one.file: (one.labels, one.split) for one in read_labels(config.data).records}
+
+    assert found[rows[0].file] == (("cats",), "train")
+    assert rows[2].file not in found
+    assert all(found[row.file] == (row.labels, row.split) for row in (rows[1], *rows[3:]))
+
+
+def test_several_labels_make_a_round_trip(rows: list[ImageRecord], tmp_path: Path) -> None:
+    """Several labels, or none, of an image are read again by `data.labels`."""
+    corrections = Corrections(tmp_path / "odd: name.csv", rows, is_multi_label=True)
+    corrections.labels = {rows[0].file: ("cats", "dogs"), rows[1].file: ()}
+    corrections.save()
+    config = config_from_mapping({"data": {"path": str(tmp_path)}}, [corrections.setting], environment={})
+    found = {one.file: one.labels for one in read_labels(config.data).records}
+
+    assert found[rows[0].file] == ("cats", "dogs")
+    assert found[rows[1].file] == ()
+
+
+def test_groups_of_a_column_are_kept(rows: list[ImageRecord], tmp_path: Path) -> None:
+    """If groups come from a column of a table, the table of corrections has this column."""
+    rows = [replace(row, group=f"patient {number // 2}") for number, row in enumerate(rows)]
+    corrections = Corrections(tmp_path / "corrections.csv", rows, False, "patient")
+    corrections.save()
+    data = DataConfig.model_validate(
+        {"path": tmp_path, "labels": {"path": corrections.path}, "groups": {"column": "patient"}}
+    )
+
+    assert {one.file: one.group for one in read_labels(data).records} == {row.file: row.group for row in rows}
+
+
+def test_a_damaged_table_is_an_error(rows: list[ImageRecord], tmp_path: Path) -> None:
+    """A table that cannot be read is reported instead of being overwritten."""
+    (tmp_path / "corrections.csv").write_text("path,label\na,b,c\n")
+    with pytest.raises(DataError) as caught:
+        Corrections(tmp_path / "corrections.csv", rows, is_multi_label=False).load()
+    assert caught.value.code == "data-table-unreadable"

@@ -1,0 +1,202 @@
+"""`cnncli data review`: from a run to corrected labels."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cnncli.cli import main
+from cnncli.config.reader import load_config
+from cnncli.dataset.build import build_manifest
+from cnncli.recipes.train import Run, train
+from cnncli.terminal.console import Console
+from scripts.measure_label_review import main as measure
+from tests.support.attributes import draw_attributes
+from tests.support.drawing import draw_dataset, tiny_config
+
+CONSOLE = Console(quiet=True)
+WRONG = {"red-03.png": "blue", "red-17.png": "blue", "blue-05.png": "red"}
+"""Training images in the folder of another class, with their true class."""
+
+pytestmark = pytest.mark.usefixtures("shared_cache")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Draw red and blue shapes, 24 of each for training, three of which are in the wrong folder."""
+    root, seed = tmp_path_factory.mktemp("data"), 0
+    for split, n in {"train": 24, "validation": 6, "test": 6}.items():
+        for label in ("blue", "red"):
+            (root / split / label).mkdir(parents=True)
+            for number in range(n):
+                seed += 1
+                name = f"{label}-{number:02}.png"
+                color = WRONG.get(name, label) if split == "train" else label
+                draw_attributes([color, "circle" if number % 2 else "square"], seed).save(root / split / label / name)
+    return root
+
+
+@pytest.fixture(scope="module")
+def run(data: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Train on the features of a frozen network."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CNNCLI_CACHE", str(cache))
+        return train(tiny_config(data, training={}), tmp_path_factory.mktemp("runs"), CONSOLE)
+
+
+def _ranked(words: list[str], capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    assert main(["data", "review", *words, "--json"]) == 0
+    return list(json.loads(capsys.readouterr().out))
+
+
+def test_wrong_labels_come_first(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """The ranking has every training image; the wrong labels are the first, with the true class suggested."""
+    ranked = _ranked([str(run.path)], capsys)
+    first = {Path(one["path"]).name: one["suggested"] for one in ranked[:3]}
+
+    assert first == WRONG
+    assert len(ranked) == 48
+    assert [one["score"] for one in ranked] == sorted((one["score"] for one in ranked), reverse=True)
+    assert {"path", "label", "suggested", "score"} <= ranked[0].keys()
+    assert not any(one["flagged"] for one in ranked[10:])
+
+
+def test_tables_and_a_sheet_are_written(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The folder has the ranking and the quality as CSV, and a sheet of the first images; the terminal the summary."""
+    assert main(["data", "review", str(run.path), "--out", str(tmp_path / "review"), "--top", "3"]) == 0
+    out = capsys.readouterr().out
+    with (tmp_path / "review" / "labels.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+
+    assert len(rows) == 48
+    assert {Path(row["path"]).name for row in rows[:3]} == {*WRONG}
+    assert all(name in out for name in WRONG)
+    assert (tmp_path / "review" / "quality.csv").read_text().startswith('"path"')
+    with Image.open(tmp_path / "review" / "suspects.png") as sheet:
+        assert sheet.width > 1000
+
+
+@pytest.mark.parametrize(("split", "n"), [("validation", 12), ("test", 12), ("all", 72)])
+def test_other_splits_are_reviewed(run: Run, split: str, n: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """Validation and test images are reviewed together with the training images, and listed without them."""
+    ranked = _ranked([str(run.path), "--split", split], capsys)
+
+    assert len(ranked) == n
+    assert {one["split"] for one in ranked} == ({split} if split != "all" else {"train", "validation", "test"})
+
+
+def test_a_review_needs_no_tensorflow(run: Run) -> None:
+    """With cached features, neither TensorFlow nor Keras is imported."""
+    program = (
+        f"import sys; from cnncli.cli import main; code = main(['data', 'review', {str(run.path)!r}, '-q']); "
+        "print(code, [name for name in ('tensorflow', 'keras') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "0 []"
+
+
+def test_corrections_of_the_page_train_the_next_run(data: Path, run: Run) -> None:
+    """Labels that are corrected and left out on the page are those of a config with the table; no file is moved."""
+    before = sorted(data.rglob("*"))
+    command = [sys.executable, "-m", "cnncli", "data", "review", str(run.path), "--open"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=_without_browser()
+    ) as one:
+        assert one.stdout is not None
+        address = next(line.strip() for line in one.stdout if line.startswith("http"))
+        state = json.loads(_post(address + "state"))
+        for card in state["cards"][:2]:
+            _post(address + "decide", {"image": card["image"], "decision": "label", "labels": card["suggested"]})
+        left_out = state["cards"][2]["image"]
+        _post(address + "decide", {"image": left_out, "decision": "exclude"})
+        _post(address + "done", {})
+        rest = one.stdout.read()
+    setting = re.search(r"'(data\.labels=.*)'", rest)
+    assert setting is not None
+    assert "corrected 2, excluded 1" in rest
+    config = load_config(run.folder.config, [setting[1]])
+    rows = {row.file: row for row in build_manifest(config.data, config.seed, CONSOLE).rows}
+
+    for card in state["cards"][:2]:
+        file = state["images"][card["image"]]["file"]
+        assert rows[file].label == WRONG[Path(file).name]
+    assert state["images"][left_out]["file"] not in rows
+    assert len(rows) == 71
+    assert sorted(data.rglob("*")) == before
+
+
+def _without_browser() -> dict[str, str]:
+    import os
+
+    return {**os.environ, "BROWSER": "true"}
+
+
+def _post(address: str, body: dict[str, Any] | None = None) -> bytes:
+    content = None if body is None else json.dumps(body).encode()
+    with urllib.request.urlopen(urllib.request.Request(address, content), timeout=30) as answer:
+        return bytes(answer.read())
+
+
+def test_a_network_that_was_trained_itself_is_reviewed_with_a_warning(
+    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without frozen layers, the features below the logits are used, and a warning says what that means."""
+    trained = train(tiny_config(data, mode="from-scratch", training={"epochs": 1}), tmp_path, CONSOLE)
+
+    assert main(["data", "review", str(trained.path), "-q"]) == 0
+    assert "data-review-trained-features" in [getattr(record.msg, "code", "") for record in caplog.records]
+
+
+def test_several_networks_are_reviewed(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The features of several networks count together."""
+    networks = [{"name": "ConvNet", "weights": "none", "options": {"filters": [n]}} for n in (6, 8)]
+    ranked = _ranked([str(train(tiny_config(data, backbone=networks, training={}), tmp_path, CONSOLE).path)], capsys)
+
+    assert len({Path(one["path"]).name for one in ranked[:3]} & {*WRONG}) >= 2
+
+
+def test_too_few_images_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Four training images are too few for folds."""
+    small = train(tiny_config(draw_dataset(tmp_path / "data", 2, 2, 2), training={}), tmp_path / "runs", CONSOLE)
+
+    assert main(["data", "review", str(small.path)]) == 2
+    assert "[data-review-too-few]" in capsys.readouterr().err
+
+
+def test_options_that_contradict_are_refused(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """A page and JSON exclude each other, and a split must exist."""
+    assert main(["data", "review", str(run.path), "--json", "--open"]) == 2
+    assert "[usage-options-conflict]" in capsys.readouterr().err
+
+
+def test_missing_images_are_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """If images of the run were deleted, the review names them."""
+    folder = draw_dataset(tmp_path / "data", 8, 2, 2)
+    trained = train(tiny_config(folder, training={}), tmp_path / "runs", CONSOLE)
+    next((folder / "train").rglob("*.png")).unlink()
+
+    assert main(["data", "review", str(trained.path)]) == 2
+    assert "[data-image-changed]" in capsys.readouterr().err
+
+
+def test_flipped_labels_are_counted_by_the_script(data: Path) -> None:
+    """The script flips labels, trains, reviews, and counts those among the first."""
+    from click.testing import CliRunner
+
+    words = [str(data), "--flips", "3", "--seeds", "1", "--json", "data.image_size=32", "backbone.name=ConvNet"]
+    words += ["backbone.weights=none", "backbone.options.filters=[8]", "engine=openvino", "precision=float32"]
+    (found,) = json.loads(CliRunner().invoke(measure, words, catch_exceptions=False).stdout)
+
+    assert found["flips"] == 3
+    assert 2 <= found["among_twice"] <= 3
+    assert np.isfinite(found["seconds"])
