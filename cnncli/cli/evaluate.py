@@ -47,6 +47,11 @@ PERTURBATION_NAMES = ("shift", "rotate", "scale", "brightness", "contrast", "noi
     multiple=True,
     help="Also evaluate perturbed images over the strength of the perturbation, and draw the results; repeatable.",
 )
+@click.option(
+    "--figures",
+    is_flag=True,
+    help="Draw confusion matrix, mistakes, reliability diagram, and ROC and precision-recall curves in the run.",
+)
 @runs_dir_option
 @json_option
 @console_options
@@ -58,20 +63,23 @@ def command(
     min_accuracy: float | None,
     crops: str | None,
     perturbations: tuple[str, ...],
+    figures: bool,
     runs_dir: Path,
     as_json: bool,
     console: Console,
 ) -> None:
-    """Evaluate a run: loss, accuracy with its interval, each class.
+    """Evaluate a run: loss, accuracy with its interval, each class, confused classes, calibration.
 
-    RUN is a run directory or its name; default: the newest finished run.
+    RUN is a run directory or its name; default: the newest finished run. The prediction of every image is written to
+    predictions.csv in the run.
     """
     from cnncli.cli.render import open_named_run, print_metrics, print_robustness
     from cnncli.recipes.evaluate import evaluate
 
     chosen = PERTURBATION_NAMES if "all" in perturbations else tuple(dict.fromkeys(perturbations))
     run_folder = open_named_run(run, runs_dir)
-    found = evaluate(run_folder, console, split, data, allow_missing, crops=int(crops or 1), perturb=chosen)
+    n_crops = int(crops or 1)
+    found = evaluate(run_folder, console, split, data, allow_missing, crops=n_crops, perturb=chosen, figures=figures)
     if as_json:
         print_json(found)
     else:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnncli.cli.options import print_json
-from cnncli.metrics.table import METRICS, metric_named
+from cnncli.metrics.table import EVALUATED, METRICS, metric_named
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.listing import open_run
 from cnncli.terminal.console import Console
@@ -24,8 +24,26 @@ if TYPE_CHECKING:
 LARGEST_MATRIX = 12
 """Largest number of classes for which the confusion matrix is printed. JSON always has it."""
 
+MOST_CLASSES = 20
+"""Maximum number of classes in a table; of more, those with the lowest F1. JSON always has all."""
+
+MOST_PAIRS = 10
+"""Maximum number of confused pairs in a table."""
+
 AVERAGES = {"mean_average_precision": "mAP", "micro_f1": "micro F1", "macro_f1": "macro F1"}
 """Headings of the averages over the labels of a multi-label classifier."""
+
+HEADINGS = {
+    **AVERAGES,
+    "balanced_accuracy": "balanced accuracy",
+    "top3": "top-3 accuracy",
+    "top5": "top-5 accuracy",
+    "roc_auc": "ROC AUC",
+    "log_loss": "log loss",
+    "brier_score": "Brier score",
+    "calibration_error": "calibration error",
+}
+"""Texts for the further results of an evaluation."""
 
 SUGGESTED_LAYERS = 4
 """Number of layers to unfreeze in the suggested command, or all if the backbone has fewer."""
@@ -60,24 +78,27 @@ def print_run(run: Run, as_json: bool, console: Console) -> None:
 def print_metrics(split: str, metrics: Metrics, console: Console) -> None:
     """Print all metrics of a split."""
     _print_splits({split: metrics}, console)
-    if metrics.averages:
-        _print_labels(metrics, console)
+    above = AVERAGES if metrics.is_multi_label else ()
+    shown = {name: EVALUATED[name].text(value) for name, value in metrics.evaluated.items() if name not in above}
+    if shown:
+        columns = [HEADINGS[name] for name in shown]
+        console.table(columns, [tuple(shown.values())], optional=tuple(reversed(columns)))
+    _print_classes(metrics, console)
+    if metrics.is_multi_label:
         return
-    if metrics.top5 is not None:
-        console.print(f"top-5 accuracy {percent(metrics.top5)}")
-    console.table(
-        ("class", "images", "precision", "recall", "F1"),
-        [
-            (name, f"{one.n:,}", percent(one.precision), percent(one.recall), percent(one.f1))
-            for name, one in zip(metrics.classes, metrics.per_class, strict=True)
-        ],
-        optional=("F1",),
-    )
     if len(metrics.classes) <= LARGEST_MATRIX:
         rows = zip(metrics.classes, metrics.confusion_matrix, strict=True)
         console.table(
             ("true \\ predicted", *metrics.classes),
             [(name, *(f"{count:,}" for count in counts)) for name, counts in rows],
+        )
+    elif metrics.confused_pairs:
+        console.table(
+            ("true class", "predicted", "images", "of the class"),
+            [
+                (pair.label, pair.prediction, f"{pair.n:,}", percent(pair.fraction))
+                for pair in metrics.confused_pairs[:MOST_PAIRS]
+            ],
         )
 
 
@@ -95,18 +116,23 @@ def print_robustness(found: Robustness, console: Console) -> None:
     console.table(columns, rows, optional=("true class",))
 
 
-def _print_labels(metrics: Metrics, console: Console) -> None:
-    """Print the results of each label of a multi-label classifier at its threshold."""
-    labels = [(name, one) for name, one in zip(metrics.classes, metrics.per_class, strict=True)]
+def _print_classes(metrics: Metrics, console: Console) -> None:
+    """Print the results of each class or label; of many, only the worst, the worst first."""
+    classes = list(zip(metrics.classes, metrics.per_class, strict=True))
+    noun = "label" if metrics.is_multi_label else "class"
+    if len(classes) > MOST_CLASSES:
+        console.print(f"the {MOST_CLASSES} worst of {len(classes):,} classes; --json has all")
+        classes = sorted(classes, key=lambda one: (one[1].f1, -one[1].n))[:MOST_CLASSES]
     rows = [
         (
             *(name, f"{one.n:,}", percent(one.precision), percent(one.recall), percent(one.f1)),
-            *(_fraction(getattr(one, value)) for value in ("average_precision", "threshold")),
+            *(_fraction(getattr(one, value)) for value in ("average_precision", "threshold") if hasattr(one, value)),
         )
-        for name, one in labels
+        for name, one in classes
     ]
-    columns = ("label", "images", "precision", "recall", "F1", "average precision", "threshold")
-    console.table(columns, rows, optional=("threshold", "F1"))
+    threshold = ("threshold",) if metrics.is_multi_label else ()
+    columns = (noun, "images", "precision", "recall", "F1", "average precision", *threshold)
+    console.table(columns, rows, optional=("threshold", "average precision", "F1"))
 
 
 def _fraction(value: float | None) -> str:
@@ -126,13 +152,13 @@ def print_plan(plan: StagePlan, console: Console) -> None:
 def _print_splits(splits: Mapping[str, Metrics], console: Console) -> None:
     names = dict.fromkeys([*METRICS, *(name for one in splits.values() for name in one.values)])
     others = {name: metric for name in names if name not in ("loss", "accuracy") and (metric := metric_named(name))}
-    averages = AVERAGES if any(one.averages for one in splits.values()) else {}
+    averages = AVERAGES if any(one.is_multi_label for one in splits.values()) else {}
     rows = [
         (
             *(split, f"{one.n:,}", decimal(one.loss), percent(one.top1), percent_range(*one.top1_ci95)),
             # Runs from before a metric was added do not have it.
             *(metric.text(one.values[name]) if name in one.values else "–" for name, metric in others.items()),
-            *(_fraction(one.averages.get(name)) for name in averages),
+            *(_fraction(one.evaluated.get(name)) for name in averages),
         )
         for split, one in splits.items()
     ]

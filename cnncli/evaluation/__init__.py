@@ -1,1 +1,1 @@
-"""What cached features tell about a classifier and its data: cross-validation, learning curves, wrong labels."""
+"""How good a classifier is, where it is wrong, how far to trust it, and whether more images would help."""

@@ -14,13 +14,18 @@ from numpy.typing import NDArray
 from cnncli.dataset.manifest import Manifest
 from cnncli.dataset.records import ImageRecord
 from cnncli.errors import DataError, ImageError
+from cnncli.evaluation.assessment import Assessment
+from cnncli.evaluation.outputs import load_outputs, save_outputs
+from cnncli.evaluation.predictions import predicted_images, write_predictions
 from cnncli.features.extract import Counts, Extraction, FeatureSet, Trunk, extract, fits, read_all, summarize
 from cnncli.features.store import FeatureStore
 from cnncli.inference.predictor import Predictor
 from cnncli.inference.spec import PredictorSpec
 from cnncli.metrics.classification import Metrics, evaluate_logits
+from cnncli.metrics.curves import class_curves
 from cnncli.networks.keras_metrics import compute_keras_metrics
 from cnncli.networks.losses import evaluate_losses
+from cnncli.runs.folder import RunFolder
 from cnncli.runtime.threads import batched, map_ordered, workers
 from cnncli.terminal.console import Console
 
@@ -38,6 +43,43 @@ def evaluate_manifest(
         return found
     others = compute_keras_metrics(spec.metrics, logits, labels, spec.activation)
     return replace(found, values={**found.values, **others})
+
+
+def assess(
+    spec: PredictorSpec, manifest: Manifest, rows: Sequence[ImageRecord], split: str, logits: NDArray[Any]
+) -> Assessment:
+    """Return everything about the evaluation of images of a manifest from their logits."""
+    classes, probabilities = manifest.classes, spec.probabilities(logits)
+    paths, labels = [row.file for row in rows], [row.labels for row in rows]
+    return Assessment(
+        split=split,
+        metrics=evaluate_manifest(spec, manifest, rows, logits),
+        images=predicted_images(paths, split, labels, probabilities, classes, spec.thresholds),
+        curves=class_curves(probabilities, manifest.labels(rows), classes),
+    )
+
+
+def load_assessment(run: RunFolder, split: str) -> Assessment | None:
+    """Return the evaluation of a split of a run from its files, or None if it was not evaluated.
+
+    Raises:
+        RunError: A file of the run is damaged.
+    """
+    spec, manifest = PredictorSpec.load(run.engine), Manifest.from_csv(run.manifest)
+    rows = manifest.split(split)
+    logits = load_outputs(run.outputs, split, len(rows), spec.units)
+    return None if logits is None else assess(spec, manifest, rows, split, logits)
+
+
+def save_assessment(run: RunFolder, found: Assessment, logits: NDArray[Any] | None) -> None:
+    """Write the predictions of an evaluation and, if it is one of a split of the run, its logits.
+
+    Raises:
+        OSError: The run cannot be written to.
+    """
+    write_predictions(run.predictions, found.images, found.metrics.is_multi_label)
+    if logits is not None:
+        save_outputs(run.outputs, found.split, logits)
 
 
 def compute_logits(

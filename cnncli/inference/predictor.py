@@ -23,7 +23,6 @@ from cnncli.engines.mirrored import run_averaged
 from cnncli.engines.openvino import LOGITS, TAIL, TRUNK, OpenVinoEngine, convert_graph, has_bfloat16
 from cnncli.errors import EngineError, Message, RunError
 from cnncli.inference.spec import FILE, PredictorSpec
-from cnncli.metrics.classification import label_probabilities, probabilities_of
 from cnncli.networks.backend import gpus, standard_settings
 from cnncli.runs.documents import damaged
 from cnncli.runs.folder import RunFolder
@@ -71,10 +70,7 @@ class Predictor:
 
     def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Return the class probabilities, float64 (n, classes), of pixels, uint8 (n, height, width, channels)."""
-        logits = self.logits_of_pixels(pixels)
-        return (
-            label_probabilities(logits) if self.spec.is_multi_label else probabilities_of(logits, self.spec.activation)
-        )
+        return self.spec.probabilities(self.logits_of_pixels(pixels))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from cnncli.engines.linear import LinearEngine
 from cnncli.engines.openvino import OpenVinoEngine
 from cnncli.errors import CnncliError, Message
 from cnncli.features.extract import Counts, Extraction, FeatureSet
-from cnncli.inference.evaluate_rows import compute_logits, evaluate_manifest
+from cnncli.inference.evaluate_rows import assess, compute_logits, save_assessment
 from cnncli.inference.predictor import load_predictor, save_predictor, save_thresholds
 from cnncli.inference.spec import PredictorSpec
 from cnncli.metrics.classification import Metrics, choose_thresholds
@@ -142,7 +142,9 @@ def evaluate_saved_run(
                     thresholds = choose_thresholds(logits, manifest.labels(rows))
                     save_thresholds(run.engine, thresholds)
                     predictor = replace(predictor, spec=replace(predictor.spec, thresholds=thresholds))
-                metrics[split] = evaluate_manifest(predictor.spec, manifest, rows, logits)
+                found = assess(predictor.spec, manifest, rows, split, logits)
+                save_assessment(run, found, logits)
+                metrics[split] = found.metrics
                 # The last stage has already counted the validation images' features.
                 features = features + (Counts(counts.computed, 0) if split == "validation" else counts)
     except CnncliError as error:

@@ -14,10 +14,14 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cnncli.catalogue.losses import CROSS_ENTROPY, LOSSES
 from cnncli.catalogue.metrics import KERAS_METRICS
 from cnncli.engines.engine import EngineName, Precision
 from cnncli.images.decode import Color, PixelSpec
+from cnncli.metrics.classification import label_probabilities, probabilities_of
 from cnncli.runs.documents import damaged, read_document
 from cnncli.storage.atomic import write_atomically
 
@@ -107,6 +111,10 @@ class PredictorSpec:
     def is_multi_label(self) -> bool:
         """Whether an image can have any number of classes."""
         return bool(self.thresholds)
+
+    def probabilities(self, logits: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the class probabilities, float64 (n, classes), of logits (n, units)."""
+        return label_probabilities(logits) if self.is_multi_label else probabilities_of(logits, self.activation)
 
     @property
     def pixels(self) -> PixelSpec:

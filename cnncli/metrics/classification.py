@@ -18,25 +18,44 @@ from numpy.typing import NDArray
 from cnncli.catalogue.losses import CROSS_ENTROPY
 from cnncli.catalogue.metrics import KERAS_METRICS
 from cnncli.errors import DataError, Message
+from cnncli.metrics.curves import Ranking, mean_of
 from cnncli.metrics.losses import OWN_LOSSES, targets_of
 from cnncli.metrics.multilabel import LabelMetrics, best_threshold, evaluate_labels, ratio
-from cnncli.metrics.table import METRICS, Predictions, compute_metrics
+from cnncli.metrics.reliability import Reliability, ReliabilityBin, measure_reliability
+from cnncli.metrics.table import EVALUATED, METRICS, Predictions, compute_metrics
 
-TOP_K = 5
+TOP_K = (3, 5)
+"""Numbers of classes of the top-k accuracies, which are reported if there are more classes."""
 _JSON_NAMES = {"accuracy": "top1"}
 """JSON names of metrics that have a different name in the table."""
-AVERAGES = ("mean_average_precision", "micro_f1", "macro_f1")
-"""Names of the averages over the labels of a multi-label classifier."""
+MOST_PAIRS = 20
+"""Maximum number of confused pairs in a document."""
 
 
 @dataclass(frozen=True)
 class ClassMetrics:
-    """Precision, recall and F1 of a class, each 0-1, and the number of its images; see also `LabelMetrics`."""
+    """Results of a class on `n` images, its support; all values are 0-1. See also `LabelMetrics`.
+
+    Attributes:
+        average_precision: Mean precision over the ranking of all images by the probability of the class; None without
+            an image of it.
+    """
 
     precision: float
     recall: float
     f1: float
     n: int
+    average_precision: float | None = None
+
+
+@dataclass(frozen=True)
+class ConfusedPair:
+    """A class of which `n` images, the fraction `fraction` of its images, were predicted as another class."""
+
+    label: str
+    prediction: str
+    n: int
+    fraction: float
 
 
 @dataclass(frozen=True)
@@ -46,23 +65,23 @@ class Metrics:
     Attributes:
         values: The metrics of `cnncli.metrics.table`, and those of Keras that the run names, by name.
         top1_ci95: 95 % Wilson interval of `top1`.
-        top5: Fraction of the images whose class is among the top five; None for up to five classes.
         classes: Names, in the order of the logits.
         confusion_matrix: Rows are true classes and columns predicted classes, in the order of `classes`; empty if
             multi-label.
         per_class: Results of each class, in the order of `classes`; if multi-label, at its threshold.
-        averages: `mean_average_precision`, `micro_f1` and `macro_f1` of multi-label classifiers, else none; see
-            `MultiLabelMetrics`.
+        evaluated: Further results, those of `EVALUATED` that apply, by name. Averages are over the classes that have
+            images; those of a multi-label classifier are described at `MultiLabelMetrics`.
+        reliability: The reliability diagram of the probabilities.
     """
 
     n: int
     values: Mapping[str, float]
     top1_ci95: tuple[float, float]
-    top5: float | None
     classes: tuple[str, ...]
     confusion_matrix: tuple[tuple[int, ...], ...]
     per_class: tuple[ClassMetrics | LabelMetrics, ...]
-    averages: Mapping[str, float] = field(default_factory=dict)
+    evaluated: Mapping[str, float] = field(default_factory=dict)
+    reliability: tuple[ReliabilityBin, ...] = ()
 
     @property
     def loss(self) -> float:
@@ -74,6 +93,27 @@ class Metrics:
         """Fraction of the images whose class ranks first; if multi-label, all of whose labels are right."""
         return self.values["accuracy"]
 
+    @property
+    def top5(self) -> float | None:
+        """Fraction of the images whose class is among the top five; None for up to five classes."""
+        return self.evaluated.get("top5")
+
+    @property
+    def is_multi_label(self) -> bool:
+        """Whether an image can have any number of classes."""
+        return not self.confusion_matrix
+
+    @property
+    def confused_pairs(self) -> tuple[ConfusedPair, ...]:
+        """The pairs of true and predicted class with images, most images first; none if multi-label."""
+        pairs = [
+            ConfusedPair(label, prediction, count, ratio(count, sum(row)))
+            for label, row in zip(self.classes, self.confusion_matrix, strict=False)
+            for prediction, count in zip(self.classes, row, strict=True)
+            if count and label != prediction
+        ]
+        return tuple(sorted(pairs, key=lambda pair: (-pair.n, -pair.fraction)))
+
     @classmethod
     def from_dict(cls, facts: Mapping[str, Any]) -> Metrics:
         """Return metrics from the result of `to_dict`."""
@@ -82,27 +122,31 @@ class Metrics:
             n=facts["n"],
             values=table_metrics(facts),
             top1_ci95=(low, high),
-            top5=facts.get("top5"),
             classes=tuple(facts["classes"]),
             confusion_matrix=tuple(tuple(row) for row in facts.get("confusion_matrix", ())),
             per_class=tuple(_results(facts["per_class"][name]) for name in facts["classes"]),
-            averages={name: facts[name] for name in AVERAGES if name in facts},
+            evaluated={name: facts[name] for name in EVALUATED if name in facts},
+            reliability=tuple(ReliabilityBin(**one) for one in facts.get("reliability", ())),
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the metrics for JSON: `top5` and `confusion_matrix` only if they have values, `per_class` by name."""
+        """Return the metrics for JSON: `per_class` by name; confusion only if an image has one class."""
+        confusion = {
+            "confusion_matrix": list(map(list, self.confusion_matrix)),
+            "confused_pairs": [asdict(pair) for pair in self.confused_pairs[:MOST_PAIRS]],
+        }
         return {
             **self.summary(),
-            **({} if self.top5 is None else {"top5": self.top5}),
             "classes": list(self.classes),
-            **({"confusion_matrix": list(map(list, self.confusion_matrix))} if self.confusion_matrix else {}),
+            **({} if self.is_multi_label else confusion),
             "per_class": {name: asdict(results) for name, results in zip(self.classes, self.per_class, strict=True)},
+            "reliability": [asdict(one) for one in self.reliability],
         }
 
     def summary(self) -> dict[str, Any]:
         """Return the key metrics, as in run.json and `train --json`."""
         values = {_JSON_NAMES.get(name, name): value for name, value in self.values.items()}
-        return {"n": self.n, **values, "top1_ci95": list(self.top1_ci95), **self.averages}
+        return {"n": self.n, **values, "top1_ci95": list(self.top1_ci95), **self.evaluated}
 
 
 def _results(facts: Mapping[str, Any]) -> ClassMetrics | LabelMetrics:
@@ -167,35 +211,67 @@ def evaluate_logits(
     pairs = np.bincount(labels * len(classes) + scores.argmax(axis=1), minlength=len(classes) ** 2)
     matrix = pairs.reshape(len(classes), len(classes))
     n_correct = int(np.trace(matrix))
-    counts = zip(matrix.diagonal().tolist(), matrix.sum(axis=0).tolist(), matrix.sum(axis=1).tolist(), strict=True)
+    probabilities = probabilities_of(logits, activation)
+    rankings = [Ranking.of(probabilities[:, place], labels == place) for place in range(len(classes))]
+    per_class = _class_metrics(matrix, rankings)
+    reliability = measure_reliability(normalized(probabilities), labels)
+    ranks = _ranks(scores, labels)
+    evaluated = {
+        "balanced_accuracy": mean_of([one.recall for one in per_class if one.n]),
+        **{f"top{k}": float(np.mean(ranks < k)) for k in TOP_K if len(classes) > k},
+        "mean_average_precision": mean_of([ranking.average_precision for ranking in rankings]),
+        "macro_f1": mean_of(
+            [one.f1 for one, chosen in zip(per_class, matrix.sum(axis=0), strict=True) if one.n + chosen]
+        ),
+        "roc_auc": mean_of([ranking.roc_auc for ranking in rankings]),
+        **_scores_of(reliability),
+    }
     return Metrics(
         n=n,
         values=compute_metrics(Predictions(n, loss, n_correct, scores, labels)),
         top1_ci95=wilson_interval(n_correct, n),
-        top5=float(np.mean(_ranks(scores, labels) < TOP_K)) if len(classes) > TOP_K else None,
         classes=tuple(classes),
         confusion_matrix=tuple(tuple(row) for row in matrix.tolist()),
-        per_class=tuple(
-            ClassMetrics(ratio(hits, predicted), ratio(hits, true), ratio(2 * hits, predicted + true), true)
-            for hits, predicted, true in counts
-        ),
+        per_class=per_class,
+        evaluated={name: value for name, value in evaluated.items() if value is not None},
+        reliability=reliability.bins,
     )
+
+
+def _class_metrics(matrix: NDArray[np.int64], rankings: Sequence[Ranking]) -> tuple[ClassMetrics, ...]:
+    """Return the results of each class from the confusion matrix and the ranking of the images by its probability."""
+    counts = (matrix.diagonal().tolist(), matrix.sum(axis=0).tolist(), matrix.sum(axis=1).tolist())
+    return tuple(
+        ClassMetrics(
+            *(ratio(hits, predicted), ratio(hits, true), ratio(2 * hits, predicted + true)),
+            true,
+            ranking.average_precision,
+        )
+        for hits, predicted, true, ranking in zip(*counts, rankings, strict=True)
+    )
+
+
+def _scores_of(found: Reliability) -> dict[str, float]:
+    return {name: getattr(found, name) for name in ("log_loss", "brier_score", "calibration_error")}
 
 
 def _evaluate_labels(
     logits: NDArray[Any], labels: NDArray[np.uint8], classes: Sequence[str], thresholds: Sequence[float], loss: float
 ) -> Metrics:
     """Evaluate a multi-label classifier."""
-    n, found = len(labels), evaluate_labels(label_probabilities(logits), labels, thresholds)
+    n, probabilities = len(labels), label_probabilities(logits)
+    found, reliability = evaluate_labels(probabilities, labels, thresholds), measure_reliability(probabilities, labels)
+    averages = {name: getattr(found, name) for name in ("mean_average_precision", "micro_f1", "macro_f1")}
+    auc = mean_of([Ranking.of(probabilities[:, one], labels[:, one] > 0).roc_auc for one in range(len(classes))])
     return Metrics(
         n=n,
         values={"loss": loss, "accuracy": found.n_exact / n},
         top1_ci95=wilson_interval(found.n_exact, n),
-        top5=None,
         classes=tuple(classes),
         confusion_matrix=(),
         per_class=found.per_label,
-        averages={name: getattr(found, name) for name in AVERAGES},
+        evaluated={**averages, **({} if auc is None else {"roc_auc": auc}), **_scores_of(reliability)},
+        reliability=reliability.bins,
     )
 
 
@@ -229,6 +305,11 @@ def probabilities_of(logits: NDArray[Any], activation: str) -> NDArray[np.float6
     if z.shape[1] > 1:
         return np.asarray(positive)
     return np.concatenate([np.exp(-np.logaddexp(0.0, z)), positive], axis=1)
+
+
+def normalized(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return class probabilities that add up to 1: those of several sigmoids do not."""
+    return np.asarray(probabilities / np.maximum(probabilities.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny))
 
 
 def ranking_scores(logits: NDArray[Any], activation: str) -> NDArray[np.float64]:

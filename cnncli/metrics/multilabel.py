@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cnncli.metrics.curves import Ranking, mean_of
+
 DEFAULT_THRESHOLD = 0.5
 """Threshold of a label for which validation shows no better one."""
 
@@ -63,28 +65,17 @@ def evaluate_labels(
     per_label = tuple(
         LabelMetrics(
             *(ratio(hit, chosen), ratio(hit, n), ratio(2 * hit, chosen + n), n, threshold),
-            average_precision(probabilities[:, label], true[:, label]) if n else None,
+            Ranking.of(probabilities[:, label], true[:, label]).average_precision,
         )
         for label, (hit, chosen, n, threshold) in enumerate(zip(hits, n_predicted, n_true, thresholds, strict=True))
     )
-    averages = [one.average_precision for one in per_label if one.average_precision is not None]
     return MultiLabelMetrics(
         n_exact=int((predicted == true).all(axis=1).sum()),
-        mean_average_precision=float(np.mean(averages)) if averages else 0.0,
+        mean_average_precision=mean_of([one.average_precision for one in per_label]) or 0.0,
         micro_f1=ratio(2 * sum(hits), sum(n_predicted) + sum(n_true)),
         macro_f1=float(np.mean([one.f1 for one in per_label])),
         per_label=per_label,
     )
-
-
-def average_precision(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:
-    """Return Σ (Rₖ − Rₖ₋₁) Pₖ over the distinct scores in falling order, without interpolation.
-
-    >>> average_precision(np.array([0.9, 0.8, 0.3]), np.array([True, False, True]))
-    0.8333333333333333
-    """
-    precision, recall, _ = _curve(scores, positive)
-    return float(np.sum(np.diff(recall, prepend=0.0) * precision))
 
 
 def best_threshold(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:
@@ -97,21 +88,12 @@ def best_threshold(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> 
     """
     if not 0 < positive.sum() < len(positive):
         return DEFAULT_THRESHOLD
-    precision, recall, cuts = _curve(scores, positive)
+    ranking = Ranking.of(scores, positive)
+    precision, recall, cuts = ranking.precision, ranking.recall, ranking.cuts
     f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-300)
     middles = (cuts + np.append(cuts[1:], 0.0)) / 2
     best = np.flatnonzero(f1 >= f1.max() - 1e-12)
     return float(middles[best[np.argmin(np.abs(middles[best] - DEFAULT_THRESHOLD))]])
-
-
-def _curve(
-    scores: NDArray[np.float64], positive: NDArray[np.bool_]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return precision and recall if all images from a score on are predicted, for each distinct score, falling."""
-    order = np.argsort(-scores, kind="stable")
-    ends = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)  # the last image of each score
-    hits = np.cumsum(positive[order])[ends]
-    return hits / (ends + 1), hits / positive.sum(), scores[order][ends]
 
 
 def ratio(part: int, whole: int) -> float:

@@ -65,9 +65,15 @@ METRICS: dict[str, Metric] = {
 
 
 EVALUATED: dict[str, MetricInfo] = {
-    name: MetricInfo(name, is_fraction=True) for name in ("top5", "mean_average_precision", "micro_f1", "macro_f1")
+    metric.name: metric
+    for metric in (
+        *(MetricInfo(name, is_fraction=True) for name in ("balanced_accuracy", "top3", "top5")),
+        *(MetricInfo(name, is_fraction=True) for name in ("mean_average_precision", "micro_f1", "macro_f1", "roc_auc")),
+        *(MetricInfo(name, lower_is_better=True) for name in ("log_loss", "brier_score")),
+        MetricInfo("calibration_error", lower_is_better=True, is_fraction=True),
+    )
 }
-"""Results that only the evaluation of a saved model has: top-5 accuracy, and averages over the labels."""
+"""Results that only the evaluation of a saved model has, in the order in which they are shown."""
 
 
 def metric_named(name: str) -> MetricInfo | None:

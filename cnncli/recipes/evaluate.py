@@ -18,13 +18,17 @@ from cnncli.dataset.manifest import Manifest
 from cnncli.dataset.records import ImageRecord
 from cnncli.dataset.verification import require_unchanged
 from cnncli.errors import ConfigError, DataError, Message, MinimumMissedError, RunError, printable, reason_of
+from cnncli.evaluation.assessment import Assessment
+from cnncli.evaluation.predictions import OTHER_DATA
 from cnncli.features.store import FeatureStore
+from cnncli.images.decode import PixelSpec
 from cnncli.inference.crops import multi_crop_logits
-from cnncli.inference.evaluate_rows import compute_logits, evaluate_manifest
+from cnncli.inference.evaluate_rows import assess, compute_logits, evaluate_manifest, save_assessment
 from cnncli.inference.predictor import load_predictor
 from cnncli.inference.robustness import Robustness, measure_robustness
 from cnncli.metrics.classification import Metrics
 from cnncli.networks.backend import standard_settings
+from cnncli.report.evaluation_figures import draw_evaluation
 from cnncli.report.robustness_plot import draw_robustness
 from cnncli.runs.documents import damaged, time_text, utc_now
 from cnncli.runs.folder import RunFolder
@@ -82,10 +86,12 @@ def evaluate(
     *,
     crops: int = 1,
     perturb: Sequence[str] = (),
+    figures: bool = False,
 ) -> Evaluation:
     """Evaluate a run with its own engine and precision; for the arguments, see `cnncli.evaluate`.
 
-    `perturb` has the names of perturbations: their results over the strength are measured, and drawn in the run.
+    `perturb` has the names of perturbations: their results over the strength are measured, and drawn in the run. With
+    `figures`, the evaluation is drawn there, too.
 
     Raises:
         CacheError: The cache folder cannot be created.
@@ -99,9 +105,10 @@ def evaluate(
     if crops not in (1, *CROPS):
         text = f"crops: received {crops!r}, expected one of {', '.join(map(str, (1, *CROPS)))}."
         raise ConfigError(Message("usage-crops", text, key="crops", received=crops, expected=(1, *CROPS)))
-    if crops > 1 and perturb:
-        text = "crops and perturbations cannot be used together; evaluate twice."
-        raise ConfigError(Message("usage-options-conflict", text, key="perturb", received=crops))
+    if crops > 1 and (perturb or figures):
+        key, name = ("perturb", "perturbations") if perturb else ("figures", "figures")
+        text = f"crops and {name} cannot be used together; evaluate twice."
+        raise ConfigError(Message("usage-options-conflict", text, key=key, received=crops))
     require_finished(run)
     store_folder = make_cache_dir() / FEATURES
     for note in variable_notes():
@@ -132,20 +139,34 @@ def evaluate(
     with FeatureStore(store_folder, cache_settings(config.cache).max_bytes) as store:
         networks = [backbone.network.name for backbone in config.backbones]
         logits, _ = compute_logits(predictor, rows, store, console, networks=networks)
-    metrics = evaluate_manifest(predictor.spec, manifest, rows, logits)
+    found = assess(predictor.spec, manifest, rows, split if data is None else OTHER_DATA, logits)
+    with suppress(OSError):  # a run may be on a read-only disk
+        save_assessment(run, found, logits if data is None else None)
     robustness = measure_robustness(predictor, manifest, rows, logits, perturb, console) if perturb else []
-    _draw(run, split, robustness)
-    evaluation = Evaluation(run.path, split, data, metrics, robustness=tuple(robustness))
+    _draw_robustness(run, split, robustness)
+    if figures:
+        _draw(run, found, predictor.spec.pixels)
+    evaluation = Evaluation(run.path, split, data, found.metrics, robustness=tuple(robustness))
     _record(run, evaluation)
     return evaluation
 
 
-def _draw(run: RunFolder, split: str, robustness: Sequence[Robustness]) -> None:
+def _draw(run: RunFolder, found: Assessment, pixels: PixelSpec) -> None:
+    """Draw an evaluation in the figures of the run."""
+    try:
+        paths = draw_evaluation(found, pixels, run.path.name, run.figures)
+    except OSError as error:  # a run may be on a read-only disk
+        log.warning(f"{printable(run.figures)}: cannot be written ({reason_of(error)})")
+        return
+    log.info(f"figures {', '.join(printable(path.name) for path in paths)} in {printable(run.figures)}")
+
+
+def _draw_robustness(run: RunFolder, split: str, robustness: Sequence[Robustness]) -> None:
     """Draw the results of each perturbation as `figures/robustness-NAME.png` of the run."""
     for one in robustness:
-        path = run.path / "figures" / f"robustness-{one.perturbation}.png"
+        path = run.figures / f"robustness-{one.perturbation}.png"
         try:
-            path.parent.mkdir(exist_ok=True)
+            run.figures.mkdir(exist_ok=True)
             draw_robustness(one, f"{run.path.name}: {split}", path)
         except OSError as error:  # a run may be on a read-only disk
             log.warning(f"{printable(path)}: cannot be written ({reason_of(error)})")

@@ -23,7 +23,9 @@ from cnncli.engines.engine import EngineChoice
 from cnncli.errors import DataError, Message, printable
 from cnncli.evaluation.cross_validation import Pool, cross_validate
 from cnncli.features.extract import Counts
+from cnncli.inference.evaluate_rows import load_assessment
 from cnncli.inference.saved_run import SavedRunEvaluation, evaluate_saved_run, save_model, save_solved_model
+from cnncli.inference.spec import PredictorSpec
 from cnncli.metrics.classification import Metrics
 from cnncli.metrics.table import kept_epoch
 from cnncli.networks.backend import import_keras_meanwhile, standard_settings
@@ -32,6 +34,7 @@ from cnncli.networks.cut import countable_layers
 from cnncli.networks.fingerprint import hash_weights
 from cnncli.networks.template import has_templates
 from cnncli.report.curves import draw_curves, draw_strengths
+from cnncli.report.evaluation_figures import draw_evaluation
 from cnncli.report.inspection import draw_inspection
 from cnncli.runs.documents import damaged
 from cnncli.runs.folder import RunFolder, end_run
@@ -242,9 +245,9 @@ def index_images(config: Config, console: Console) -> Manifest:
 
 
 def draw_figures(run: RunFolder) -> None:
-    """Draw the curves of a finished run, or the results of the strengths from which that of its head was chosen."""
+    """Draw the evaluation of a finished run, and its curves or the strengths from which that of its head was chosen."""
     try:
-        run.curves.parent.mkdir(exist_ok=True)
+        run.figures.mkdir(exist_ok=True)
         history, stages, config = read_history(run.history), read_json(run.stages), load_resolved(run.config)
         if (solution := stages[-1].get("solution")) is None:
             best = int(run.read_facts()["best_epoch"])
@@ -253,9 +256,11 @@ def draw_figures(run: RunFolder) -> None:
             draw_strengths([Strength(**strength) for strength in solution["strengths"]], run.curves)
         if run.inspection.is_file():
             draw_inspection(read_inspection(run.inspection), run.inspection_figure)
+        if found := load_assessment(run, "test") or load_assessment(run, "validation"):
+            draw_evaluation(found, PredictorSpec.load(run.engine).pixels, run.path.name, run.figures)
     except Exception as error:  # a failed plot must not fail the run
         reason = printable(f"{type(error).__name__}: {error}")
-        text = f"The curves could not be drawn ({reason})."
+        text = f"The figures could not be drawn ({reason})."
         log.warning(Message("training-curves-not-drawn", text, path=run.curves, reason=reason))
 
 

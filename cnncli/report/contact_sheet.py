@@ -57,11 +57,11 @@ def draw_contact_sheet(rows: Sequence[SheetRow], columns: Sequence[str], title: 
     pen.text((MARGIN, MARGIN - 4), title, INK, load_font(20))
     pen.multiline_text((MARGIN, MARGIN + 28), lines, GRAY, load_font(13), spacing=LINE - 13)
     for left, heading in zip(lefts, columns, strict=True):
-        pen.text((left, head - LINE), _shorten(heading, load_font(13), tile[0]), GRAY, load_font(13))
+        pen.text((left, head - LINE), shorten_to_width(heading, load_font(13), tile[0]), GRAY, load_font(13))
     for top, row in zip(tops, rows, strict=True):
         middle = top + tile[1] // 2
-        pen.text((MARGIN, middle - 19), _shorten(row.label, load_font(15), label_width), INK, load_font(15))
-        pen.text((MARGIN, middle + 2), _shorten(row.detail, load_font(12), label_width), GRAY, load_font(12))
+        pen.text((MARGIN, middle - 19), shorten_to_width(row.label, load_font(15), label_width), INK, load_font(15))
+        pen.text((MARGIN, middle + 2), shorten_to_width(row.detail, load_font(12), label_width), GRAY, load_font(12))
         for left, pixels in zip(lefts, row.images, strict=True):
             sheet.paste(_tile(pixels, tile), (left, top))
     with replacing(path) as temporary:
@@ -69,12 +69,17 @@ def draw_contact_sheet(rows: Sequence[SheetRow], columns: Sequence[str], title: 
 
 
 def draw_tiles(
-    tiles: Sequence[tuple[str, NDArray[np.uint8]]], title: str, lines: str, path: Path, columns: int
+    tiles: Sequence[tuple[str, NDArray[np.uint8]]],
+    title: str,
+    lines: str,
+    path: Path,
+    columns: int,
+    details: Sequence[str] = (),
 ) -> None:
-    """Draw images of one size with a heading above each, row by row, as a PNG."""
+    """Draw images of one size with a heading above each, row by row, as a PNG; `details` are gray texts below them."""
     size = _tile_size(*tiles[0][1].shape[:2])
     head = MARGIN + 28 + LINE * (lines.count("\n") + 1) + 8
-    step = (size[0] + 2 * GAP, size[1] + LINE + 2 * GAP)
+    step = (size[0] + 2 * GAP, size[1] + LINE * (2 if details else 1) + 2 * GAP)
     n_rows = math.ceil(len(tiles) / columns)
     text_width = max(load_font(20).getlength(title), *(load_font(13).getlength(line) for line in lines.split("\n")))
     width = max(min(columns, len(tiles)) * step[0], math.ceil(text_width)) + 2 * MARGIN
@@ -84,8 +89,11 @@ def draw_tiles(
     pen.multiline_text((MARGIN, MARGIN + 28), lines, GRAY, load_font(13), spacing=LINE - 13)
     for place, (name, pixels) in enumerate(tiles):
         left, top = MARGIN + place % columns * step[0], head + place // columns * step[1]
-        pen.text((left, top), _shorten(name, load_font(13), size[0]), INK, load_font(13))
+        pen.text((left, top), shorten_to_width(name, load_font(13), size[0]), INK, load_font(13))
         sheet.paste(_tile(pixels, size), (left, top + LINE))
+        if details:
+            text = shorten_to_width(details[place], load_font(11), size[0])
+            pen.text((left, top + LINE + size[1] + 2), text, GRAY, load_font(11))
     with replacing(path) as temporary:
         sheet.save(temporary, "PNG")
 
@@ -105,7 +113,7 @@ def _tile(pixels: NDArray[np.uint8], size: tuple[int, int]) -> Image.Image:
     return image.resize(size, Image.Resampling.NEAREST if is_enlarged else Image.Resampling.LANCZOS)
 
 
-def _shorten(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+def shorten_to_width(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
     """Shorten a text to a width by omitting its middle, since names differ at both ends."""
     kept = len(text)
     shown = text

@@ -52,24 +52,79 @@ def test_metrics_equal_scikit_learns(classes: int) -> None:
     assert [one.n for one in ours.per_class] == n.tolist()
 
 
-def test_top5_equals_scikit_learns() -> None:
-    """With more than five classes, top-5 accuracy equals that of scikit-learn."""
-    from sklearn.metrics import top_k_accuracy_score
+@pytest.mark.parametrize("classes", [2, 3, 7])
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_averages_and_scores_equal_scikit_learns(classes: int, activation: str) -> None:
+    """Averages over the classes, areas and scores of the probabilities equal those of scikit-learn."""
+    from sklearn import metrics as oracle
 
-    probabilities, labels = scores(300, 7, seed=1)
+    probabilities, labels = scores(500, classes)
+    logits = np.log(probabilities)
+    if activation == "sigmoid":
+        logits = logits[:, 1:] - logits[:, :1] if classes == 2 else logits - np.log(1 - probabilities)
+    ours = evaluate_logits(logits, labels, CLASSES[:classes], activation).evaluated
+    predicted, one_hot = probabilities.argmax(1), np.eye(classes)[labels]
+    given_brier = probabilities[:, 1] if classes == 2 else probabilities
+    expected = {
+        "balanced_accuracy": oracle.balanced_accuracy_score(labels, predicted),
+        "macro_f1": oracle.f1_score(labels, predicted, average="macro"),
+        "mean_average_precision": oracle.average_precision_score(one_hot, probabilities),
+        "roc_auc": oracle.roc_auc_score(one_hot, probabilities),
+        "log_loss": oracle.log_loss(labels, probabilities),
+        "brier_score": oracle.brier_score_loss(labels, given_brier),
+        **{f"top{k}": oracle.top_k_accuracy_score(labels, probabilities, k=k) for k in (3, 5) if classes > k},
+    }
 
-    assert evaluate(probabilities, labels, CLASSES).top5 == pytest.approx(
-        top_k_accuracy_score(labels, probabilities, k=5), rel=1e-12
-    )
+    assert {name: ours[name] for name in expected} == pytest.approx(expected, rel=1e-9)
+    assert set(ours) == {*expected, "calibration_error"}
 
 
-@pytest.mark.parametrize(("classes", "has_top5"), [(2, False), (5, False), (6, True)])
-def test_top5_is_reported_above_five_classes(classes: int, has_top5: bool) -> None:
-    """Top-5 accuracy is reported only for more than five classes; otherwise it is always 1."""
+def test_the_average_precision_of_each_class_equals_scikit_learns() -> None:
+    """Each class has its average precision against all others."""
+    from sklearn.metrics import average_precision_score
+
+    probabilities, labels = scores(200, 4)
+    ours = evaluate(probabilities, labels, CLASSES[:4])
+    expected = [average_precision_score(labels == place, probabilities[:, place]) for place in range(4)]
+
+    assert [one.average_precision for one in ours.per_class] == pytest.approx(expected)  # type: ignore[union-attr]
+
+
+def test_averages_leave_out_classes_without_images() -> None:
+    """A class without images and predictions does not lower an average, as in scikit-learn."""
+    from sklearn import metrics as oracle
+
+    probabilities, labels = scores(60, 3)
+    probabilities = np.insert(probabilities, 3, 1e-9, axis=1)
+    ours = evaluate(probabilities, labels, CLASSES[:4]).evaluated
+    predicted = probabilities.argmax(1)
+
+    assert ours["macro_f1"] == pytest.approx(oracle.f1_score(labels, predicted, average="macro"))
+    assert ours["balanced_accuracy"] == pytest.approx(oracle.balanced_accuracy_score(labels, predicted))
+
+
+@pytest.mark.parametrize(
+    ("classes", "names"), [(2, []), (3, []), (5, ["top3"]), (6, ["top3", "top5"])], ids=lambda one: str(one)
+)
+def test_top_k_is_reported_above_k_classes(classes: int, names: list[str]) -> None:
+    """Top-k accuracy is reported only for more than k classes; otherwise it is always 1."""
     ours = evaluate(*scores(20, classes), CLASSES[:classes])
 
-    assert (ours.top5 is not None) == has_top5
-    assert ("top5" in ours.to_dict()) == has_top5
+    assert [name for name in ours.summary() if name in ("top3", "top5")] == names
+    assert (ours.top5 is not None) == ("top5" in names)
+
+
+def test_the_most_confused_pairs_come_first() -> None:
+    """Pairs of classes are sorted by the number of images, then by their fraction of the true class."""
+    labels = np.array([0, 0, 0, 1, 1, 2, 2, 2, 2])
+    predicted = np.array([0, 1, 1, 1, 0, 0, 2, 2, 2])
+    ours = evaluate(np.full((9, 3), 0.1) + 0.7 * np.eye(3)[predicted], labels, ["a", "b", "c"])
+
+    assert [(one.label, one.prediction, one.n, one.fraction) for one in ours.confused_pairs] == [
+        ("a", "b", 2, pytest.approx(2 / 3)),
+        ("b", "a", 1, 0.5),
+        ("c", "a", 1, 0.25),
+    ]
 
 
 def test_a_class_without_images_has_zeros_and_n_0() -> None:
@@ -82,7 +137,8 @@ def test_a_class_without_images_has_zeros_and_n_0() -> None:
     theirs = precision_recall_fscore_support(labels, probabilities.argmax(1), labels=[0, 1, 2], zero_division=0)
 
     assert ours.confusion_matrix[1] == (0, 0, 0)
-    assert ours.to_dict()["per_class"]["b"] == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "n": 0}
+    zeros = {"precision": 0.0, "recall": 0.0, "f1": 0.0, "n": 0, "average_precision": None}
+    assert ours.to_dict()["per_class"]["b"] == zeros
     np.testing.assert_allclose([one.f1 for one in ours.per_class], theirs[2], rtol=1e-12)
 
 
@@ -114,10 +170,24 @@ def test_the_keys_of_the_dictionary() -> None:
     document = evaluate(*scores(20, 2), ["cat", "dog"]).to_dict()
 
     values = ["top1" if name == "accuracy" else name for name in METRICS]
-    assert list(document) == ["n", *values, "top1_ci95", "classes", "confusion_matrix", "per_class"]
+    results = ["balanced_accuracy", "mean_average_precision", "macro_f1", "roc_auc"]
+    scores_of = ["log_loss", "brier_score", "calibration_error"]
+    tables = ["classes", "confusion_matrix", "confused_pairs", "per_class", "reliability"]
+    assert list(document) == ["n", *values, "top1_ci95", *results, *scores_of, *tables]
     assert list(document["per_class"]) == ["cat", "dog"]
-    assert list(document["per_class"]["cat"]) == ["precision", "recall", "f1", "n"]
+    assert list(document["per_class"]["cat"]) == ["precision", "recall", "f1", "n", "average_precision"]
     assert json.loads(json.dumps(document)) == document
+
+
+def test_a_document_gives_the_metrics_again() -> None:
+    """Metrics that are read from their document equal the original ones; earlier versions wrote fewer results."""
+    ours = evaluate(*scores(30, 7), CLASSES)
+    assert Metrics.from_dict(json.loads(json.dumps(ours.to_dict()))) == ours
+
+    old = {name: ours.to_dict()[name] for name in ("n", "loss", "top1", "top1_ci95", "top5", "classes")}
+    per_class = {name: {"precision": 1.0, "recall": 1.0, "f1": 1.0, "n": 3} for name in CLASSES}
+    read = Metrics.from_dict({**old, "confusion_matrix": [[3] * 7] * 7, "per_class": per_class})
+    assert (read.top5, read.evaluated, read.reliability) == (ours.top5, {"top5": ours.top5}, ())
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
@@ -160,7 +230,8 @@ def test_metrics_follow_the_names_of_the_classes(order: list[int], seed: int) ->
     back = np.argsort(order)
     here = evaluate(probabilities[:, order], back[labels], [names[k] for k in order])
 
-    assert here.to_dict()["per_class"] == there.to_dict()["per_class"]
+    for name in names:
+        assert here.to_dict()["per_class"][name] == pytest.approx(there.to_dict()["per_class"][name], rel=1e-12)
     assert (here.top1, here.loss) == (there.top1, pytest.approx(there.loss, rel=1e-12))
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
-from cnncli.metrics.multilabel import DEFAULT_THRESHOLD, average_precision, best_threshold, evaluate_labels
+from cnncli.metrics.multilabel import DEFAULT_THRESHOLD, best_threshold, evaluate_labels
 
 
 def draw(seed: int, n: int, labels: int, distinct: int = 1000) -> tuple[np.ndarray, np.ndarray]:
@@ -59,10 +59,3 @@ def test_no_threshold_has_a_higher_f1(seed: int, n: int, distinct: int) -> None:
         assert f1(threshold) == pytest.approx(max(f1(cut) for cut in scores))
     else:
         assert threshold == DEFAULT_THRESHOLD
-
-
-def test_a_perfect_ranking_has_an_average_precision_of_1() -> None:
-    """A reversed one has the mean precision of its positive images."""
-    scores, positive = np.array([0.9, 0.7, 0.2, 0.1]), np.array([True, True, False, False])
-    assert average_precision(scores, positive) == 1.0
-    assert average_precision(-scores, positive) == pytest.approx((1 / 3 + 2 / 4) / 2)

@@ -96,11 +96,16 @@ def test_metrics_equal_scikit_learns_at_the_thresholds_of_validation(run: Run) -
             np.mean([sklearn_metrics.log_loss(true, p, labels=[0, 1]) for true, p in columns]),
             abs=1e-5,
         )
-        assert found.averages == {
-            "mean_average_precision": pytest.approx(sklearn_metrics.average_precision_score(labels, probabilities)),
-            "micro_f1": pytest.approx(sklearn_metrics.f1_score(labels, predicted, average="micro", zero_division=0)),
-            "macro_f1": pytest.approx(sklearn_metrics.f1_score(labels, predicted, average="macro", zero_division=0)),
+        expected_results = {
+            "mean_average_precision": sklearn_metrics.average_precision_score(labels, probabilities),
+            "micro_f1": sklearn_metrics.f1_score(labels, predicted, average="micro", zero_division=0),
+            "macro_f1": sklearn_metrics.f1_score(labels, predicted, average="macro", zero_division=0),
+            "roc_auc": sklearn_metrics.roc_auc_score(labels, probabilities),
+            "log_loss": found.loss,
+            "brier_score": np.mean([sklearn_metrics.brier_score_loss(true, p) for true, p in columns]),
         }
+        assert {name: found.evaluated[name] for name in expected_results} == pytest.approx(expected_results, abs=1e-5)
+        assert set(found.evaluated) == {*expected_results, "calibration_error"}
         f1 = sklearn_metrics.f1_score(labels, predicted, average=None, zero_division=0)
         assert [one.f1 for one in found.per_class] == pytest.approx(f1.tolist())
 
@@ -112,7 +117,8 @@ def test_evaluation_gives_the_numbers_of_training(run: Run, table: Path, capsys:
     recorded = json.loads(run.folder.metrics.read_text())["test"]
     assert {name: document[name] for name in recorded} == recorded
     assert set(recorded) == {
-        *("n", "loss", "top1", "top1_ci95", "mean_average_precision", "micro_f1", "macro_f1", "classes", "per_class")
+        *("n", "loss", "top1", "top1_ci95", "mean_average_precision", "micro_f1", "macro_f1", "roc_auc", "log_loss"),
+        *("brier_score", "calibration_error", "classes", "per_class", "reliability"),
     }
     assert set(recorded["per_class"]["red"]) == {*("precision", "recall", "f1", "n", "threshold", "average_precision")}
     assert Run.load(run.folder).metrics == run.metrics
@@ -183,7 +189,7 @@ def test_fine_tuning_keeps_the_labels(run: Run, tmp_path: Path) -> None:
     """A child of a multi-label run is one, too, with thresholds of its own."""
     child = finetune(run.folder, FinetuneSettings("all", 1, 1e-4), tmp_path, CONSOLE)
     assert load_spec(child.folder.engine).is_multi_label
-    assert child.metrics["test"].averages
+    assert child.metrics["test"].evaluated
 
 
 def test_columns_of_labels_need_a_table_for_evaluation(run: Run, table: Path, tmp_path: Path) -> None:

@@ -1,0 +1,133 @@
+"""`predictions.csv` of a run: the prediction of every evaluated image."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnncli.dataset.records import LABEL_SEPARATOR
+from cnncli.errors import reason_of
+from cnncli.runs.documents import damaged
+from cnncli.storage.atomic import write_atomically
+from cnncli.storage.safe_io import read_bytes
+
+OTHER_DATA = "data"
+"""In place of a split, for images of another folder or table (`evaluate --data`)."""
+MOST_BYTES = 8 * 2**30
+"""Maximum size of predictions.csv, about thirty million images."""
+UNKNOWN = {"": None, "true": True, "false": False}
+
+
+@dataclass(frozen=True)
+class PredictedImage:
+    """An evaluated image.
+
+    Attributes:
+        path: Absolute path of the file.
+        split: train, validation, test, or `OTHER_DATA`.
+        labels: Its classes: one, or any number if multi-label.
+        predictions: The predicted classes.
+        confidence: Probability of the predicted class; if multi-label, of the least certain decision.
+        unknown: Whether `predict` answers `unknown` for the image; None if the run always answers.
+    """
+
+    path: str
+    split: str
+    labels: tuple[str, ...]
+    predictions: tuple[str, ...]
+    confidence: float
+    unknown: bool | None = None
+
+    @property
+    def is_correct(self) -> bool:
+        """Whether the prediction is right; if multi-label, for all labels."""
+        return set(self.labels) == set(self.predictions)
+
+
+def predicted_images(
+    paths: Sequence[str],
+    split: str,
+    labels: Sequence[tuple[str, ...]],
+    probabilities: NDArray[np.float64],
+    classes: Sequence[str],
+    thresholds: Sequence[float] = (),
+) -> tuple[PredictedImage, ...]:
+    """Return the predictions of images with probabilities (n, classes).
+
+    Args:
+        paths: Path of each image.
+        split: Their split.
+        labels: Classes of each image.
+        probabilities: (n, classes), in the order of `classes`.
+        classes: Names of the classes.
+        thresholds: Probability from which on each class is predicted, if an image can have several; else empty.
+    """
+    if thresholds:
+        are_predicted = probabilities >= np.asarray(thresholds)
+        confidences = np.where(are_predicted, probabilities, 1 - probabilities).min(axis=1)
+        predictions = [tuple(classes[place] for place in np.flatnonzero(row)) for row in are_predicted]
+    else:
+        best = probabilities.argmax(axis=1)
+        confidences = probabilities[np.arange(len(best)), best]
+        predictions = [(classes[place],) for place in best]
+    rows = zip(paths, labels, predictions, confidences.tolist(), strict=True)
+    return tuple(PredictedImage(path, split, *row) for path, *row in rows)
+
+
+def mistakes(images: Iterable[PredictedImage]) -> list[PredictedImage]:
+    """Return the images that are predicted wrongly, the most confident mistakes first."""
+    return sorted((one for one in images if not one.is_correct), key=lambda one: -one.confidence)
+
+
+def columns(is_multi_label: bool) -> tuple[str, ...]:
+    """Return the columns of predictions.csv."""
+    names = ("labels", "predictions") if is_multi_label else ("label", "prediction")
+    return ("path", "split", *names, "confidence", "unknown")
+
+
+def write_predictions(path: Path, images: Sequence[PredictedImage], is_multi_label: bool) -> None:
+    """Write predictions.csv; the predictions that it has of other splits are kept.
+
+    Raises:
+        OSError: The file cannot be written.
+        RunError: The existing file is damaged.
+    """
+    replaced = {one.split for one in images}
+    kept = [one for one in read_predictions(path) if one.split not in replaced] if path.is_file() else []
+    text = io.StringIO(newline="")
+    # All text is quoted: with minimal quoting, a carriage return in a name would end the line.
+    writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    writer.writerow(columns(is_multi_label))
+    unknown = {value: name for name, value in UNKNOWN.items()}
+    for one in (*kept, *images):
+        names = (LABEL_SEPARATOR.join(one.labels), LABEL_SEPARATOR.join(one.predictions))
+        writer.writerow((one.path, one.split, *names, round(one.confidence, 6), unknown[one.unknown]))
+    write_atomically(path, text.getvalue())
+
+
+def read_predictions(path: Path) -> tuple[PredictedImage, ...]:
+    """Read predictions.csv. Raises RunError if it is damaged."""
+    try:
+        text = read_bytes(path, MOST_BYTES).decode("utf-8", sys.getfilesystemencodeerrors())
+        lines = csv.reader(io.StringIO(text, newline=""), strict=True)
+        header = tuple(next(lines, ()))
+        if header not in (columns(True), columns(False)):
+            raise ValueError(f"expected the columns {', '.join(columns(False))}")
+        return tuple(_image(line, is_multi_label=header == columns(True)) for line in lines)
+    except (OSError, ValueError, KeyError, csv.Error) as error:
+        raise damaged(path, reason_of(error)) from None
+
+
+def _image(line: Sequence[str], is_multi_label: bool) -> PredictedImage:
+    path, split, *names, confidence, unknown = line
+    labels, predictions = (
+        tuple(filter(None, name.split(LABEL_SEPARATOR))) if is_multi_label else (name,) for name in names
+    )
+    return PredictedImage(path, split, labels, predictions, float(confidence), UNKNOWN[unknown])

@@ -1,0 +1,136 @@
+"""Draw the evaluation of a split as PNGs: confusion matrix, mistakes, reliability, ROC and precision-recall curves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cnncli.errors import ImageError
+from cnncli.evaluation.assessment import Assessment
+from cnncli.evaluation.predictions import PredictedImage, mistakes
+from cnncli.images.decode import PixelSpec, decode
+from cnncli.metrics.curves import ClassCurves
+from cnncli.metrics.reliability import ReliabilityBin
+from cnncli.report.confusion_matrix import draw_confusion_matrix
+from cnncli.report.contact_sheet import draw_tiles
+from cnncli.report.curves import TRAIN
+from cnncli.report.figures import save_figure
+from cnncli.terminal.formatting import counted, percent
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MOST_MISTAKES, COLUMNS = 24, 6
+"""Maximum number of images on a contact sheet of mistakes, and number in a row."""
+MOST_CURVES = 8
+"""Maximum number of classes whose curves are drawn; of more, those with the smallest areas."""
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#8c510a", "#555555")
+"""Okabe and Ito's palette for color-blind readers."""
+
+
+def draw_evaluation(found: Assessment, pixels: PixelSpec, name: str, folder: Path) -> tuple[Path, ...]:
+    """Draw the figures of an evaluation, `confusion-SPLIT.png` and so on, in a folder; return their paths.
+
+    Args:
+        found: The evaluation.
+        pixels: How its images are decoded.
+        name: Name of the run, for titles.
+        folder: Folder of the figures.
+    """
+    title, metrics = f"{name}: {found.split}", found.metrics
+    wrong = mistakes(found.images)
+    drawings: dict[str, Callable[[Path], None]] = {
+        "reliability": lambda path: draw_reliability(metrics.reliability, title, path)
+    }
+    if not metrics.is_multi_label:
+        drawings["confusion"] = lambda path: draw_confusion_matrix(
+            metrics.confusion_matrix, metrics.classes, title, path
+        )
+    if wrong:
+        drawings["mistakes"] = lambda path: draw_mistakes(wrong, len(found.images), pixels, title, path)
+    if found.curves:
+        drawings["curves"] = lambda path: draw_class_curves(found.curves, title, path)
+    folder.mkdir(exist_ok=True)
+    paths = {folder / f"{kind}-{found.split}.png": draw for kind, draw in drawings.items()}
+    for path, draw in paths.items():
+        draw(path)
+    return tuple(path for path in paths if path.exists())
+
+
+def draw_mistakes(wrong: Sequence[PredictedImage], total: int, pixels: PixelSpec, title: str, path: Path) -> None:
+    """Draw the most confident mistakes as a contact sheet, as the network sees the images.
+
+    Images that cannot be read any more are left out; if there are no others, nothing is drawn.
+    """
+    tiles, names = [], []
+    for one in wrong[:MOST_MISTAKES]:
+        try:
+            tiles.append((describe_mistake(one), decode(Path(one.path), pixels)))
+        except ImageError:
+            continue
+        names.append(Path(one.path).name)
+    if tiles:
+        lines = f"{counted(len(wrong), 'mistake')} in {total:,} images, the most confident first: true → predicted"
+        draw_tiles(tiles, title, lines, path, COLUMNS, names)
+
+
+def describe_mistake(image: PredictedImage) -> str:
+    """Return what is wrong with a prediction, and its confidence.
+
+    >>> describe_mistake(PredictedImage("a.jpg", "test", ("cat",), ("dog",), 0.98))
+    'cat → dog 98.0 %'
+    >>> describe_mistake(PredictedImage("a.jpg", "test", ("red", "dress"), ("red", "shoe"), 0.6))
+    'not dress, but shoe 60.0 %'
+    """
+    if len(image.labels) == len(image.predictions) == 1:
+        return f"{image.labels[0]} → {image.predictions[0]} {percent(image.confidence)}"
+    missed = [label for label in image.labels if label not in image.predictions]
+    wrong = [label for label in image.predictions if label not in image.labels]
+    parts = [f"not {', '.join(missed)}" if missed else "", f"but {', '.join(wrong)}" if wrong else ""]
+    return f"{', '.join(filter(None, parts))} {percent(image.confidence)}"
+
+
+def draw_reliability(bins: Sequence[ReliabilityBin], title: str, path: Path) -> None:
+    """Draw a reliability diagram: accuracy over confidence, and the number of predictions in each bin."""
+    used, n = [one for one in bins if one.n], sum(one.n for one in bins)
+    with save_figure(path, (4.8, 5.4)) as figure:
+        from matplotlib.ticker import PercentFormatter
+
+        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+        upper.plot((0, 1), (0, 1), color="#8c8c8c", linewidth=0.9, linestyle=(0, (4, 2)))
+        middles, width = [(one.low + one.high) / 2 for one in used], 1 / len(bins)
+        upper.bar(middles, [one.accuracy for one in used], width * 0.9, color=TRAIN["color"], alpha=0.35)
+        upper.plot([one.confidence for one in used], [one.accuracy for one in used], "o-", color=TRAIN["color"])
+        lower.bar(middles, [one.n / n for one in used], width * 0.9, color="#8c8c8c")
+        upper.set(title=title, ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.03))
+        lower.set(xlabel="confidence", ylabel="fraction of predictions")
+        for axes in (upper, lower):
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+            _tidy(axes)
+        lower.xaxis.set_major_formatter(PercentFormatter(1.0))
+
+
+def draw_class_curves(curves: Sequence[ClassCurves], title: str, path: Path) -> None:
+    """Draw ROC and precision-recall curves of the classes side by side."""
+    shown = sorted(curves, key=lambda one: one.roc_auc)[:MOST_CURVES]
+    with save_figure(path, (10.0, 4.8)) as figure:
+        left, right = figure.subplots(1, 2)
+        left.plot((0, 1), (0, 1), color="#8c8c8c", linewidth=0.9, linestyle=(0, (4, 2)))
+        for one, color in zip(shown, COLORS, strict=False):
+            left.plot(*zip(*one.roc, strict=True), color=color, label=f"{one.name}: area {one.roc_auc:.4f}")
+            label = f"{one.name}: average {one.average_precision:.4f}"
+            right.plot(*zip(*one.precision_recall, strict=True), color=color, label=label)
+        more = f", {len(shown)} of {len(curves)} classes" if len(shown) < len(curves) else ""
+        figure.suptitle(f"{title}{more}")
+        left.set(title="ROC", xlabel="false positive rate", ylabel="true positive rate", ylim=(0, 1.03))
+        right.set(title="Precision and recall", xlabel="recall", ylabel="precision", ylim=(0, 1.03))
+        for axes, place in ((left, "lower right"), (right, "lower left")):
+            _tidy(axes)
+            axes.legend(loc=place, framealpha=0.85, edgecolor="none", fontsize=9)
+
+
+def _tidy(axes: Axes) -> None:
+    axes.grid(color="#d9d9d9", linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
