@@ -131,6 +131,7 @@ def predict(
     *,
     run: AnyPath | None = None,
     top: int | None = None,
+    coverage: float | None = None,
     runs_dir: AnyPath | None = None,
 ) -> list[Prediction]:
     """Predict the class probabilities of images.
@@ -142,6 +143,8 @@ def predict(
         run: As in `finetune`.
         top: Number of classes per image, the most probable first; default: 5 or, if an image can have several labels,
             all labels whose thresholds are reached.
+        coverage: Fraction of the run's validation images (0-1) that are no more doubtful than an answered image; for
+            others, `prediction.unknown` is true. 1: none is; default: the run's `evaluation.coverage`.
         runs_dir: As in `train`.
 
     Returns:
@@ -149,14 +152,14 @@ def predict(
 
     Raises:
         DataError: Images cannot be used, one message each.
-        ConfigError: `top` is below 1, or a path is empty.
+        ConfigError: `top` is below 1, `coverage` is not in 0-1, or a path is empty.
     """
     from cnncli.errors import DataError, ImageError
     from cnncli.networks.backend import standard_settings
     from cnncli.recipes.predict import predict as recipe
 
     with standard_settings():
-        results = list(recipe(_open(run, runs_dir), _list_of(images), top))
+        results = list(recipe(_open(run, runs_dir), _list_of(images), top, coverage=coverage))
     problems = [problem for result in results if isinstance(result, ImageError) for problem in result.problems]
     if problems:
         raise DataError(problems)

@@ -195,6 +195,5 @@ def test_predicting_imports_no_training_code() -> None:
     assert not {package(name) for name in modules if name.startswith("cnncli.")} & {
         "features",
         "training",
-        "evaluation",
         "report",
     }

@@ -16,8 +16,9 @@ from cnncli.version import __version__
 VERBS = {
     "train": "Train from a config, folder of images or table, or resume a run.",
     "finetune": "Continue a finished run and train more of its backbone.",
-    "evaluate": "Evaluate a run: loss, accuracy with its interval, each class.",
+    "evaluate": "Evaluate a run: accuracy, each class, confusions, calibration.",
     "predict": "Classify images with a run or a published network.",
+    "calibrate": "Choose which images a run answers, and which are unknown.",
     "summary": "Print or compare the layers of configs and networks.",
     "augment": "Draw a sheet of augmented images.",
     "backbones": "List the networks that a config can name.",

@@ -68,22 +68,23 @@ def command(
     as_json: bool,
     console: Console,
 ) -> None:
-    """Evaluate a run: loss, accuracy with its interval, each class, confused classes, calibration.
+    """Evaluate a run: accuracy, each class, confusions, calibration.
 
     RUN is a run directory or its name; default: the newest finished run. The prediction of every image is written to
     predictions.csv in the run.
     """
-    from cnncli.cli.render import open_named_run, print_metrics, print_robustness
+    from cnncli.cli.render import open_named_run, print_metrics, print_robustness, print_trust
     from cnncli.recipes.evaluate import evaluate
 
     chosen = PERTURBATION_NAMES if "all" in perturbations else tuple(dict.fromkeys(perturbations))
-    run_folder = open_named_run(run, runs_dir)
-    n_crops = int(crops or 1)
+    run_folder, n_crops = open_named_run(run, runs_dir), int(crops or 1)
     found = evaluate(run_folder, console, split, data, allow_missing, crops=n_crops, perturb=chosen, figures=figures)
     if as_json:
         print_json(found)
     else:
         print_metrics(found.split, found.metrics, console)
+        if found.assessment is not None:
+            print_trust(found.assessment, console)
         for robustness in found.robustness:
             print_robustness(robustness, console)
     if min_accuracy is not None:

@@ -36,9 +36,19 @@ log = logging.getLogger(__name__)
     metavar="K",
     help="Maximum number of classes per image.  [default: 5; multi-label: all labels above their threshold]",
 )
+@click.option(
+    "--coverage",
+    type=click.FloatRange(0.0, 1.0, min_open=True),
+    metavar="X",
+    help="Answer images that are no more doubtful than this fraction (0-1) of the run's validation images; others are "
+    "unknown; 1: answer every image.  [default: the run's evaluation.coverage]",
+)
 @json_option
 @click.option(
-    "--csv", "as_csv", is_flag=True, help="Print CSV, a line per image and class: path, rank, label, probability."
+    "--csv",
+    "as_csv",
+    is_flag=True,
+    help="Print CSV, a line per image and class: path, rank, label, probability, unknown.",
 )
 @click.option(
     "--kaggle",
@@ -54,6 +64,7 @@ def command(
     run: str | None,
     backbone: str | None,
     top: int | None,
+    coverage: float | None,
     as_json: bool,
     as_csv: bool,
     kaggle: Path | None,
@@ -62,15 +73,18 @@ def command(
 ) -> None:
     """Classify images with a run or a published network.
 
-    PATH is an image, a folder, a pattern such as 'photos/*.jpg', or - for an image on standard input. Images that
-    cannot be used are reported on stderr; the others are classified, and the exit code is 2.
+    PATH is an image, a folder, a pattern such as 'photos/*.jpg', or - for an image on standard input. An image that is
+    unlike the training images, or uncertain, is unknown. Images that cannot be used are reported on stderr; the others
+    are classified, and the exit code is 2.
     """
     if as_json and as_csv:
         raise click.UsageError(Message("usage-options-conflict", "--json and --csv cannot be used together."))
     if run is not None and backbone is not None:
         raise click.UsageError(Message("usage-options-conflict", "--run and --backbone cannot be used together."))
-    if kaggle is not None and (as_json or as_csv or top is not None or backbone is not None):
-        text = "--kaggle cannot be used together with --json, --csv, --top or --backbone."
+    if coverage is not None and backbone is not None:
+        raise click.UsageError(Message("usage-options-conflict", "--coverage and --backbone cannot be used together."))
+    if kaggle is not None and (as_json or as_csv or top is not None or coverage is not None or backbone is not None):
+        text = "--kaggle cannot be used together with --json, --csv, --top, --coverage or --backbone."
         raise click.UsageError(Message("usage-options-conflict", text))
     from cnncli.cli.render import open_named_run
     from cnncli.recipes.predict import predict, predict_imagenet, write_submission
@@ -86,7 +100,7 @@ def command(
     prints_lines = not as_json and is_terminal(sys.stdout)  # results show the progress, and a bar would garble them
     shown_on = None if prints_lines else console
     if backbone is None:
-        results = predict(open_named_run(run, runs_dir), paths, top, shown_on)
+        results = predict(open_named_run(run, runs_dir), paths, top, shown_on, coverage)
     else:
         results = predict_imagenet(backbone, paths, top, shown_on)
     found: list[Prediction] = []
@@ -106,26 +120,28 @@ def command(
 
 def _print_line(prediction: Prediction) -> None:
     pairs = zip(prediction.labels, prediction.probabilities, strict=True)
-    classes = "  ".join(f"{label} {percent(probability)}" for label, probability in pairs)
-    click.echo(printable(f"{prediction.path}: {classes or 'no label'}"))
+    classes = "  ".join(f"{label} {percent(probability)}" for label, probability in pairs) or "no label"
+    answer = f"unknown ({classes})" if prediction.unknown else classes
+    click.echo(printable(f"{prediction.path}: {answer}"))
 
 
 def _csv_lines() -> Callable[[Prediction], None]:
     """Print the header of a CSV in long form, and return a function that prints a prediction.
 
-    An image without labels has one line with rank 0.
+    An image without labels has one line with rank 0; `unknown` is empty if the run always answers.
 
     All text is quoted, because a carriage return in a name would otherwise end the line.
     """
     table = csv.writer(sys.stdout, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-    table.writerow(["path", "rank", "label", "probability"])
+    table.writerow(["path", "rank", "label", "probability", "unknown"])
     text = printable if is_terminal(sys.stdout) else str
 
     def write(prediction: Prediction) -> None:
         pairs = zip(prediction.labels, prediction.probabilities, strict=True)
+        unknown = {None: "", True: "true", False: "false"}[prediction.unknown]
         for rank, (label, probability) in enumerate(pairs, start=1):
-            table.writerow([text(prediction.path), rank, text(label), probability])
+            table.writerow([text(prediction.path), rank, text(label), probability, unknown])
         if not prediction.labels:
-            table.writerow([text(prediction.path), 0, "", ""])
+            table.writerow([text(prediction.path), 0, "", "", unknown])
 
     return write

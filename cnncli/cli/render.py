@@ -16,6 +16,7 @@ from cnncli.terminal.console import Console
 from cnncli.terminal.formatting import decimal, duration, percent, percent_range, short_path
 
 if TYPE_CHECKING:
+    from cnncli.evaluation.assessment import Assessment
     from cnncli.inference.robustness import Robustness
     from cnncli.metrics.classification import Metrics
     from cnncli.recipes.train import Run
@@ -100,6 +101,18 @@ def print_metrics(split: str, metrics: Metrics, console: Console) -> None:
                 for pair in metrics.confused_pairs[:MOST_PAIRS]
             ],
         )
+
+
+def print_trust(found: Assessment, console: Console) -> None:
+    """Print the calibration of an evaluation, and how many images were answered."""
+    if found.calibrated is not None:
+        before = percent(found.metrics.evaluated["calibration_error"])
+        after = percent(found.calibrated.calibration_error)
+        console.print(f"temperature {found.temperature:.2f}: calibration error {before} becomes {after}")
+    if (answers := found.answers) is not None:
+        n_unknown = answers.n - answers.answered
+        accuracy = f", {percent(answers.accuracy)} of them right" if answers.answered else ""
+        console.print(f"answered {percent(answers.answered / answers.n)}{accuracy}; unknown {n_unknown:,}")
 
 
 def print_robustness(found: Robustness, console: Console) -> None:

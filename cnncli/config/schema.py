@@ -26,11 +26,14 @@ MAX_NAME_LENGTH = 100
 
 
 class EvaluationConfig(Settings):
-    """How images are seen by the trained classifier."""
+    """How the trained classifier sees images, and which it answers."""
 
     tta: Literal["none", "flip"] = "none"
     """Views at test time: flip averages the features of each image and its mirror image, in training, `evaluate` and
     `predict` alike; for a frozen backbone, whose features are pooled."""
+    coverage: float | None = Field(default=0.95, gt=0.0, le=1.0)
+    """Fraction of the validation images that are answered. Images that are more doubtful than these, because they are
+    unlike the training images or between two classes, are `unknown` in `predict`. null: every image is answered."""
 
 
 class CacheConfig(Settings):
@@ -76,7 +79,7 @@ class Config(Settings):
     training: TrainingConfig = TrainingConfig()
     """Training of the layers that are not frozen."""
     evaluation: EvaluationConfig = EvaluationConfig()
-    """How images are seen by the trained classifier."""
+    """How the trained classifier sees images, and which it answers."""
     engine: Literal["auto", "keras", "openvino"] = "auto"
     """Engine that runs the frozen part (the trunk); auto: Keras on a GPU, else OpenVINO."""
     precision: Literal["auto", "float32", "bfloat16", "int8"] = "auto"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
+from cnncli.evaluation.calibration import CoveragePoint
 from cnncli.evaluation.predictions import PredictedImage
 from cnncli.metrics.classification import Metrics
 from cnncli.metrics.curves import ClassCurves
+from cnncli.metrics.reliability import Reliability
 
 
 @dataclass(frozen=True)
@@ -18,9 +21,42 @@ class Assessment:
         metrics: Its metrics, with confusion matrix and reliability diagram.
         images: The prediction of each image.
         curves: ROC and precision-recall curves of the classes.
+        temperature: Temperature of the run, which divides the logits.
+        calibrated: Scores of the probabilities at the temperature; None if the run has none.
+        coverage: Accuracy over the fraction of answered images; empty if nothing measures doubt.
     """
 
     split: str
     metrics: Metrics
     images: tuple[PredictedImage, ...]
     curves: tuple[ClassCurves, ...]
+    temperature: float = 1.0
+    calibrated: Reliability | None = None
+    coverage: tuple[CoveragePoint, ...] = ()
+
+    @property
+    def answers(self) -> Answers | None:
+        """What is answered; None if the run always answers."""
+        known = [one for one in self.images if one.unknown is not None]
+        answered = [one for one in known if not one.unknown]
+        right = sum(one.is_correct for one in answered)
+        return Answers(len(known), len(answered), right / len(answered) if answered else 0.0) if known else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what `evaluate --json` adds to the metrics."""
+        names = ("log_loss", "brier_score", "calibration_error")
+        scores = {name: getattr(self.calibrated, name) for name in names} if self.calibrated else None
+        curve = [asdict(point) for point in self.coverage]
+        return {
+            **({"calibration": {"temperature": self.temperature, **scores}} if scores else {}),
+            **({"answers": {**asdict(self.answers), "curve": curve}} if self.answers else {}),
+        }
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Of `n` images, the number that are answered, and the accuracy of these answers; the others are `unknown`."""
+
+    n: int
+    answered: int
+    accuracy: float

@@ -1,9 +1,11 @@
-"""`outputs.npz` of a run: the logits of evaluated images, from which all results can be computed again."""
+"""The outputs of a run for evaluated images, `outputs.npz`, from which all results can be computed again."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,29 +15,60 @@ from cnncli.runs.documents import damaged
 from cnncli.storage.atomic import replacing
 from cnncli.storage.zips import ARCHIVE_ERRORS, Arrays, read_arrays
 
+DISTANCES = "_distances"
+"""End of the names of arrays of distances; the others are logits."""
 
-def save_outputs(path: Path, split: str, logits: NDArray[Any]) -> None:
-    """Add the logits (n, units) of a split, in the order of the manifest, to a run's outputs.
+
+@dataclass(frozen=True)
+class Outputs:
+    """The outputs for n images.
+
+    Attributes:
+        logits: float32 (n, units).
+        distances: (n,) to the training images, see `FeatureReference`; None if the run has no frozen network.
+    """
+
+    logits: NDArray[np.float32]
+    distances: NDArray[np.float64] | None = None
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Outputs]) -> Self:
+        """Join the outputs for several batches of images, at least one."""
+        distances = [part.distances for part in parts if part.distances is not None]
+        logits = np.concatenate([part.logits for part in parts])
+        return cls(logits, np.concatenate(distances) if len(distances) == len(parts) else None)
+
+
+def save_outputs(path: Path, split: str, outputs: Outputs) -> None:
+    """Add the outputs for a split, in the order of the manifest, to those of a run.
 
     Raises:
         OSError: The file cannot be written.
         RunError: The existing file is damaged.
     """
     arrays = _read(path) if path.is_file() else {}
+    arrays[split] = outputs.logits.astype(np.float32)
+    if outputs.distances is not None:
+        arrays[split + DISTANCES] = outputs.distances
     with replacing(path) as temporary:
-        np.savez(temporary, allow_pickle=False, **{**arrays, split: logits.astype(np.float32)})
+        np.savez(temporary, allow_pickle=False, **arrays)
 
 
-def load_outputs(path: Path, split: str, n: int, units: int) -> NDArray[np.float32] | None:
-    """Return the logits (n, units) of a split, or None if it was not evaluated.
+def load_outputs(path: Path, split: str, n: int, units: int) -> Outputs | None:
+    """Return the outputs for a split of n images, or None if it was not evaluated.
 
     Raises:
         RunError: The file is damaged, or belongs to other images.
     """
-    logits = _read(path).get(split) if path.is_file() else None
-    if logits is not None and (logits.shape != (n, units) or logits.dtype != np.float32):
-        raise damaged(path, f"{split} has {logits.dtype} values of shape {logits.shape}, expected {(n, units)}")
-    return logits
+    arrays = _read(path) if path.is_file() else {}
+    logits, distances = arrays.get(split), arrays.get(split + DISTANCES)
+    if logits is None:
+        return None
+    expected = [(logits, (n, units), np.float32), (distances, (n,), np.float64)]
+    for values, shape, dtype in expected:
+        if values is not None and (values.shape != shape or values.dtype != dtype):
+            raise damaged(path, f"{split} has {values.dtype} values of shape {values.shape}, expected {shape}")
+    return Outputs(logits, distances)
 
 
 def _read(path: Path) -> Arrays:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cnncli.dataset.records import LABEL_SEPARATOR
+from cnncli.dataset.records import LABEL_SEPARATOR, ImageRecord
 from cnncli.errors import reason_of
 from cnncli.runs.documents import damaged
 from cnncli.storage.atomic import write_atomically
@@ -52,33 +52,33 @@ class PredictedImage:
 
 
 def predicted_images(
-    paths: Sequence[str],
+    images: Sequence[ImageRecord],
     split: str,
-    labels: Sequence[tuple[str, ...]],
     probabilities: NDArray[np.float64],
     classes: Sequence[str],
-    thresholds: Sequence[float] = (),
+    thresholds: Sequence[float],
+    confidences: NDArray[np.float64],
+    unknown: NDArray[np.bool_] | None = None,
 ) -> tuple[PredictedImage, ...]:
-    """Return the predictions of images with probabilities (n, classes).
+    """Return the predictions of images.
 
     Args:
-        paths: Path of each image.
-        split: Their split.
-        labels: Classes of each image.
+        images: The images.
+        split: Their split, or `OTHER_DATA`.
         probabilities: (n, classes), in the order of `classes`.
         classes: Names of the classes.
         thresholds: Probability from which on each class is predicted, if an image can have several; else empty.
+        confidences: (n,), see `PredictedImage`.
+        unknown: Which images (n,) are answered with `unknown`; None if the run always answers.
     """
     if thresholds:
         are_predicted = probabilities >= np.asarray(thresholds)
-        confidences = np.where(are_predicted, probabilities, 1 - probabilities).min(axis=1)
-        predictions = [tuple(classes[place] for place in np.flatnonzero(row)) for row in are_predicted]
+        predictions = [tuple(name for name, is_in in zip(classes, row, strict=True) if is_in) for row in are_predicted]
     else:
-        best = probabilities.argmax(axis=1)
-        confidences = probabilities[np.arange(len(best)), best]
-        predictions = [(classes[place],) for place in best]
-    rows = zip(paths, labels, predictions, confidences.tolist(), strict=True)
-    return tuple(PredictedImage(path, split, *row) for path, *row in rows)
+        predictions = [(classes[place],) for place in probabilities.argmax(axis=1).tolist()]
+    are_unknown = [None] * len(images) if unknown is None else unknown.tolist()
+    rows = zip(images, predictions, confidences.tolist(), are_unknown, strict=True)
+    return tuple(PredictedImage(image.file, split, image.labels, *row) for image, *row in rows)
 
 
 def mistakes(images: Iterable[PredictedImage]) -> list[PredictedImage]:

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import zip_longest
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cnncli.dataset.manifest import Manifest
 from cnncli.dataset.records import ImageRecord
+from cnncli.engines.engine import Array
 from cnncli.errors import DataError, ImageError
 from cnncli.evaluation.assessment import Assessment
-from cnncli.evaluation.outputs import load_outputs, save_outputs
+from cnncli.evaluation.calibration import Calibration, coverage_curve
+from cnncli.evaluation.outputs import Outputs, load_outputs, save_outputs
 from cnncli.evaluation.predictions import predicted_images, write_predictions
+from cnncli.evaluation.reference import MOST_IMAGES, FeatureReference
 from cnncli.features.extract import Counts, Extraction, FeatureSet, Trunk, extract, fits, read_all, summarize
 from cnncli.features.store import FeatureStore
 from cnncli.inference.predictor import Predictor
 from cnncli.inference.spec import PredictorSpec
 from cnncli.metrics.classification import Metrics, evaluate_logits
 from cnncli.metrics.curves import class_curves
+from cnncli.metrics.reliability import measure_reliability
 from cnncli.networks.keras_metrics import compute_keras_metrics
 from cnncli.networks.losses import evaluate_losses
 from cnncli.runs.folder import RunFolder
@@ -31,6 +35,10 @@ from cnncli.terminal.console import Console
 
 ROWS = 64
 """Number of rows of features that go through the tail together."""
+MOST_COMPUTED = 500
+"""Maximum number of training images whose features are computed for a reference, if they are not cached."""
+
+T = TypeVar("T")
 
 
 def evaluate_manifest(
@@ -46,16 +54,30 @@ def evaluate_manifest(
 
 
 def assess(
-    spec: PredictorSpec, manifest: Manifest, rows: Sequence[ImageRecord], split: str, logits: NDArray[Any]
+    spec: PredictorSpec,
+    calibration: Calibration | None,
+    manifest: Manifest,
+    rows: Sequence[ImageRecord],
+    split: str,
+    outputs: Outputs,
 ) -> Assessment:
-    """Return everything about the evaluation of images of a manifest from their logits."""
-    classes, probabilities = manifest.classes, spec.probabilities(logits)
-    paths, labels = [row.file for row in rows], [row.labels for row in rows]
+    """Return everything about the evaluation of images of a manifest from the outputs for them."""
+    logits, labels, classes = outputs.logits, manifest.labels(rows), manifest.classes
+    temperature = calibration.temperature if calibration else 1.0
+    probabilities, calibrated = spec.probabilities(logits), spec.probabilities(logits, temperature)
+    doubts = calibration.doubt(logits, spec.activation, outputs.distances) if calibration else None
+    unknown = calibration.are_unknown(doubts, calibrated) if calibration and calibration.abstains else None
+    confidences = spec.confidences(logits, temperature)
+    images = predicted_images(rows, split, probabilities, classes, spec.thresholds, confidences, unknown)
+    right = np.array([one.is_correct for one in images])
     return Assessment(
         split=split,
         metrics=evaluate_manifest(spec, manifest, rows, logits),
-        images=predicted_images(paths, split, labels, probabilities, classes, spec.thresholds),
-        curves=class_curves(probabilities, manifest.labels(rows), classes),
+        images=images,
+        curves=class_curves(probabilities, labels, classes),
+        temperature=temperature,
+        calibrated=measure_reliability(calibrated, labels) if calibration else None,
+        coverage=() if doubts is None else coverage_curve(doubts, right),
     )
 
 
@@ -67,22 +89,23 @@ def load_assessment(run: RunFolder, split: str) -> Assessment | None:
     """
     spec, manifest = PredictorSpec.load(run.engine), Manifest.from_csv(run.manifest)
     rows = manifest.split(split)
-    logits = load_outputs(run.outputs, split, len(rows), spec.units)
-    return None if logits is None else assess(spec, manifest, rows, split, logits)
+    outputs = load_outputs(run.outputs, split, len(rows), spec.units)
+    calibration = Calibration.load(run.engine, len(spec.classes))
+    return None if outputs is None else assess(spec, calibration, manifest, rows, split, outputs)
 
 
-def save_assessment(run: RunFolder, found: Assessment, logits: NDArray[Any] | None) -> None:
-    """Write the predictions of an evaluation and, if it is one of a split of the run, its logits.
+def save_assessment(run: RunFolder, found: Assessment, outputs: Outputs | None) -> None:
+    """Write the predictions of an evaluation and, if it is one of a split of the run, the outputs.
 
     Raises:
         OSError: The run cannot be written to.
     """
     write_predictions(run.predictions, found.images, found.metrics.is_multi_label)
-    if logits is not None:
-        save_outputs(run.outputs, found.split, logits)
+    if outputs is not None:
+        save_outputs(run.outputs, found.split, outputs)
 
 
-def compute_logits(
+def compute_outputs(
     predictor: Predictor,
     rows: Sequence[ImageRecord],
     store: FeatureStore,
@@ -91,8 +114,8 @@ def compute_logits(
     networks: Sequence[str],
     in_use: Sequence[FeatureSet] = (),
     may_store: bool = True,
-) -> tuple[NDArray[np.float32], Counts]:
-    """Return the logits of images, and how many features were computed and found in the cache.
+) -> tuple[Outputs, Counts]:
+    """Return the outputs for images, and how many features were computed and found in the cache.
 
     If storing is not allowed, or features do not fit into the cache together with those of `in_use`, the whole network
     runs without caching. `networks` are the names under which the cache lists the features.
@@ -104,9 +127,36 @@ def compute_logits(
     if not features.missing(store) or (may_store and fits([*in_use, features], store)):
         (stored,), counts = extract(features, store, console)
         batches = batched(range(len(rows)), ROWS)
-        parts = map_ordered(lambda batch: predictor.logits(stored.rows(np.array(batch))), batches, ahead=2 * workers())
-        return np.concatenate(list(parts)), counts
-    return _stream_logits(predictor, features, console), Counts()
+        parts = map_ordered(lambda batch: predictor.outputs(stored.rows(np.array(batch))), batches, ahead=2 * workers())
+        return Outputs.concatenate(list(parts)), counts
+    return Outputs.concatenate(_stream(features, predictor.outputs, console)), Counts()
+
+
+def build_reference(
+    predictor: Predictor, rows: Sequence[ImageRecord], store: FeatureStore, console: Console
+) -> FeatureReference | None:
+    """Return the reference for distances from training images; None if the trunk is empty.
+
+    Their features are read from the cache or, for fewer images, computed without caching.
+
+    Raises:
+        DataError: All images that cannot be decoded or have changed since they were indexed.
+    """
+    if not predictor.trunks:
+        return None
+    features = FeatureSet(extraction_of(predictor), spread(rows, MOST_IMAGES))
+    if features.missing(store):
+        few = replace(features, images=spread(rows, MOST_COMPUTED))
+        return FeatureReference.concatenate(_stream(few, FeatureReference.of, console))
+    (stored,), _ = extract(features, store, console)
+    batches = batched(range(len(features.images)), ROWS)
+    return FeatureReference.concatenate([FeatureReference.of(stored.rows(np.array(batch))) for batch in batches])
+
+
+def spread(rows: Sequence[ImageRecord], n: int) -> Sequence[ImageRecord]:
+    """Return at most n images at equal distances, so that each class has its proportion of a sorted manifest."""
+    places = np.unique(np.linspace(0, len(rows) - 1, min(n, len(rows))).round().astype(int))
+    return [rows[place] for place in places]
 
 
 def extraction_of(predictor: Predictor, networks: Sequence[str] = ()) -> Extraction:
@@ -117,23 +167,23 @@ def extraction_of(predictor: Predictor, networks: Sequence[str] = ()) -> Extract
     return Extraction(tuple(Trunk(*one) for one in facts), spec.pixels, tta=spec.tta)
 
 
-def _stream_logits(predictor: Predictor, features: FeatureSet, console: Console) -> NDArray[np.float32]:
-    """Return the logits of the whole network without storing features."""
+def _stream(features: FeatureSet, function: Callable[[Sequence[Array]], T], console: Console) -> list[T]:
+    """Return the results of a function of features for batches of images, whose features are not stored."""
     extraction, images = features.extraction, features.images
 
-    def predict(batch: list[ImageRecord]) -> tuple[list[NDArray[np.float32]], list[ImageError]]:
+    def run(batch: list[ImageRecord]) -> tuple[int, list[T], list[ImageError]]:
         decoded, errors = read_all(batch, extraction.pixels)
         if errors:
-            return [], errors
-        return [predictor.logits(extraction.run(np.stack([pixels for _, pixels in decoded])))], []
+            return len(batch), [], errors
+        return len(batch), [function(extraction.run(np.stack([pixels for _, pixels in decoded])))], []
 
-    parts: list[NDArray[np.float32]] = []
+    parts: list[T] = []
     errors: list[ImageError] = []
     with console.progress(len(images), "evaluating", "images") as progress:
-        for logits, failed in map_ordered(predict, batched(images, ROWS), ahead=2 * workers()):
-            parts += logits
+        for n, found, failed in map_ordered(run, batched(images, ROWS), ahead=2 * workers()):
+            parts += found
             errors += failed
-            progress.advance(sum(map(len, logits)))
+            progress.advance(n)
     if errors:
         raise DataError(summarize(errors, images))
-    return np.concatenate(parts)
+    return parts

@@ -21,7 +21,12 @@ from cnncli.engines.linear import FILE as LINEAR
 from cnncli.engines.linear import LinearEngine
 from cnncli.engines.mirrored import run_averaged
 from cnncli.engines.openvino import LOGITS, TAIL, TRUNK, OpenVinoEngine, convert_graph, has_bfloat16
-from cnncli.errors import EngineError, Message, RunError
+from cnncli.errors import EngineError, Message, RunError, printable
+from cnncli.evaluation.calibration import FILE as CALIBRATION
+from cnncli.evaluation.calibration import Calibration
+from cnncli.evaluation.outputs import Outputs
+from cnncli.evaluation.reference import FILE as REFERENCE
+from cnncli.evaluation.reference import FeatureReference
 from cnncli.inference.spec import FILE, PredictorSpec
 from cnncli.networks.backend import gpus, standard_settings
 from cnncli.runs.documents import damaged
@@ -45,12 +50,16 @@ class Predictor:
         trunks: Engine from pixels to features, one for each backbone; none if the trunk is empty.
         tail: Engine from the features of all backbones to logits.
         last_layer: Engine from the tail's output to logits, if OpenVINO runs a tail in bfloat16; see `LOGITS`.
+        reference: Features of training images, if the run has them.
+        calibration: Temperature and doubt, if the run has validation images.
     """
 
     spec: PredictorSpec
     trunks: tuple[Engine, ...]
     tail: Engine
     last_layer: Engine | None = None
+    reference: FeatureReference | None = None
+    calibration: Calibration | None = None
 
     def logits(self, features: Sequence[Array]) -> Array:
         """Return the logits of features of the trunk, float32 (n, units)."""
@@ -61,9 +70,17 @@ class Predictor:
             raise RunError(Message("run-file-damaged", text, received=logits.shape[1:], expected=self.spec.units))
         return logits
 
+    def outputs(self, features: Sequence[Array]) -> Outputs:
+        """Return the outputs for features of the trunk."""
+        return Outputs(self.logits(features), self.reference.distances(features) if self.reference else None)
+
+    def features(self, pixels: NDArray[np.uint8]) -> list[Array]:
+        """Return the features of pixels, uint8 (n, height, width, channels); the pixels if the trunk is empty."""
+        return run_averaged(self._features, pixels, self.spec.tta) if self.trunks else [pixels]
+
     def logits_of_pixels(self, pixels: NDArray[np.uint8]) -> Array:
         """Return the logits, float32 (n, units), of pixels, uint8 (n, height, width, channels)."""
-        return self.logits(run_averaged(self._features, pixels, self.spec.tta) if self.trunks else [pixels])
+        return self.logits(self.features(pixels))
 
     def _features(self, pixels: NDArray[np.uint8]) -> list[Array]:
         return [tensor for trunk in self.trunks for tensor in trunk.run([pixels])]
@@ -71,6 +88,36 @@ class Predictor:
     def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Return the class probabilities, float64 (n, classes), of pixels, uint8 (n, height, width, channels)."""
         return self.spec.probabilities(self.logits_of_pixels(pixels))
+
+    def answers(self, pixels: NDArray[np.uint8]) -> list[Answer]:
+        """Return the answer for each image of pixels, uint8 (n, height, width, channels)."""
+        outputs, calibration = self.outputs(self.features(pixels)), self.calibration
+        probabilities = self.spec.probabilities(outputs.logits)
+        if calibration is None:
+            return [Answer(row) for row in probabilities]
+        confidences = self.spec.confidences(outputs.logits, calibration.temperature)
+        unknown: Sequence[bool | None] = [None] * len(probabilities)
+        if calibration.abstains:
+            doubts = calibration.doubt(outputs.logits, self.spec.activation, outputs.distances)
+            calibrated = self.spec.probabilities(outputs.logits, calibration.temperature)
+            unknown = calibration.are_unknown(doubts, calibrated).tolist()
+        return [Answer(*one) for one in zip(probabilities, confidences.tolist(), unknown, strict=True)]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer for an image.
+
+    Attributes:
+        probabilities: Of the classes, float64 (classes,).
+        confidence: Calibrated probability of the predicted class, or of the least certain label; None without a
+            calibration.
+        unknown: Whether the image is not answered; None if every image is.
+    """
+
+    probabilities: NDArray[np.float64]
+    confidence: float | None = None
+    unknown: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -132,6 +179,15 @@ def save_thresholds(folder: Path, thresholds: tuple[float, ...]) -> None:
     """Set the thresholds of a run's predictor in its engine folder."""
     replace(load_spec(folder), thresholds=thresholds).save(folder)
     update_checksum(folder / FILE)
+
+
+def save_calibration(folder: Path, calibration: Calibration, reference: FeatureReference | None = None) -> None:
+    """Write a calibration and, if it is given, the reference of its distances to a run's engine folder."""
+    if reference is not None:
+        reference.save(folder)
+        update_checksum(folder / REFERENCE)
+    calibration.save(folder)
+    update_checksum(folder / CALIBRATION)
 
 
 def _trunk_file(number: int) -> str:
@@ -198,12 +254,32 @@ def load_predictor(folder: Path, model: Path, batch: int | None = None, *, compi
 
         return KerasEngine(parts[graph], precision, batch, dtype, in_float32=[LAST_LAYER])
 
+    calibration = Calibration.load(folder, len(spec.classes))
+    reference = FeatureReference.load(folder) if calibration and calibration.distance else None
+    if calibration and calibration.distance and reference is None:
+        raise damaged(folder / REFERENCE, "missing")
     return Predictor(
         spec,
         trunks=tuple(engine(spec.engine, spec.precisions[n], _trunk_file(n)) for n in range(len(spec.trunks))),
         tail=engine(spec.tail_engine, spec.tail_precision, TAIL, "float32"),
         last_layer=engine("openvino", "float32", LOGITS) if (folder / LOGITS).exists() else None,
+        reference=reference,
+        calibration=calibration,
     )
+
+
+def with_coverage(predictor: Predictor, coverage: float, run: RunFolder) -> Predictor:
+    """Return a predictor that answers another fraction of the validation images (0-1), 1 for every image.
+
+    Raises:
+        RunError: The run has no calibration that measures doubt.
+    """
+    calibration = predictor.calibration
+    if calibration is None or not calibration.doubts:
+        text = f"{printable(run.path.name)}: has no calibration, so it answers every image."
+        remedy = "It needs validation images and, with several labels per image, a frozen network."
+        raise RunError(Message("run-not-calibrated", f"{text} {remedy}", path=run.path, received=coverage))
+    return replace(predictor, calibration=replace(calibration, coverage=coverage))
 
 
 def _without_bfloat16(precisions: Sequence[Precision]) -> tuple[Precision, ...]:

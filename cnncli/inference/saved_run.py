@@ -7,15 +7,26 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from cnncli.config.modes import metrics_of
 from cnncli.engines.engine import EngineChoice
 from cnncli.engines.linear import LinearEngine
 from cnncli.engines.openvino import OpenVinoEngine
 from cnncli.errors import CnncliError, Message
+from cnncli.evaluation.calibration import Calibration
+from cnncli.evaluation.outputs import Outputs
 from cnncli.features.extract import Counts, Extraction, FeatureSet
-from cnncli.inference.evaluate_rows import assess, compute_logits, save_assessment
-from cnncli.inference.predictor import load_predictor, save_predictor, save_thresholds
+from cnncli.inference.evaluate_rows import assess, build_reference, compute_outputs, save_assessment
+from cnncli.inference.predictor import (
+    Predictor,
+    load_predictor,
+    save_calibration,
+    save_predictor,
+    save_thresholds,
+)
 from cnncli.inference.spec import PredictorSpec
 from cnncli.metrics.classification import Metrics, choose_thresholds
 from cnncli.metrics.multilabel import DEFAULT_THRESHOLD
@@ -117,7 +128,7 @@ def evaluate_saved_run(
 ) -> SavedRunEvaluation:
     """Evaluate validation and test split from the saved files. The test images are used only here, once.
 
-    The thresholds of a multi-label classifier are chosen on the validation images, and saved.
+    The thresholds of a multi-label classifier are chosen on the validation images, and saved, as is the calibration.
 
     `in_use` are the features of the last stage. If they were not cached (not `may_store`), those of the test images are
     not cached either, because they are needed only once and the cache would exceed its cap.
@@ -127,9 +138,12 @@ def evaluate_saved_run(
     features = Counts()
     try:
         predictor = load_predictor(run.engine, run.model, compile_trunk=False)
+        if manifest.split("validation"):
+            reference = build_reference(predictor, manifest.split("train"), context.store, context.console)
+            predictor = replace(predictor, reference=reference)
         for split in ("validation", "test"):
             if rows := manifest.split(split):
-                logits, counts = compute_logits(
+                outputs, counts = compute_outputs(
                     predictor,
                     rows,
                     context.store,
@@ -138,12 +152,11 @@ def evaluate_saved_run(
                     in_use=in_use,
                     may_store=may_store,
                 )
-                if manifest.is_multi_label and split == "validation":
-                    thresholds = choose_thresholds(logits, manifest.labels(rows))
-                    save_thresholds(run.engine, thresholds)
-                    predictor = replace(predictor, spec=replace(predictor.spec, thresholds=thresholds))
-                found = assess(predictor.spec, manifest, rows, split, logits)
-                save_assessment(run, found, logits)
+                if split == "validation":
+                    coverage = context.config.evaluation.coverage
+                    predictor = _calibrate(run, predictor, outputs, manifest.labels(rows), coverage)
+                found = assess(predictor.spec, predictor.calibration, manifest, rows, split, outputs)
+                save_assessment(run, found, outputs)
                 metrics[split] = found.metrics
                 # The last stage has already counted the validation images' features.
                 features = features + (Counts(counts.computed, 0) if split == "validation" else counts)
@@ -153,3 +166,16 @@ def evaluate_saved_run(
         log.warning(Message("training-evaluation-incomplete", text, reason=problem))
         return SavedRunEvaluation(metrics, features, error)
     return SavedRunEvaluation(metrics, features)
+
+
+def _calibrate(
+    run: RunFolder, predictor: Predictor, outputs: Outputs, labels: NDArray[Any], coverage: float | None
+) -> Predictor:
+    """Choose the thresholds of several labels and the calibration by the validation images, and save them."""
+    spec = predictor.spec
+    if spec.is_multi_label:
+        spec = replace(spec, thresholds=choose_thresholds(outputs.logits, labels))
+        save_thresholds(run.engine, spec.thresholds)
+    calibration = Calibration.fit(outputs.logits, labels, spec.activation, outputs.distances, coverage)
+    save_calibration(run.engine, calibration, predictor.reference)
+    return replace(predictor, spec=spec, calibration=calibration)

@@ -30,6 +30,8 @@ FORMAT = 1
 MAX_PIXELS = 2**26
 """Maximum number of input pixels of a classifier, a hundred times that of the largest network."""
 MAX_BANDS = 512
+SMALLEST = 1e-12
+"""Distance of a threshold from 0 and 1, so that it has a logit."""
 
 
 @dataclass(frozen=True)
@@ -112,9 +114,23 @@ class PredictorSpec:
         """Whether an image can have any number of classes."""
         return bool(self.thresholds)
 
-    def probabilities(self, logits: NDArray[Any]) -> NDArray[np.float64]:
-        """Return the class probabilities, float64 (n, classes), of logits (n, units)."""
-        return label_probabilities(logits) if self.is_multi_label else probabilities_of(logits, self.activation)
+    def probabilities(self, logits: NDArray[Any], temperature: float = 1.0) -> NDArray[np.float64]:
+        """Return the class probabilities, float64 (n, classes), of logits (n, units) divided by a temperature."""
+        z = logits.astype(np.float64) / temperature
+        return label_probabilities(z) if self.is_multi_label else probabilities_of(z, self.activation)
+
+    def confidences(self, logits: NDArray[Any], temperature: float = 1.0) -> NDArray[np.float64]:
+        """Return the probability (n,) of the predicted class, or of the least certain of several labels."""
+        probabilities = self.probabilities(logits, temperature)
+        if not self.is_multi_label:
+            return np.asarray(probabilities.max(axis=1))
+        are_predicted = probabilities >= np.array(self.thresholds_at(temperature))
+        return np.asarray(np.where(are_predicted, probabilities, 1 - probabilities).min(axis=1))
+
+    def thresholds_at(self, temperature: float) -> tuple[float, ...]:
+        """Return the thresholds for probabilities at a temperature, which give the same predictions."""
+        limits = np.clip(np.array(self.thresholds), SMALLEST, 1 - SMALLEST)
+        return tuple(label_probabilities((np.log(limits) - np.log1p(-limits)) / temperature).tolist())
 
     @property
     def pixels(self) -> PixelSpec:

@@ -214,7 +214,7 @@ def evaluate_logits(
     probabilities = probabilities_of(logits, activation)
     rankings = [Ranking.of(probabilities[:, place], labels == place) for place in range(len(classes))]
     per_class = _class_metrics(matrix, rankings)
-    reliability = measure_reliability(normalized(probabilities), labels)
+    reliability = measure_reliability(probabilities, labels)
     ranks = _ranks(scores, labels)
     evaluated = {
         "balanced_accuracy": mean_of([one.recall for one in per_class if one.n]),
@@ -305,11 +305,6 @@ def probabilities_of(logits: NDArray[Any], activation: str) -> NDArray[np.float6
     if z.shape[1] > 1:
         return np.asarray(positive)
     return np.concatenate([np.exp(-np.logaddexp(0.0, z)), positive], axis=1)
-
-
-def normalized(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return class probabilities that add up to 1: those of several sigmoids do not."""
-    return np.asarray(probabilities / np.maximum(probabilities.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny))
 
 
 def ranking_scores(logits: NDArray[Any], activation: str) -> NDArray[np.float64]:

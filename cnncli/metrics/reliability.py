@@ -55,7 +55,8 @@ def measure_reliability(probabilities: NDArray[np.float64], labels: NDArray[Any]
     """Return the scores of probabilities (n, classes) for class indices (n,), or labels of 0 and 1 (n, classes).
 
     C. Guo et al., On Calibration of Modern Neural Networks, ICML 2017, arXiv 1706.04599. The confidence of a prediction
-    is the largest probability; if multi-label, each probability is the confidence that its label is present.
+    is the largest probability; if multi-label, each probability is the confidence that its label is present. Otherwise,
+    probabilities that do not add up to 1, such as those of several sigmoids, are divided by their sum.
     """
     tiny = np.finfo(np.float64).tiny
     if labels.ndim == 2:
@@ -63,6 +64,7 @@ def measure_reliability(probabilities: NDArray[np.float64], labels: NDArray[Any]
         of_truth = np.where(right, probabilities, 1 - probabilities)
         losses, squares = -np.log(np.maximum(of_truth, tiny)), np.square(1 - of_truth)
         return _reliability(losses, squares, probabilities.ravel(), right.ravel())
+    probabilities = probabilities / np.maximum(probabilities.sum(axis=1, keepdims=True), tiny)
     n, n_classes = probabilities.shape
     of_truth = probabilities[np.arange(n), labels]
     errors = probabilities - (labels[:, None] == np.arange(n_classes))

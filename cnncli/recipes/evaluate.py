@@ -23,7 +23,7 @@ from cnncli.evaluation.predictions import OTHER_DATA
 from cnncli.features.store import FeatureStore
 from cnncli.images.decode import PixelSpec
 from cnncli.inference.crops import multi_crop_logits
-from cnncli.inference.evaluate_rows import assess, compute_logits, evaluate_manifest, save_assessment
+from cnncli.inference.evaluate_rows import assess, compute_outputs, evaluate_manifest, save_assessment
 from cnncli.inference.predictor import load_predictor
 from cnncli.inference.robustness import Robustness, measure_robustness
 from cnncli.metrics.classification import Metrics
@@ -50,7 +50,8 @@ class Evaluation:
     """Metrics of a run on a split (`train`, `validation` or `test`), or on the folder in `data`.
 
     `crops` is the number of crops of each image whose predictions were averaged; 1: the image itself. `robustness` has
-    the results under perturbations, if any were requested.
+    the results under perturbations, if any were requested. `assessment` has everything else about the evaluation of the
+    images themselves.
     """
 
     run: Path
@@ -59,13 +60,15 @@ class Evaluation:
     metrics: Metrics
     crops: int = 1
     robustness: tuple[Robustness, ...] = ()
+    assessment: Assessment | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the document printed by `evaluate --json`."""
         where: dict[str, Any] = {} if self.data is None else {"data": str(self.data)}
         where |= {"crops": self.crops} if self.crops > 1 else {}
         perturbed = {"robustness": [one.to_dict() for one in self.robustness]} if self.robustness else {}
-        return {"run": str(self.run), "split": self.split, **where, **self.metrics.to_dict(), **perturbed}
+        more = self.assessment.to_dict() if self.assessment else {}
+        return {"run": str(self.run), "split": self.split, **where, **self.metrics.to_dict(), **more, **perturbed}
 
     def require(self, minimum: float) -> None:
         """Raise `MinimumMissedError` if the top-1 accuracy is below `minimum` (0-1)."""
@@ -138,15 +141,16 @@ def evaluate(
         return evaluation
     with FeatureStore(store_folder, cache_settings(config.cache).max_bytes) as store:
         networks = [backbone.network.name for backbone in config.backbones]
-        logits, _ = compute_logits(predictor, rows, store, console, networks=networks)
-    found = assess(predictor.spec, manifest, rows, split if data is None else OTHER_DATA, logits)
+        outputs, _ = compute_outputs(predictor, rows, store, console, networks=networks)
+    place = split if data is None else OTHER_DATA
+    found = assess(predictor.spec, predictor.calibration, manifest, rows, place, outputs)
     with suppress(OSError):  # a run may be on a read-only disk
-        save_assessment(run, found, logits if data is None else None)
-    robustness = measure_robustness(predictor, manifest, rows, logits, perturb, console) if perturb else []
+        save_assessment(run, found, outputs if data is None else None)
+    robustness = measure_robustness(predictor, manifest, rows, outputs.logits, perturb, console) if perturb else []
     _draw_robustness(run, split, robustness)
     if figures:
         _draw(run, found, predictor.spec.pixels)
-    evaluation = Evaluation(run.path, split, data, found.metrics, robustness=tuple(robustness))
+    evaluation = Evaluation(run.path, split, data, found.metrics, robustness=tuple(robustness), assessment=found)
     _record(run, evaluation)
     return evaluation
 

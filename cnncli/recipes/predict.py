@@ -24,7 +24,7 @@ from cnncli.errors import ConfigError, ImageError, Message, RunError, printable
 from cnncli.images.decode import ImageSource, PixelSpec, decode, file_content
 from cnncli.images.formats import ARRAY_SIGNATURE, SIGNATURE_BYTES, format_of, image_errors
 from cnncli.images.limits import most_bytes
-from cnncli.inference.predictor import Predictor, load_predictor
+from cnncli.inference.predictor import Answer, Predictor, load_predictor, with_coverage
 from cnncli.inference.spec import PredictorSpec
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.listing import require_finished
@@ -60,16 +60,29 @@ class Prediction:
     If the classifier is multi-label, these are by default the labels whose thresholds the probabilities reach.
 
     An image that was not given as a path is named `images[N]`.
+
+    Attributes:
+        confidence: Probability (0-1) of the first class, or of the least certain label, after calibration on the
+            validation images; None if the run has none.
+        unknown: Whether the image is too unlike the training images, or too uncertain, to be answered; None if the run
+            always answers.
     """
 
     path: str
     labels: tuple[str, ...]
     probabilities: tuple[float, ...]
+    confidence: float | None = None
+    unknown: bool | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the entry of `predict --json`."""
         pairs = zip(self.labels, self.probabilities, strict=True)
-        return {"path": self.path, "predictions": [{"label": label, "probability": p} for label, p in pairs]}
+        trust = {"confidence": self.confidence, "unknown": self.unknown}
+        return {
+            "path": self.path,
+            "predictions": [{"label": label, "probability": p} for label, p in pairs],
+            **{name: value for name, value in trust.items() if value is not None},
+        }
 
 
 Result = Prediction | ImageError
@@ -77,7 +90,11 @@ Result = Prediction | ImageError
 
 
 def predict(
-    run: RunFolder, images: Sequence[str | ImageSource], top: int | None = None, console: Console | None = None
+    run: RunFolder,
+    images: Sequence[str | ImageSource],
+    top: int | None = None,
+    console: Console | None = None,
+    coverage: float | None = None,
 ) -> Iterator[Result]:
     """Predict images one after another, in the order given; for the arguments, see `cnncli.predict`.
 
@@ -88,13 +105,17 @@ def predict(
         function is called.
 
     Raises:
-        ConfigError: `top` is below 1, or a path is empty.
-        RunError: The run is unfinished or damaged.
+        ConfigError: `top` is below 1, `coverage` is not in 0-1, or a path is empty.
+        RunError: The run is unfinished or damaged, or has no calibration for a given coverage.
     """
     _check_top(top)
+    if coverage is not None and not 0 < coverage <= 1:
+        raise _invalid("coverage", coverage, "a fraction above 0 and at most 1")
     require_finished(run)
     sources = list(_expand(images, reads_arrays=PredictorSpec.load(run.engine).bands is not None))
     predictor = load_predictor(run.engine, run.model, batch=1 if len(sources) == 1 else None)
+    if coverage is not None:
+        predictor = with_coverage(predictor, coverage, run)
     return _predictions(sources, predictor, top, console if len(sources) >= SHOW_PROGRESS_FROM else None)
 
 
@@ -202,20 +223,22 @@ def _predict_some(
 ) -> list[Prediction | ImageError]:
     decoded = [_decode(name, source, predictor.spec.pixels) for name, source in sources]
     pixels = [found for found in decoded if not isinstance(found, ImageError)]
-    scores = iter(predictor.probabilities(np.stack(pixels)) if pixels else ())
+    answers = iter(predictor.answers(np.stack(pixels)) if pixels else ())
     return [
-        found if isinstance(found, ImageError) else _prediction(name, next(scores), predictor, top)
+        found if isinstance(found, ImageError) else _prediction(name, next(answers), predictor.spec, top)
         for (name, _), found in zip(sources, decoded, strict=True)
     ]
 
 
-def _prediction(name: str, probabilities: NDArray[np.float64], predictor: Predictor, top: int | None) -> Prediction:
-    spec, order = predictor.spec, np.argsort(-probabilities, kind="stable")
+def _prediction(name: str, answer: Answer, spec: PredictorSpec, top: int | None) -> Prediction:
+    probabilities = answer.probabilities
+    order = np.argsort(-probabilities, kind="stable")
     if top is None and spec.is_multi_label:
         order = order[(probabilities >= np.array(spec.thresholds))[order]]
     else:
         order = order[: top or DEFAULT_TOP]
-    return Prediction(name, tuple(spec.classes[n] for n in order), tuple(probabilities[order].tolist()))
+    labels = tuple(spec.classes[n] for n in order)
+    return Prediction(name, labels, tuple(probabilities[order].tolist()), answer.confidence, answer.unknown)
 
 
 def _decode(name: str, source: ImageSource | ImageError, spec: PixelSpec) -> NDArray[np.uint8] | ImageError:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from cnncli.report.contact_sheet import GRAY, INK, MARGIN, PAPER, load_font, shorten_to_width
 from cnncli.storage.atomic import replacing
@@ -74,7 +74,7 @@ def draw_confusion_matrix(counts: Sequence[Sequence[int]], classes: Sequence[str
         y = top + row * cell
         pen.text((left - 8, y + cell // 2), name, INK, names, anchor="rm")
         _draw_upright(image, name, (left + row * cell + cell // 2, top - 8), names)
-        for column in np.flatnonzero(matrix.counts[row]):
+        for column in np.flatnonzero(matrix.counts[row]).tolist():
             x, color = left + column * cell, _tint(fractions[row, column], RIGHT if row == column else WRONG)
             pen.rectangle((x, y, x + cell - 1, y + cell - 1), color)
             text = f"{matrix.counts[row, column]:,}"
@@ -82,14 +82,14 @@ def draw_confusion_matrix(counts: Sequence[Sequence[int]], classes: Sequence[str
                 ink = INK if sum(color) > 380 else PAPER
                 pen.text((x + cell / 2, y + cell / 2), text, ink, numbers, anchor="mm")
     for line in range(n + 1):
-        color = GRAY if line % 10 == 0 and n > CELLS[0][0] else GRID  # guides the eye from a name to its cell
-        pen.line((left + line * cell, top, left + line * cell, top + n * cell), color)
-        pen.line((left, top + line * cell, left + n * cell, top + line * cell), color)
+        shade = GRAY if line % 10 == 0 and n > CELLS[0][0] else GRID  # guides the eye from a name to its cell
+        pen.line((left + line * cell, top, left + line * cell, top + n * cell), shade)
+        pen.line((left, top + line * cell, left + n * cell, top + line * cell), shade)
     with replacing(path) as temporary:
         image.save(temporary, "PNG")
 
 
-def _draw_upright(image: Image.Image, text: str, foot: tuple[int, int], font: ImageDraw.ImageFont.FreeTypeFont) -> None:
+def _draw_upright(image: Image.Image, text: str, foot: tuple[int, int], font: ImageFont.FreeTypeFont) -> None:
     """Draw a text that runs upwards from `foot`, (x, y), with its middle on x."""
     height = sum(font.getmetrics())
     strip = Image.new("RGB", (round(font.getlength(text)) + 2, height), PAPER)

@@ -1,4 +1,4 @@
-"""Draw the evaluation of a split as PNGs: confusion matrix, mistakes, reliability, ROC and precision-recall curves."""
+"""Draw the evaluation of a split as PNGs: confusion matrix, mistakes, reliability, coverage, ROC curves and others."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from cnncli.evaluation.assessment import Assessment
 from cnncli.evaluation.predictions import PredictedImage, mistakes
 from cnncli.images.decode import PixelSpec, decode
 from cnncli.metrics.curves import ClassCurves
-from cnncli.metrics.reliability import ReliabilityBin
+from cnncli.metrics.reliability import Reliability, ReliabilityBin, calibration_error
 from cnncli.report.confusion_matrix import draw_confusion_matrix
 from cnncli.report.contact_sheet import draw_tiles
-from cnncli.report.curves import TRAIN
+from cnncli.report.curves import TRAIN, VALIDATION_LINE
 from cnncli.report.figures import save_figure
 from cnncli.terminal.formatting import counted, percent
 
@@ -41,7 +41,7 @@ def draw_evaluation(found: Assessment, pixels: PixelSpec, name: str, folder: Pat
     title, metrics = f"{name}: {found.split}", found.metrics
     wrong = mistakes(found.images)
     drawings: dict[str, Callable[[Path], None]] = {
-        "reliability": lambda path: draw_reliability(metrics.reliability, title, path)
+        "reliability": lambda path: draw_reliability(metrics.reliability, found.calibrated, title, path)
     }
     if not metrics.is_multi_label:
         drawings["confusion"] = lambda path: draw_confusion_matrix(
@@ -51,6 +51,8 @@ def draw_evaluation(found: Assessment, pixels: PixelSpec, name: str, folder: Pat
         drawings["mistakes"] = lambda path: draw_mistakes(wrong, len(found.images), pixels, title, path)
     if found.curves:
         drawings["curves"] = lambda path: draw_class_curves(found.curves, title, path)
+    if found.coverage:
+        drawings["coverage"] = lambda path: draw_coverage(found, title, path)
     folder.mkdir(exist_ok=True)
     paths = {folder / f"{kind}-{found.split}.png": draw for kind, draw in drawings.items()}
     for path, draw in paths.items():
@@ -91,8 +93,11 @@ def describe_mistake(image: PredictedImage) -> str:
     return f"{', '.join(filter(None, parts))} {percent(image.confidence)}"
 
 
-def draw_reliability(bins: Sequence[ReliabilityBin], title: str, path: Path) -> None:
-    """Draw a reliability diagram: accuracy over confidence, and the number of predictions in each bin."""
+def draw_reliability(bins: Sequence[ReliabilityBin], calibrated: Reliability | None, title: str, path: Path) -> None:
+    """Draw a reliability diagram: accuracy over confidence, and the number of predictions in each bin.
+
+    `calibrated` has the bins of the confidences at the temperature of the run, if it has one.
+    """
     used, n = [one for one in bins if one.n], sum(one.n for one in bins)
     with save_figure(path, (4.8, 5.4)) as figure:
         from matplotlib.ticker import PercentFormatter
@@ -100,15 +105,44 @@ def draw_reliability(bins: Sequence[ReliabilityBin], title: str, path: Path) -> 
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         upper.plot((0, 1), (0, 1), color="#8c8c8c", linewidth=0.9, linestyle=(0, (4, 2)))
         middles, width = [(one.low + one.high) / 2 for one in used], 1 / len(bins)
-        upper.bar(middles, [one.accuracy for one in used], width * 0.9, color=TRAIN["color"], alpha=0.35)
-        upper.plot([one.confidence for one in used], [one.accuracy for one in used], "o-", color=TRAIN["color"])
+        upper.bar(middles, [one.accuracy for one in used], width * 0.9, color=TRAIN["color"], alpha=0.25)
+        _plot_bins(upper, bins, TRAIN["color"], "o-", "probabilities")
+        if calibrated is not None:
+            _plot_bins(upper, calibrated.bins, VALIDATION_LINE["color"], "s--", "calibrated")
         lower.bar(middles, [one.n / n for one in used], width * 0.9, color="#8c8c8c")
         upper.set(title=title, ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.03))
+        upper.legend(loc="upper left", framealpha=0.85, edgecolor="none", fontsize=9)
         lower.set(xlabel="confidence", ylabel="fraction of predictions")
         for axes in (upper, lower):
             axes.yaxis.set_major_formatter(PercentFormatter(1.0))
             _tidy(axes)
         lower.xaxis.set_major_formatter(PercentFormatter(1.0))
+
+
+def _plot_bins(axes: Axes, bins: Sequence[ReliabilityBin], color: str, style: str, name: str) -> None:
+    used = [one for one in bins if one.n]
+    label = f"{name}: error {percent(calibration_error(used))}"
+    axes.plot([one.confidence for one in used], [one.accuracy for one in used], style, color=color, label=label)
+
+
+def draw_coverage(found: Assessment, title: str, path: Path) -> None:
+    """Draw the accuracy of the answers over the fraction of answered images, the least doubtful ones."""
+    with save_figure(path, (5.4, 4.2)) as figure:
+        from matplotlib.ticker import PercentFormatter
+
+        axes = figure.subplots()
+        coverages, accuracies = zip(*((one.coverage, one.accuracy) for one in found.coverage), strict=True)
+        axes.plot(coverages, accuracies, color=TRAIN["color"], label="the least doubtful images")
+        if (answers := found.answers) is not None and answers.answered:
+            fraction = answers.answered / answers.n
+            label = f"answered: {percent(fraction)}, {percent(answers.accuracy)} right"
+            axes.plot([fraction], [answers.accuracy], "s", color=VALIDATION_LINE["color"], label=label)
+        axes.set(title=title, xlabel="coverage: fraction of images answered", ylabel="accuracy of the answers")
+        axes.set(xlim=(0, 1.01))
+        axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        _tidy(axes)
+        axes.legend(loc="lower left", framealpha=0.85, edgecolor="none", fontsize=9)
 
 
 def draw_class_curves(curves: Sequence[ClassCurves], title: str, path: Path) -> None:

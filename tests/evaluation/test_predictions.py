@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cnncli.dataset.records import ImageRecord
 from cnncli.errors import RunError
 from cnncli.evaluation.predictions import (
     PredictedImage,
@@ -51,7 +52,8 @@ def test_an_evaluation_replaces_the_predictions_of_its_split_only(tmp_path: Path
 def test_the_columns(tmp_path: Path) -> None:
     """A spreadsheet finds these columns."""
     write_predictions(tmp_path / "predictions.csv", (CAT,), is_multi_label=False)
-    (row,) = csv.DictReader((tmp_path / "predictions.csv").open(newline=""))
+    with (tmp_path / "predictions.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
 
     assert row == {
         "path": "/a/cat.jpg",
@@ -72,21 +74,31 @@ def test_damage_is_an_error(tmp_path: Path) -> None:
         assert caught.value.code == "run-file-damaged"
 
 
-def test_the_most_probable_class_is_predicted() -> None:
-    """With one class per image, the prediction is the most probable class, and its probability the confidence."""
-    probabilities = np.array([[0.2, 0.8], [0.6, 0.4]])
-    images = predicted_images(("a", "b"), "test", (("cat",), ("cat",)), probabilities, ("cat", "dog"))
+def records(*labels: tuple[str, ...]) -> list[ImageRecord]:
+    """Return images with labels."""
+    return [ImageRecord(f"/{number}.jpg", names, "test") for number, names in enumerate(labels)]
 
-    assert [(one.predictions, one.confidence, one.is_correct) for one in images] == [
-        (("dog",), 0.8, False),
-        (("cat",), 0.6, True),
+
+def test_the_most_probable_class_is_predicted() -> None:
+    """With one class per image, the prediction is the most probable class."""
+    probabilities, confidences = np.array([[0.2, 0.8], [0.6, 0.4]]), np.array([0.7, 0.55])
+    images = predicted_images(
+        records(("cat",), ("cat",)), "test", probabilities, ("cat", "dog"), (), confidences, np.array([True, False])
+    )
+
+    assert [(one.path, one.predictions, one.confidence, one.unknown, one.is_correct) for one in images] == [
+        ("/0.jpg", ("dog",), 0.7, True, False),
+        ("/1.jpg", ("cat",), 0.55, False, True),
     ]
     assert mistakes(images) == [images[0]]
 
 
 def test_labels_from_their_thresholds_on_are_predicted() -> None:
-    """With several labels, each is predicted from its threshold on; the least certain decision is the confidence."""
-    images = predicted_images(("a",), "test", (("red",),), np.array([[0.9, 0.35]]), ("red", "dress"), (0.5, 0.3))
+    """With several labels, each is predicted from its threshold on."""
+    confidences = np.array([0.65])
+    (image,) = predicted_images(
+        records(("red",)), "test", np.array([[0.9, 0.35]]), ("red", "dress"), (0.5, 0.3), confidences
+    )
 
-    assert (images[0].predictions, images[0].confidence) == (("red", "dress"), pytest.approx(0.35))
-    assert not images[0].is_correct
+    assert (image.predictions, image.confidence, image.unknown) == (("red", "dress"), 0.65, None)
+    assert not image.is_correct

@@ -16,7 +16,7 @@ from cnncli.dataset.records import ImageRecord
 from cnncli.errors import DataError
 from cnncli.features.extract import Counts, FeatureSet
 from cnncli.features.store import FeatureStore
-from cnncli.inference.evaluate_rows import compute_logits, evaluate_manifest, extraction_of
+from cnncli.inference.evaluate_rows import compute_outputs, evaluate_manifest, extraction_of
 from cnncli.inference.predictor import Predictor, load_predictor
 from cnncli.metrics.classification import Metrics
 from cnncli.recipes.train import train
@@ -50,8 +50,8 @@ def _tested(folder: Path) -> tuple[Manifest, tuple[ImageRecord, ...]]:
 def _evaluate(
     predictor: Predictor, manifest: Manifest, rows: tuple[ImageRecord, ...], *cache: Any, **options: Any
 ) -> tuple[Metrics, Counts]:
-    logits, counts = compute_logits(predictor, rows, *cache, networks=["net"], **options)
-    return evaluate_manifest(predictor.spec, manifest, rows, logits), counts
+    outputs, counts = compute_outputs(predictor, rows, *cache, networks=["net"], **options)
+    return evaluate_manifest(predictor.spec, manifest, rows, outputs.logits), counts
 
 
 def test_metrics_are_the_same_if_features_do_not_fit(predictor: Predictor, data: Path, tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def test_evaluating_other_images_keeps_the_predictions_of_the_run(run: Run, data
     outputs = run.folder.outputs.read_bytes()
     evaluate(run.folder, CONSOLE, data=data / "validation")
     evaluate(run.folder, CONSOLE, data=data / "validation")
-    counts = {split: 0 for split in ("train", "validation", "test", "data")}
+    counts = dict.fromkeys(("train", "validation", "test", "data"), 0)
     for one in read_predictions(run.folder.predictions):
         counts[one.split] += 1
 

@@ -47,14 +47,14 @@ def test_an_evaluation_that_fails_does_not_lose_the_training(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """If an evaluation fails, its error is raised, but the run is finished, records the reason, and predicts."""
-    compute = saved_run.compute_logits
+    compute = saved_run.compute_outputs
 
     def fails_on_test(predictor: Any, rows: Any, *more: Any, **cache: Any) -> Any:
         if rows[0].split == "test":
             raise DataError(["a.png: has gone", "b.png: has gone"])
         return compute(predictor, rows, *more, **cache)
 
-    monkeypatch.setattr(saved_run, "compute_logits", fails_on_test)
+    monkeypatch.setattr(saved_run, "compute_outputs", fails_on_test)
     with pytest.raises(DataError, match=r"b\.png"):
         train(_config(data), tmp_path, CONSOLE)
     run = open_run(None, tmp_path)

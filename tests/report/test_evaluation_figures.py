@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cnncli.dataset.records import ImageRecord
 from cnncli.evaluation.assessment import Assessment
+from cnncli.evaluation.calibration import coverage_curve
 from cnncli.evaluation.predictions import predicted_images
 from cnncli.images.decode import PixelSpec
 from cnncli.metrics.classification import evaluate_logits
 from cnncli.metrics.curves import class_curves
+from cnncli.metrics.reliability import measure_reliability
 from cnncli.report.evaluation_figures import draw_evaluation
 from tests.support.drawing import draw_image
 
@@ -24,13 +27,16 @@ def assess(folder: Path, probabilities: np.ndarray) -> Assessment:
     labels = np.arange(len(probabilities)) % 2
     for number in range(len(labels)):
         Image.fromarray(draw_image(CLASSES[labels[number]], number)).save(folder / f"{number}.png")
-    paths = [str(folder / f"{number}.png") for number in range(len(labels))]
-    names = [(CLASSES[label],) for label in labels]
+    images = [ImageRecord(str(folder / f"{number}.png"), (CLASSES[k],), "test") for number, k in enumerate(labels)]
+    predicted = predicted_images(images, "test", probabilities, CLASSES, (), probabilities.max(axis=1))
     return Assessment(
         "test",
         evaluate_logits(np.log(probabilities), labels, CLASSES, "softmax"),
-        predicted_images(paths, "test", names, probabilities, CLASSES),
+        predicted,
         class_curves(probabilities, labels, CLASSES),
+        temperature=1.5,
+        calibrated=measure_reliability(probabilities**0.7, labels),
+        coverage=coverage_curve(-probabilities.max(axis=1), np.array([one.is_correct for one in predicted])),
     )
 
 
@@ -43,11 +49,11 @@ def names_of(found: Assessment, folder: Path) -> set[str]:
 
 
 def test_all_figures_are_drawn(tmp_path: Path) -> None:
-    """Confusion matrix, mistakes, reliability diagram and curves are drawn, with the split in their names."""
+    """Confusion matrix, mistakes, reliability, coverage and curves are drawn, with the split in their names."""
     found = assess(tmp_path, np.random.default_rng(0).dirichlet((1, 1), 20))
 
     assert names_of(found, tmp_path) == {
-        *("confusion-test.png", "mistakes-test.png", "reliability-test.png", "curves-test.png")
+        *("confusion-test.png", "mistakes-test.png", "reliability-test.png", "curves-test.png", "coverage-test.png")
     }
 
 

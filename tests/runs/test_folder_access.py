@@ -18,7 +18,7 @@ from tests.support.no_locks import without_locks
 
 NAMES = (
     *("config.yaml", "manifest.csv", "skipped.csv", "near_duplicates.csv", "classes.json", "environment.json"),
-    *("log.txt", "history.csv", "stages.json"),
+    *("log.txt", "history.csv", "stages.json", "predictions.csv", "outputs.npz"),
     *("metrics.json", "model.keras", "lock", "evaluations.jsonl", "state", "engine", "figures", "tensorboard"),
     *("state/000001", "state/.left-over", "engine/trunk.xml", "figures/curves.png", "tensorboard/train"),
 )
