@@ -150,6 +150,12 @@ class MinimumMissedError(CnncliError):
     exit_code = EXIT_MINIMUM_MISSED
 
 
+class ParityError(CnncliError):
+    """A saved classifier does not give the results that were reported."""
+
+    exit_code = EXIT_MINIMUM_MISSED
+
+
 def printable(path: str | Path) -> str:
     """Return text that is safe on any terminal, with control characters and bytes that are not UTF-8 escaped."""
     text = str(path).encode("utf-8", "backslashreplace").decode()

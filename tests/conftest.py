@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,14 @@ def _no_fsync() -> Iterator[None]:
     """Do not wait for the disk: only a loss of power shows the difference, and a small training waits 30 times."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_new_processes() -> Iterator[None]:
+    """Do not verify each trained run in new processes, which import Keras; tests of that call `verifying`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cnncli.recipes.train.verifying", lambda *_: nullcontext())
         yield
 
 

@@ -12,7 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnncli import errors
-from cnncli.errors import CnncliError, ConfigError, DataError, ImageError, Message, MinimumMissedError, printable
+from cnncli.errors import (
+    CnncliError,
+    ConfigError,
+    DataError,
+    ImageError,
+    Message,
+    MinimumMissedError,
+    ParityError,
+    printable,
+)
 
 TREE = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, CnncliError)]
 
@@ -44,7 +53,9 @@ def test_an_image_error_names_the_image_and_the_reason() -> None:
 
 def test_exit_codes() -> None:
     """A missed minimum accuracy exits with 3, every other error class with 2."""
-    assert {kind: kind.exit_code for kind in TREE} == {kind: 3 if kind is MinimumMissedError else 2 for kind in TREE}
+    assert {kind: kind.exit_code for kind in TREE} == {
+        kind: 3 if kind in (MinimumMissedError, ParityError) else 2 for kind in TREE
+    }
 
 
 @pytest.mark.parametrize("kind", TREE, ids=lambda kind: kind.__name__)

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from cnncli.cli.options import PATH, console_options, example, json_option, print_json, runs_dir_option
+from cnncli.errors import Message
 from cnncli.terminal.console import Console
 
 PERTURBATION_NAMES = ("shift", "rotate", "scale", "brightness", "contrast", "noise", "blur")
@@ -52,6 +53,13 @@ PERTURBATION_NAMES = ("shift", "rotate", "scale", "brightness", "contrast", "noi
     is_flag=True,
     help="Draw confusion matrix, mistakes, reliability diagram, and ROC and precision-recall curves in the run.",
 )
+@click.option(
+    "--verify",
+    "verifies",
+    is_flag=True,
+    help="Load the run in new processes, with the prediction path, its engine and plain Keras, and exit with code 3 if "
+    "one of them gives other results.",
+)
 @runs_dir_option
 @json_option
 @console_options
@@ -64,6 +72,7 @@ def command(
     crops: str | None,
     perturbations: tuple[str, ...],
     figures: bool,
+    verifies: bool,
     runs_dir: Path,
     as_json: bool,
     console: Console,
@@ -73,19 +82,35 @@ def command(
     RUN is a run directory or its name; default: the newest finished run. The prediction of every image is written to
     predictions.csv in the run.
     """
-    from cnncli.cli.render import open_named_run, print_metrics, print_robustness, print_trust
+    if verifies and (data is not None or crops is not None):
+        text = "--verify cannot be used together with --data or --crops."
+        raise click.UsageError(Message("usage-options-conflict", text))
+    from cnncli.cli.render import (
+        open_named_run,
+        print_agreements,
+        print_metrics,
+        print_robustness,
+        print_trust,
+    )
+    from cnncli.evaluation.parity import require_parity
     from cnncli.recipes.evaluate import evaluate
+    from cnncli.recipes.verify import verify
 
     chosen = PERTURBATION_NAMES if "all" in perturbations else tuple(dict.fromkeys(perturbations))
     run_folder, n_crops = open_named_run(run, runs_dir), int(crops or 1)
     found = evaluate(run_folder, console, split, data, allow_missing, crops=n_crops, perturb=chosen, figures=figures)
-    if as_json:
-        print_json(found)
-    else:
+    if not as_json:
         print_metrics(found.split, found.metrics, console)
         if found.assessment is not None:
             print_trust(found.assessment, console)
         for robustness in found.robustness:
             print_robustness(robustness, console)
+    agreements = verify(run_folder, found.split) if verifies else []
+    if as_json:
+        verified = {"verified": {one.where: one for one in agreements}} if verifies else {}
+        print_json({**found.to_dict(), **verified})
+    elif verifies:
+        print_agreements(agreements, console)
+    require_parity(agreements)
     if min_accuracy is not None:
         found.require(min_accuracy)

@@ -55,7 +55,7 @@ def command(
     parent = open_named_run(run, runs_dir)
     settings = FinetuneSettings(unfreeze, epochs, learning_rate)
     if not plan_only:
-        print_run(finetune(parent, settings, runs_dir, console), as_json, console)
+        finetune(parent, settings, runs_dir, console, show=lambda run: print_run(run, as_json, console))
     elif as_json:
         print_json(plan(parent, settings))
     else:

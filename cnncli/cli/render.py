@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from cnncli.terminal.formatting import decimal, duration, percent, percent_range
 
 if TYPE_CHECKING:
     from cnncli.evaluation.assessment import Assessment
+    from cnncli.evaluation.parity import Agreement
     from cnncli.inference.robustness import Robustness
     from cnncli.metrics.classification import Metrics
     from cnncli.recipes.train import Run
@@ -113,6 +114,19 @@ def print_trust(found: Assessment, console: Console) -> None:
         n_unknown = answers.n - answers.answered
         accuracy = f", {percent(answers.accuracy)} of them right" if answers.answered else ""
         console.print(f"answered {percent(answers.answered / answers.n)}{accuracy}; unknown {n_unknown:,}")
+
+
+def print_agreements(found: Sequence[Agreement], console: Console) -> None:
+    """Print how far the results of new processes differ from those that were reported."""
+    rows = [
+        (
+            *(one.where, f"{one.n:,}", decimal(one.largest), decimal(one.tolerance.largest), decimal(one.mean)),
+            *(f"{one.n_changed:,}", percent(one.accuracy), "yes" if one.holds else "NO"),
+        )
+        for one in found
+    ]
+    columns = ("verified", "images", "largest difference", "accepted", "mean", "changed", "accuracy", "agrees")
+    console.table(columns, rows, optional=("mean", "accuracy", "accepted"))
 
 
 def print_robustness(found: Robustness, console: Console) -> None:

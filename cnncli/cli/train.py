@@ -37,11 +37,15 @@ def command(
     config = None if run else read_config(source, overrides)  # reports mistakes before heavy imports
     from cnncli.cli.render import print_run
     from cnncli.recipes.resume import newest_unfinished, resume
-    from cnncli.recipes.train import train
+    from cnncli.recipes.train import Run, train
 
     if resumes and config is not None:
         run = newest_unfinished(config, runs_dir)
+
+    def show(run: Run) -> None:
+        print_run(run, as_json, console)
+
     if run is not None:
-        print_run(resume(run, console, epochs), as_json, console)
+        resume(run, console, epochs, show)
     elif config is not None:
-        train(config, runs_dir, console, show=lambda run: print_run(run, as_json, console))
+        train(config, runs_dir, console, show)

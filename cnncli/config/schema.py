@@ -34,6 +34,9 @@ class EvaluationConfig(Settings):
     coverage: float | None = Field(default=0.95, gt=0.0, le=1.0)
     """Fraction of the validation images that are answered. Images that are more doubtful than these, because they are
     unlike the training images or between two classes, are `unknown` in `predict`. null: every image is answered."""
+    verify: bool = True
+    """Whether new processes load the saved run after training and must give the results that were reported; otherwise
+    the run is failed, with exit code 3."""
 
 
 class CacheConfig(Settings):

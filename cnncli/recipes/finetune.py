@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from cnncli.networks.backend import import_keras_meanwhile, standard_settings
 from cnncli.networks.classifier import Classifier, load_classifier
 from cnncli.networks.cut import cut_classifier
 from cnncli.networks.fingerprint import hash_weights
-from cnncli.recipes.train import Run, draw_figures, train_run
+from cnncli.recipes.train import Run, conclude, train_run
 from cnncli.runs.documents import damaged
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.listing import require_finished
@@ -59,14 +60,23 @@ class FinetuneSettings:
 
 @remembering()
 @standard_settings()
-def finetune(parent: RunFolder, settings: FinetuneSettings, runs_dir: Path, console: Console) -> Run:
+def finetune(
+    parent: RunFolder,
+    settings: FinetuneSettings,
+    runs_dir: Path,
+    console: Console,
+    show: Callable[[Run], None] | None = None,
+) -> Run:
     """Continue a finished run in a new one. The parent's weights count as epoch 0 and can remain the best.
+
+    `show` is called with the finished run before its figures are drawn and it is verified.
 
     Raises:
         CacheError: The cache directory cannot be created.
         RunError: The parent is unfinished or damaged.
         DataError: All images of the parent that are missing or have changed, before anything is written.
         ConfigError: All invalid values of the stage, or unknown layers, before anything is written.
+        ParityError: The saved classifier does not give the results that were reported; the run is `failed`.
     """
     started = time.monotonic()
     make_cache_dir()
@@ -83,8 +93,7 @@ def finetune(parent: RunFolder, settings: FinetuneSettings, runs_dir: Path, cons
     check_stages(classifier, config)
     with new_run(context, runs_dir, hash_weights(classifier.model.layers), parent.path) as folder:
         run = train_run(folder, classifier, context, started, parent_metrics)
-    draw_figures(run.folder)
-    return run
+    return conclude(run, show)
 
 
 def plan(parent: RunFolder, settings: FinetuneSettings) -> StagePlan:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from cnncli.networks.backend import import_keras_meanwhile, standard_settings
 from cnncli.networks.classifier import build_classifier
 from cnncli.networks.fingerprint import hash_weights
 from cnncli.recipes.finetune import IMAGES_REMEDY, parent_classifier, validation_metrics
-from cnncli.recipes.train import Run, draw_figures, solve_run, train_run
+from cnncli.recipes.train import Run, conclude, solve_run, train_run
 from cnncli.runs.checkpoints import Checkpoints
 from cnncli.runs.folder import RunFolder, locked, require_own_files, run_folders, update_facts
 from cnncli.runs.log import remembering
@@ -39,7 +39,9 @@ log = logging.getLogger(__name__)
 
 @remembering()
 @standard_settings()
-def resume(run: RunFolder, console: Console, epochs: int | None = None) -> Run:
+def resume(
+    run: RunFolder, console: Console, epochs: int | None = None, show: Callable[[Run], None] | None = None
+) -> Run:
     """Resume a run from its newest valid checkpoint; return a finished run unchanged.
 
     On the same machine, weights, history and metrics equal those of an uninterrupted run.
@@ -49,10 +51,12 @@ def resume(run: RunFolder, console: Console, epochs: int | None = None) -> Run:
         console: Console for progress.
         epochs: New number of epochs of the last stage, at least as many as are trained; None: as configured. The run
             ends like one configured with this number from the start, unless a schedule depends on it.
+        show: Function that is called with the finished run before its figures are drawn and it is verified.
 
     Raises:
         RunError: Another process trains the run, its config was edited, or its initial weights have changed.
         DataError: All images that are missing or have changed.
+        ParityError: The saved classifier does not give the results that were reported; the run is `failed`.
     """
     started = time.monotonic()
     require_own_files(run)
@@ -64,15 +68,17 @@ def resume(run: RunFolder, console: Console, epochs: int | None = None) -> Run:
                 _require_checkpoints(run)
         elif facts["state"] == "finished":
             log.info(Message("run-finished", f"{printable(run.path.name)} is finished.", path=run.path))
-            return Run.load(run)
+            finished = Run.load(run)
+            if show:
+                show(finished)
+            return finished
         import_keras_meanwhile()
         manifest = Manifest.from_csv(run.manifest)
         require_unchanged(manifest.rows, config.data, IMAGES_REMEDY, console)
         context = TrainingContext.for_this_machine(config, manifest, console)
         with graphs_in_use(context.graphs):
             finished = _resume(run, context, facts, started)
-    draw_figures(run)
-    return finished
+    return conclude(finished, show)
 
 
 def _resume(run: RunFolder, context: TrainingContext, facts: Mapping[str, Any], started: float) -> Run:

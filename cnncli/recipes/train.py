@@ -33,6 +33,7 @@ from cnncli.networks.classifier import Classifier, build_classifier
 from cnncli.networks.cut import countable_layers
 from cnncli.networks.fingerprint import hash_weights
 from cnncli.networks.template import has_templates
+from cnncli.recipes.verify import verifying
 from cnncli.report.curves import draw_curves, draw_strengths
 from cnncli.report.evaluation_figures import draw_evaluation
 from cnncli.report.inspection import draw_inspection
@@ -68,6 +69,7 @@ class Run:
         seconds: Duration of the command.
         features: Numbers of features, or decoded images, that were computed and found in the cache.
         layers: Number of backbone layers that `unfreeze` counts; 0 if all of them were trained, or if unknown.
+        template: Folder of the template from which the saved classifier was made, if its head was solved.
     """
 
     folder: RunFolder
@@ -75,6 +77,7 @@ class Run:
     seconds: float
     features: Counts
     layers: int
+    template: Path | None = None
 
     @classmethod
     def load(cls, folder: RunFolder) -> Run:
@@ -120,6 +123,7 @@ def train(config: Config, runs_dir: Path, console: Console, show: Callable[[Run]
         DataError: All problems of the images, before anything is written.
         WeightsError: The backbone's weights cannot be downloaded, read or matched, before anything is written.
         TrainingError: Training produced no usable weights; the run is `failed`.
+        ParityError: The saved classifier does not give the results that were reported; the run is `failed`.
     """
     started = time.monotonic()
     graphs = make_cache_dir() / GRAPHS
@@ -144,9 +148,19 @@ def train(config: Config, runs_dir: Path, console: Console, show: Callable[[Run]
             check_stages(classifier, config)
             with new_run(context, runs_dir, hash_weights(classifier.model.layers)) as folder:
                 run = train_run(folder, classifier, context, started)
+    return conclude(run, show)
+
+
+def conclude(run: Run, show: Callable[[Run], None] | None = None) -> Run:
+    """Show a finished run, then draw its figures while new processes verify it.
+
+    Raises:
+        ParityError: The saved classifier does not give the results that were reported; the run is then failed.
+    """
     if show:
         show(run)
-    draw_figures(run.folder)
+    with verifying(run.folder, run.metrics, run.template):
+        draw_figures(run.folder)
     return run
 
 
@@ -171,7 +185,8 @@ def solve_run(run: RunFolder, frozen: FrozenNetwork, started: float) -> Run:
         _finish(writer, evaluation, seconds, facts)
     if evaluation.error is not None:
         raise evaluation.error
-    return Run(run, evaluation.metrics, seconds, solved.features + evaluation.features, frozen.template.n_countable)
+    template, counts = frozen.template, solved.features + evaluation.features
+    return Run(run, evaluation.metrics, seconds, counts, template.n_countable, template.folder)
 
 
 def _cross_validate(run: RunFolder, frozen: FrozenNetwork) -> None:

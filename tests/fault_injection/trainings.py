@@ -31,6 +31,7 @@ backbone: {name: ConvNet, weights: none, options: {filters: [8, 16], batch_norm:
 head: {layers: [{dense: 8}, {dropout: 0.4}]}
 augmentation: {rotation_range: 20, horizontal_flip: true, views: VIEWS, mixup: 0.3}
 precision: PRECISION
+evaluation: {verify: false}
 training:
   batch_size: 8
   optimizer: {name: adam, learning_rate: 0.01}

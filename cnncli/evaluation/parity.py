@@ -1,0 +1,208 @@
+"""Parity: a saved classifier, loaded somewhere else, gives the results that were reported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnncli.errors import Message, ParityError, printable
+from cnncli.metrics.classification import Metrics
+from cnncli.metrics.reliability import measure_reliability
+from cnncli.terminal.formatting import decimal, percent
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """Largest accepted differences.
+
+    Attributes:
+        largest: Of a probability of any image (0-1).
+        mean: Of the probabilities on average (0-1).
+        log_loss: Of the log loss, in nats.
+    """
+
+    largest: float
+    mean: float
+    log_loss: float
+
+
+SAME = Tolerance(1e-4, 1e-5, 1e-3)
+"""For the same graphs in another process."""
+TOLERANCES: Mapping[str, Tolerance] = {
+    "float32": Tolerance(5e-3, 5e-4, 5e-3),
+    "bfloat16": Tolerance(0.35, 0.02, 0.05),
+    "int8": Tolerance(0.6, 0.04, 0.1),
+}
+"""For another implementation, which computes in float32, by the precision of the run. Some images lie between classes,
+so that low precision moves their probabilities far, but never those of most images."""
+
+
+@dataclass(frozen=True)
+class Reported:
+    """What a run reported for images.
+
+    Attributes:
+        paths: Path of each image.
+        labels: (n,) class indices, or (n, classes) with 0 and 1, if multi-label.
+        classes: Names of the classes.
+        probabilities: (n, classes).
+    """
+
+    paths: tuple[str, ...]
+    labels: NDArray[Any]
+    classes: tuple[str, ...]
+    probabilities: NDArray[np.float64]
+
+    def at(self, places: Sequence[int] | NDArray[np.int64]) -> Reported:
+        """Return what was reported for some of the images."""
+        kept = np.asarray(places, np.int64)
+        paths = tuple(self.paths[place] for place in kept)
+        return Reported(paths, self.labels[kept], self.classes, self.probabilities[kept])
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Differences between what a run reported and what was found somewhere else.
+
+    Attributes:
+        where: What computed the results again: `engine`, `predict`, `keras`, or the name of an export.
+        n: Number of images.
+        tolerance: Accepted differences.
+        largest, mean: Largest and mean difference of a probability (0-1).
+        worst: The image with the largest difference.
+        n_changed: Number of images with a different prediction.
+        accuracy, log_loss: As found.
+        log_loss_difference: Found minus reported.
+    """
+
+    where: str
+    n: int
+    tolerance: Tolerance
+    largest: float
+    mean: float
+    worst: str
+    n_changed: int
+    accuracy: float
+    log_loss: float
+    log_loss_difference: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether all differences are accepted."""
+        limits, found = self.tolerance, (self.largest, self.mean, abs(self.log_loss_difference))
+        # NaN is never accepted.
+        return all(value <= limit for value, limit in zip(found, vars(limits).values(), strict=True))
+
+    @property
+    def problem(self) -> Message:
+        """The differences in words."""
+        text = (
+            f"{self.where}: the saved classifier does not give the reported probabilities: they differ by up to "
+            f"{decimal(self.largest)} ({printable(self.worst)}), on average by {decimal(self.mean)}, accepted are "
+            f"{decimal(self.tolerance.largest)} and {decimal(self.tolerance.mean)}; {self.n_changed:,} of {self.n:,} "
+            f"predictions changed."
+        )
+        facts = {"where": self.where, "path": self.worst, "received": self.largest, "expected": self.tolerance.largest}
+        return Message("metrics-not-reproduced", text, **facts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the facts for JSON."""
+        names = ("n", "largest", "mean", "n_changed", "accuracy", "log_loss")
+        return {**{name: getattr(self, name) for name in names}, "tolerance": vars(self.tolerance), "holds": self.holds}
+
+
+def compare(where: str, reported: Reported, found: NDArray[np.float64], tolerance: Tolerance) -> Agreement:
+    """Compare probabilities (n, classes), in the order of the reported classes, with those that a run reported."""
+    differences = np.abs(found - reported.probabilities)
+    per_image = differences.max(axis=1)
+    worst = int(np.argmax(np.nan_to_num(per_image, nan=np.inf)))
+    is_multi_label = reported.labels.ndim == 2
+    changed = (
+        (found > 0.5) != (reported.probabilities > 0.5)
+        if is_multi_label
+        else _best(found) != _best(reported.probabilities)
+    )
+    right = ((found > 0.5) == (reported.labels > 0)).all(axis=1) if is_multi_label else _best(found) == reported.labels
+    finite = np.nan_to_num(found)
+    before, after = (measure_reliability(one, reported.labels) for one in (reported.probabilities, finite))
+    return Agreement(
+        where=where,
+        n=len(found),
+        tolerance=tolerance,
+        largest=float(per_image[worst]),
+        mean=float(differences.mean()),
+        worst=reported.paths[worst],
+        n_changed=int(changed.reshape(len(found), -1).any(axis=1).sum()),
+        accuracy=float(right.mean()),
+        log_loss=after.log_loss,
+        log_loss_difference=after.log_loss - before.log_loss,
+    )
+
+
+def _best(probabilities: NDArray[np.float64]) -> NDArray[np.int64]:
+    return np.asarray(probabilities.argmax(axis=1))
+
+
+def in_reported_order(
+    found: NDArray[np.float64], classes: Sequence[str], reported: Reported, where: str
+) -> NDArray[np.float64]:
+    """Return probabilities with the columns of named classes in the order of the reported ones.
+
+    Raises:
+        ParityError: The names are others.
+    """
+    if sorted(classes) != sorted(reported.classes):
+        text = f"{where}: the saved classifier has other classes: {', '.join(map(printable, list(classes)[:10]))}."
+        raise ParityError(Message("metrics-not-reproduced", text, where=where, received=tuple(classes)))
+    return np.asarray(found[:, [list(classes).index(name) for name in reported.classes]])
+
+
+def compare_training(validated: Mapping[str, float], metrics: Metrics, precision: str) -> Message | None:
+    """Return the problem if the saved classifier does not reach the validation metrics of training, or None.
+
+    Args:
+        validated: Validation metrics of the kept epoch, as training measured them with the weights in memory.
+        metrics: Those of the saved classifier.
+        precision: Lowest precision of training and of the saved classifier.
+    """
+    tolerance = TOLERANCES[precision]
+    checks = {"loss": (metrics.loss, tolerance.log_loss * max(1.0, abs(validated.get("loss", 0.0))))}
+    if not metrics.is_multi_label:  # in training, each label has the threshold 0.5
+        checks["accuracy"] = (metrics.top1, tolerance.mean + 1.5 / metrics.n)
+    for name, (value, accepted) in checks.items():
+        before = validated.get(name)
+        if before is not None and not abs(value - before) <= accepted:
+            shown = [percent(one) if name == "accuracy" else decimal(one) for one in (value, before)]
+            text = f"training: the saved classifier has a validation {name} of {shown[0]}, but {shown[1]} in training."
+            facts = {"where": "training", "key": name, "received": value, "expected": before}
+            return Message("metrics-not-reproduced", text, **facts)
+    return None
+
+
+def require_parity(found: Sequence[Agreement], problems: Sequence[Message] = ()) -> None:
+    """Raise ParityError, with all problems, unless everything agrees."""
+    wrong = [*problems, *(one.problem for one in found if not one.holds)]
+    if wrong:
+        raise ParityError(wrong)
+
+
+def lowest(precisions: Sequence[str]) -> str:
+    """Return the lowest of some precisions.
+
+    >>> lowest(["float32", "int8", "bfloat16"])
+    'int8'
+    """
+    return max(precisions, key=list(TOLERANCES).index)
+
+
+def logits_of_scores(scores: NDArray[np.float64], activation: str) -> NDArray[np.float64]:
+    """Return logits (n, units) of the scores (n, units) that `model.keras` returns."""
+    if activation == "linear":
+        return scores
+    tiny = np.finfo(np.float32).tiny
+    logarithms = np.log(np.maximum(scores, tiny))
+    return np.asarray(logarithms - np.log(np.maximum(1 - scores, tiny)) if activation == "sigmoid" else logarithms)
