@@ -35,6 +35,7 @@ GROUPS: dict[str, tuple[Callable[[Setting, str], Iterator[Row]], tuple[str, ...]
     "files": (frozen.measure_files, FROZEN),
     "finetune": (tails.measure_finetune, tuple(tails.CASES)),
     "scratch": (tails.measure_scratch, ("ConvNet",)),
+    "limit": (tails.measure_limit, (*tails.CASES, "ConvNet")),
     "solver": (accuracy.measure_solver, WITH_WEIGHTS),
     "int8": (accuracy.measure_int8, WITH_WEIGHTS),
 }

@@ -19,6 +19,7 @@ from cnncli.training.context import StageSetup, TrainingContext
 from cnncli.training.objective import Objective
 from cnncli.training.optimizer import build_optimizer, learning_rate_factor
 from cnncli.training.steps import TrainStep
+from scripts.benchmarks import profile
 from scripts.benchmarks.keras_side import mixed_bfloat16, plain
 from scripts.benchmarks.plain import parts
 from scripts.benchmarks.rows import OURS, ROOT, Row, rates_in_turns
@@ -75,6 +76,16 @@ class TailEpochs:
         self._step = TrainStep(setup.cut.tail, optimizer, objective, setup.precision)
         self._epochs = itertools.count(1)
 
+    def prepare_steps(self) -> tuple[Callable[[], None], int]:
+        """Return a call of the bare training step on the batches of an epoch, which are in memory, and their number."""
+        batches = list(self._source.epoch(self._stage.name, 1, self._batch_size))
+
+        def run() -> None:
+            for inputs, labels in batches:
+                self._step._functions(inputs)[0](inputs, labels)
+
+        return run, len(batches)
+
     def __call__(self) -> Any:
         """Train one more epoch without validation."""
         epoch, steps = next(self._epochs), math.ceil(self.images / self._batch_size)
@@ -88,28 +99,42 @@ class TailEpochs:
 
 def measure_finetune(setting: Setting, name: str) -> Iterator[Row]:
     """Yield training images per second over whole epochs; features and decoded images are prepared beforehand."""
-    case = CASES[name]
-    folder = setting.splits(train=case.images, validation=16, test=16)
-    overrides: dict[str, object] = {
-        "data.path": str(folder),
-        "data.image_size": case.side_px,
-        "backbone.weights": setting.weights_of(name),
-        "training.unfreeze": case.first_trained,
-        "augmentation": None,
-        "precision": setting.precision,
-    }
-    ours = TailEpochs(CONFIGS / case.config, overrides, setting.work / name)
-    title = f"{name} fine-tuned from {case.first_trained}, {case.side_px} px, an epoch on cached features"
+    ours, title, folder = prepare(setting, name)
     yield _row(setting, title, ours, lambda: _fit_tail(setting, name, folder))
 
 
 def measure_scratch(setting: Setting, name: str) -> Iterator[Row]:
     """Yield training images per second of the small network with new augmentation in every epoch."""
-    folder = setting.splits(train=1024, validation=16, test=16)
-    overrides = {"data.path": str(folder), "precision": setting.precision}
-    ours = TailEpochs(CONFIGS / "convnet-from-scratch.yaml", overrides, setting.work)
-    title = f"{name} from scratch, {SCRATCH_PX} px, seven augmentations, an epoch"
+    ours, title, folder = prepare(setting, name)
     yield _row(setting, title, ours, lambda: _fit_convnet(folder))
+
+
+def measure_limit(setting: Setting, name: str) -> Iterator[Row]:
+    """Yield what is left to gain: an epoch beside its bare steps, and the part of a step that oneDNN's kernels take."""
+    ours, title, _ = prepare(setting, name)
+    steps, n_steps = ours.prepare_steps()
+    sides = {OURS: ours, "the compiled steps alone": steps}
+    yield Row(title, "images/s", rates_in_turns(sides, ours.images, setting.rounds), note=ours.precision)
+    share = profile.share_of_kernels(steps, setting.work / "profile")
+    yield Row(f"{title}: time of operations in oneDNN", "%", {OURS: (share,)}, note=f"{n_steps} steps")
+
+
+def prepare(setting: Setting, name: str) -> tuple[TailEpochs, str, Path]:
+    """Return the epochs of a case, or of the small network from scratch, their title, and the folder of the images."""
+    case = CASES.get(name)
+    folder = setting.splits(train=case.images if case else 1024, validation=16, test=16)
+    overrides: dict[str, object] = {"data.path": str(folder), "precision": setting.precision}
+    if case is None:
+        title = f"{name} from scratch, {SCRATCH_PX} px, seven augmentations, an epoch"
+        return TailEpochs(CONFIGS / "convnet-from-scratch.yaml", overrides, setting.work / name), title, folder
+    overrides |= {
+        "data.image_size": case.side_px,
+        "backbone.weights": setting.weights_of(name),
+        "training.unfreeze": case.first_trained,
+        "augmentation": None,
+    }
+    title = f"{name} fine-tuned from {case.first_trained}, {case.side_px} px, an epoch on cached features"
+    return TailEpochs(CONFIGS / case.config, overrides, setting.work / name), title, folder
 
 
 def _row(setting: Setting, title: str, ours: TailEpochs, fit: Callable[[], Callable[[], object]]) -> Row:
