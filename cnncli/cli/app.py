@@ -31,6 +31,7 @@ VERBS = {
     "learning-curve": "Predict how much more images would help.",
     "recipes": "List, show and run published recipes.",
     "compare": "Compare runs: curves, results and differing settings.",
+    "replay": "Repeat the step in which a training became NaN or Inf.",
     "runs": "List the runs with their results.",
     "cache": "Show or clear the cache.",
     "errors": "Explain error and warning codes.",

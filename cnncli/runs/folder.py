@@ -36,7 +36,7 @@ FORMAT = 1
 STATES = ("running", "stopped", "finished", "failed")
 OPTIONAL_TEXTS = ("name", "parent", "reason", "mode", "backbone")
 EndState = Literal["finished", "failed", "stopped"]
-FOLDERS = ("state", "engine", "figures", "tensorboard", "review")
+FOLDERS = ("state", "engine", "figures", "nan", "tensorboard", "review")
 """Names of the folders in a run directory; all others are files."""
 ATTEMPTS, ATTEMPT_EVERY_S = 5, 0.05
 MAX_LISTED = 8
@@ -77,6 +77,7 @@ class RunFolder:
     curves = RunFile("figures/curves.png", "Loss and accuracy over the epochs, as an image.")
     inspection = RunFile("inspect.csv", "Statistics of each layer and epoch; only with training.inspect.")
     inspection_figure = RunFile("figures/inspect.png", "The same as an image; only with training.inspect.")
+    nan = RunFile("nan", "The step in which the training became NaN or Inf; only after `cnncli replay`.")
     tensorboard = RunFile("tensorboard", "TensorBoard's logs.")
     model = RunFile("model.keras", "The classifier: raw RGB in, probabilities out.")
     engine = RunFile("engine", "The classifier in the form that its engine runs fastest.")

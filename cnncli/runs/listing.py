@@ -29,10 +29,10 @@ def open_run(name: str | Path | None, runs_dir: Path, prefer: Preferred = "finis
     """Return the run with a path or a name. Every command finds runs with this function.
 
     Args:
-        name: A run directory anywhere, the name of a directory in `runs_dir`, or the name of a run. None: the newest
-            finished run.
+        name: A run directory anywhere, the name of a directory in `runs_dir`, or the name of a run. None: any run, but
+            only a finished one if these are preferred.
         runs_dir: Folder of the runs.
-        prefer: Which of several runs with the same name to return: the newest finished or the newest unfinished one.
+        prefer: Which of several runs to return: the newest finished or the newest unfinished one.
 
     Raises:
         RunError: There is no such run (the message lists existing runs), or it contains links in place of files.
@@ -79,7 +79,7 @@ def _newest(runs_dir: Path, name: str | None, prefer: Preferred) -> RunFolder:
             known[run] = run.read_facts()
     named = {run: facts for run, facts in known.items() if name is None or facts.get("name") == name}
     preferred = [run for run, facts in named.items() if (facts["state"] == "finished") == (prefer == "finished")]
-    if not preferred and (name is None or not named):
+    if not preferred and (not named or (name is None and prefer == "finished")):
         states = {run.path.name: state_of(run, facts) for run, facts in known.items()}
         raise RunError(_not_found(runs_dir, name, states))
     return max(preferred or named, key=lambda run: (known[run]["created"], run.path.name))

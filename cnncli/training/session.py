@@ -12,7 +12,7 @@ from pathlib import Path
 from cnncli.config.modes import run_name
 from cnncli.config.writer import dump_config
 from cnncli.engines.build import graphs_in_use
-from cnncli.errors import CnncliError, Message, TrainingError, printable
+from cnncli.errors import CnncliError, Message, NonFiniteError, TrainingError, printable
 from cnncli.networks.backend import gpus
 from cnncli.runs.folder import RunFolder, create_run, locked
 from cnncli.runs.log import recording
@@ -81,6 +81,10 @@ def _resume_hint(run: RunFolder) -> Iterator[None]:
     except (KeyboardInterrupt, Terminated) as stop:
         log.warning(Message("training-interrupted", f"Interrupted. Resume with: {command}", path=run.path))
         mark_reported(stop)
+        raise
+    except NonFiniteError:
+        name = printable(shlex.quote(str(short_path(run.path))))
+        log.info(Message("training-replay", f"`cnncli replay {name}` names the layer that broke.", path=run.path))
         raise
     except TrainingError:
         raise  # resuming would fail again in the same way

@@ -30,7 +30,7 @@ from cnncli.training.state import (
     matching_checkpoint,
     stage_arrays,
 )
-from cnncli.training.steps import EpochTotals, TrainStep
+from cnncli.training.steps import BeforeStep, EpochTotals, TrainStep
 from cnncli.training.update import UpdateSettings
 
 ROLLBACK_FACTOR = 0.1
@@ -46,7 +46,14 @@ class StageRun:
         features: Numbers of features that were computed for it and found in the cache.
     """
 
-    def __init__(self, classifier: Classifier, setup: StageSetup, state: TrainState, writer: RunWriter) -> None:
+    def __init__(
+        self,
+        classifier: Classifier,
+        setup: StageSetup,
+        state: TrainState,
+        writer: RunWriter,
+        before_step: BeforeStep | None = None,
+    ) -> None:
         """Load the images, and build the optimizer and the training step.
 
         The classifier has the best weights so far. The stage updates the state of training.
@@ -54,6 +61,7 @@ class StageRun:
         config = setup.context.config
         self._classifier, self._setup, self._stage = classifier, setup, setup.stage
         self._context, self._state, self._writer = setup.context, state, writer
+        self._before_step = before_step
         self._train, train_counts = setup.load("train")
         self._validation, validation_counts = setup.load("validation")  # can be empty
         self.features = train_counts + validation_counts
@@ -197,7 +205,7 @@ class StageRun:
             factor * learning_rate_factor(stage.schedule, step, n_steps, stage.epochs)
             for step in range(first + done, first + n_steps)
         )
-        self._step.train_epoch(mixed, rates, self._where, state.totals, after_step)
+        self._step.train_epoch(mixed, rates, self._where, state.totals, after_step, self._before_step)
 
     def _validate(self) -> HistoryRow:
         totals, started = self._current.totals, time.monotonic()

@@ -80,10 +80,16 @@ class EpochTotals:
         return compute_metrics(Predictions(self.images, self.loss / self.images, self.n_correct, scores, labels))
 
 
+BeforeStep = Callable[["TrainStep", list[Array], Any], None]
+"""A function that is called before a step with the training step, the inputs and the labels of the batch."""
+
+
 class TrainStep:
     """A compiled tail with its optimizer. Trainable variables are fixed when Keras and TensorFlow trace the tail.
 
     Attributes:
+        objective: What the steps minimize, apart from penalties.
+        settings: Settings of the update, with those of the penalties.
         tail: The model that is trained: in bfloat16 a copy of the given tail, which gets its weights from `hand_over`.
             Its first output are the logits; others are those of auxiliary classifiers.
         base_learning_rate: Learning rate of the optimizer before schedule and plateau.
@@ -106,10 +112,10 @@ class TrainStep:
         self._tail = tail
         self.tail = tail if precision == "float32" else mixed_bfloat16(tail, in_float32=tail.output_names)
         self.optimizer = optimizer
-        self._objective, self._metrics = objective, metrics
+        self.objective, self._metrics = objective, metrics
         self._compiled: dict[tuple[str, ...], tuple[Any, Any]] = {}
-        self._settings = update or UpdateSettings()
-        self._update = Update(self.tail, optimizer, self._settings)
+        self.settings = update or UpdateSettings()
+        self._update = Update(self.tail, optimizer, self.settings)
         self._apply_sums: Callable[[], None] | None = None
         self.base_learning_rate = self.learning_rate = float(optimizer.learning_rate)
 
@@ -120,6 +126,7 @@ class TrainStep:
         where: str,
         totals: EpochTotals | None = None,
         after_step: Callable[[int], None] = lambda _: None,
+        before_step: BeforeStep | None = None,
     ) -> EpochTotals:
         """Train on the remaining batches of an epoch; update and return its totals.
 
@@ -129,6 +136,7 @@ class TrainStep:
             where: Stage and epoch, for error messages.
             totals: Totals of earlier steps of the epoch.
             after_step: Called after each step with its number of images. If it raises, the step remains done.
+            before_step: Called before each step.
 
         Raises:
             NonFiniteError: The objective became NaN or Inf.
@@ -140,6 +148,8 @@ class TrainStep:
             rate = self.base_learning_rate * factor
             if rate != self.learning_rate:  # an assignment takes as long as a small step
                 self.optimizer.learning_rate = self.learning_rate = rate
+            if before_step:
+                before_step(self, inputs, labels)
             objective, loss, n_correct, logits = self._functions(inputs)[0](inputs, labels)
             if not np.isfinite(float(objective)):
                 raise _not_finite(f"{where}, step {totals.steps + 1}", f"the loss became {float(objective)}")
@@ -151,6 +161,10 @@ class TrainStep:
         if self._update.is_pending:  # the last batches of an epoch make an update of their own
             self._update_accumulated()
         return totals
+
+    def repeat(self, inputs: list[Array], labels: Any) -> None:
+        """Train on a batch at the learning rate of the last step, and check nothing."""
+        self._functions(inputs)[0](inputs, labels)
 
     def _update_accumulated(self) -> None:
         """Update the weights with the gradients of several batches."""
@@ -164,27 +178,27 @@ class TrainStep:
         self, batches: Iterable[Batch], where: str, after_batch: Callable[[], None] = lambda: None
     ) -> dict[str, float]:
         """Return the metrics of a pass without training, as `cnncli evaluate` does. Raises NonFiniteError."""
-        totals, activation = EpochTotals(keeps_logits=bool(self._metrics)), self._objective.activation
+        totals, activation = EpochTotals(keeps_logits=bool(self._metrics)), self.objective.activation
         for inputs, labels in batches:
             logits = self._functions(inputs)[1](inputs).numpy()
             if not np.isfinite(logits).all():
                 raise _not_finite(f"{where}, validation", "class scores became NaN or Inf")
-            loss = float(evaluate_losses(self._objective.loss, logits, labels, activation).sum())
+            loss = float(evaluate_losses(self.objective.loss, logits, labels, activation).sum())
             totals.add(loss, int(are_correct(logits, labels, activation).sum()), logits, labels)
             after_batch()
         return self.metrics(totals)
 
     def metrics(self, totals: EpochTotals) -> dict[str, float]:
         """Return the metrics of a completed pass by name; none without images."""
-        found = totals.metrics(self._objective.activation)
+        found = totals.metrics(self.objective.activation)
         if totals.logits and self._metrics:
             logits, labels = np.concatenate(totals.logits), np.concatenate(totals.labels)
-            found |= compute_keras_metrics(self._metrics, logits, labels, self._objective.activation)
+            found |= compute_keras_metrics(self._metrics, logits, labels, self.objective.activation)
         return found
 
     def penalty(self) -> float | None:
         """Return the sum of the weight penalties, or None if there are none."""
-        settings, variables = self._settings, self.tail.trainable_variables
+        settings, variables = self.settings, self.tail.trainable_variables
         losses = [*self.tail.losses, *kernel_penalties(variables, settings.l1, settings.l2)]
         return float(sum(losses)) if losses else None
 
@@ -259,8 +273,8 @@ class TrainStep:
         """Return the training step and the inference step as TensorFlow functions, for batches of any size."""
         import tensorflow as tf
 
-        tail, objective, variables, update = self.tail, self._objective, self.tail.trainable_variables, self._update
-        l1, l2 = self._settings.l1, self._settings.l2
+        tail, objective, variables, update = self.tail, self.objective, self.tail.trainable_variables, self._update
+        l1, l2 = self.settings.l1, self.settings.l2
         shapes = [(None, *tensor.shape[1:]) for tensor in tail.inputs]
         inputs = [tf.TensorSpec(shape, dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
 

@@ -16,6 +16,7 @@ from cnncli.training.context import StageSetup, TrainingContext
 from cnncli.training.stage import StageRun
 from cnncli.training.stage_report import StageReport
 from cnncli.training.state import BestEpoch, TrainState, matching_checkpoint
+from cnncli.training.steps import BeforeStep
 
 MAX_ROLLBACKS = 2
 
@@ -47,14 +48,15 @@ class Trainer:
         context: TrainingContext,
         writer: RunWriter,
         parent_metrics: Mapping[str, float] | None = None,
+        before_step: BeforeStep | None = None,
     ) -> None:
         """Prepare to resume from the newest checkpoint of the run, if there is one.
 
         The classifier has the initial weights. With `parent_metrics`, they are those of a parent run and count as epoch
-        0, which can remain the best; its validation metrics may be empty.
+        0, which can remain the best; its validation metrics may be empty. `before_step` is called before each step.
         """
         self._classifier, self._context, self._writer = classifier, context, writer
-        self._parent_metrics = parent_metrics
+        self._parent_metrics, self._before_step = parent_metrics, before_step
         self._state = TrainState()
         self._features = Counts()
         self._resumed = writer.checkpoints.newest()
@@ -115,7 +117,7 @@ class Trainer:
         context.store.keep_only(key for features in setup.feature_sets() for key in features.keys)
         setup.announce()
         resumed, self._resumed = self._resumed, None
-        stage_run = StageRun(self._classifier, setup, state, self._writer)
+        stage_run = StageRun(self._classifier, setup, state, self._writer, self._before_step)
         self._features = self._features + stage_run.features
         report = stage_run.run(resumed.arrays if resumed else None)
         state.stages.append(report)
