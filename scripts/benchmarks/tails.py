@@ -113,7 +113,7 @@ def measure_limit(setting: Setting, name: str) -> Iterator[Row]:
     """Yield what is left to gain: an epoch beside its bare steps, and the part of a step that oneDNN's kernels take."""
     ours, title, _ = prepare(setting, name)
     steps, n_steps = ours.prepare_steps()
-    sides = {OURS: ours, "the compiled steps alone": steps}
+    sides: dict[str, Callable[[], object]] = {OURS: ours, "the compiled steps alone": steps}
     yield Row(title, "images/s", rates_in_turns(sides, ours.images, setting.rounds), note=ours.precision)
     share = profile.share_of_kernels(steps, setting.work / "profile")
     yield Row(f"{title}: time of operations in oneDNN", "%", {OURS: (share,)}, note=f"{n_steps} steps")
