@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +12,14 @@ import click
 from cnncli.cli.options import OUT_FILE, console_options, example, json_option, print_json, runs_dir_option
 from cnncli.errors import printable
 from cnncli.terminal.console import Console
-from cnncli.terminal.formatting import duration, percent_range
+from cnncli.terminal.formatting import duration, percent, percent_range, short_path
 
 if TYPE_CHECKING:
+    from cnncli.evaluation.agreement import Agreement
     from cnncli.recipes.compare import Comparison
 
 SPLITS = ("training", "validation", "test")
+INTERVAL = "95 % interval"
 MAX_SETTINGS = 4
 """Number of differing settings that are columns of a table in any case."""
 
@@ -58,11 +60,14 @@ x_option = click.option(
     "final values.",
 )
 out_option = click.option("--out", type=OUT_FILE, metavar="FILE.png", help="Draw a figure.")
+MAX_DISPUTED = 10
+"""Number of images with different predictions that are printed; JSON and the page have more."""
 
 
 @click.command(epilog=example("cnncli compare vgg16-features resnet50-features --out networks.png --published 0.975"))
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True)
 @out_option
+@click.option("--html", type=OUT_FILE, metavar="FILE.html", help="Write a page with everything, as one file.")
 @metric_option
 @x_option
 @published_option
@@ -72,6 +77,7 @@ out_option = click.option("--out", type=OUT_FILE, metavar="FILE.png", help="Draw
 def command(
     runs: tuple[str, ...],
     out: Path | None,
+    html: Path | None,
     metric: str | None,
     x: str,
     published: tuple[tuple[float, str], ...],
@@ -79,19 +85,28 @@ def command(
     as_json: bool,
     console: Console,
 ) -> None:
-    """Compare runs: curves, results and differing settings.
+    """Compare runs: results, tests, curves, differing settings.
 
-    RUN is a run directory or its name. Prints the results of each run, and the settings in which the runs differ. With
+    RUN is a run directory or its name. Prints the results of each run, the settings in which the runs differ, an exact
+    McNemar test of each pair on the test images that all of them evaluate, and the images on which they disagree. With
     --out, draws the metric over the training: dashed for training images, solid for validation, a star for the test.
     With --x KEY, draws the final values over a setting such as data.train_images, over the number of training images,
     the depth of the backbone or its ImageNet accuracy; the mean and the extremes for runs that differ only in the seed.
     """
-    from cnncli.recipes.compare import compare
+    from cnncli.recipes.compare import compare, compare_images, write_page
     from cnncli.report.comparison import Published
     from cnncli.runs.listing import open_run
+    from cnncli.storage.atomic import output_path
 
+    if html is not None:
+        output_path(html, (".html",))
     folders = [open_run(run, runs_dir) for run in runs]
-    print_comparison(compare(folders, out, metric, x, [Published(*one) for one in published]), as_json, console)
+    found = compare(folders, out, metric, x, [Published(*one) for one in published])
+    found = compare_images(found, console)
+    print_comparison(found, as_json, console)
+    if html is not None:
+        write_page(found, html, x)
+        log.info(f"page {printable(html)}")
 
 
 def print_comparison(
@@ -103,53 +118,85 @@ def print_comparison(
         return
     print_results(comparison, console)
     print_settings(comparison, console)
+    if comparison.agreement is not None:
+        print_agreement(comparison.agreement, console)
     if comparison.figure is not None:
         log.info(f"figure {printable(comparison.figure)}")
 
 
 def print_results(comparison: Comparison, console: Console) -> None:
     """Print a row of results for each run, and for each published value."""
-    from cnncli.metrics.table import TEST
     from cnncli.recipes.compare import PREFIXES, metric_of, split_of
 
     split, name = split_of(comparison.metric)
     text = metric_of(comparison.metric).text
     names = {one: PREFIXES[one] + name for one in SPLITS}
+    with_interval = {one for one, full in names.items() if any(run.interval(full) for run in comparison.runs)}
+    headings = ["run", "epoch"]
+    for one, full in names.items():
+        headings += [full, *([INTERVAL] if one in with_interval else [])]
     rows = []
     for run in comparison.runs:
-        finals = [run.final(one) for one in names.values()]
-        interval = run.interval(TEST + name)
-        seconds = run.facts.get("seconds")
-        rows.append(
-            (
-                run.name,
-                f"{len(run.history)}" if run.best_epoch is None else f"{run.best_epoch} of {len(run.history)}",
-                *("–" if value is None else text(value) for value in finals),
-                "–" if interval is None else percent_range(*interval),
-                "–" if seconds is None else duration(seconds),
-            )
-        )
-    for one in comparison.published:
-        values = [text(one.value) if column == split else "" for column in SPLITS]
-        rows.append((f"published: {one.name}", "", *values, "", ""))
-    headings = ("run", "epoch", *names.values(), "95 % interval", "time")
-    console.table(headings, rows, optional=("time", "epoch", "95 % interval"))
+        epochs = f"{len(run.history)}" if run.best_epoch is None else f"{run.best_epoch} of {len(run.history)}"
+        cells, seconds = [run.name, epochs], run.facts.get("seconds")
+        for one, full in names.items():
+            value, interval = run.final(full), run.interval(full)
+            cells.append("–" if value is None else text(value))
+            cells += ["–" if interval is None else percent_range(*interval)] if one in with_interval else []
+        rows.append((*cells, "–" if seconds is None else duration(seconds)))
+    for published in comparison.published:
+        cells = [f"published: {published.name}", ""]
+        for one in SPLITS:
+            cells += [text(published.value) if one == split else "", *([""] if one in with_interval else [])]
+        rows.append((*cells, ""))
+    console.table((*headings, "time"), rows, optional=("time", "epoch", INTERVAL))
 
 
 def print_settings(comparison: Comparison, console: Console) -> None:
-    """Print the settings in which runs differ, as a row for each run or, if they are many, for each setting."""
-    from cnncli.config.tree import format_value
+    """Print the settings in which runs differ."""
+    if comparison.settings:
+        console.print("")
+        print_table_of_settings([run.name for run in comparison.runs], comparison.settings, console)
 
-    if not comparison.settings:
-        return
-    names = [run.name for run in comparison.runs]
-    columns = [
-        [value if isinstance(value, str) else format_value(value) for value in values]
-        for values in comparison.settings.values()
-    ]
-    console.print("")
+
+def print_table_of_settings(
+    names: Sequence[str], settings: Mapping[str, Sequence[Any]], console: Console, results: Sequence[str] = ()
+) -> None:
+    """Print a row for each run or, if the settings are many, for each setting; `results` are those of validation."""
+    from cnncli.recipes.compare import setting_text
+
+    rows = {**({"val_accuracy": results} if results else {}), **settings}
+    columns = [[setting_text(value) for value in values] for values in rows.values()]
     if len(columns) <= max(MAX_SETTINGS, len(names)):
-        console.table(("run", *comparison.settings), list(zip(names, *columns, strict=True)))
+        console.table(("run", *rows), list(zip(names, *columns, strict=True)))
     else:
-        rows = [(key, *values) for key, values in zip(comparison.settings, columns, strict=True)]
-        console.table(("setting", *names), rows)
+        console.table(("setting", *names), [(key, *values) for key, values in zip(rows, columns, strict=True)])
+
+
+def print_agreement(found: Agreement, console: Console) -> None:
+    """Print the test of each pair of runs, and the most confident disagreements."""
+    from cnncli.report.comparison_page import describe_test, p_text, points
+
+    console.print("")
+    if not found.tests:
+        console.print(f"The runs share no {found.split} images.")
+        return
+    if len(found.tests) == 1:
+        console.print(describe_test(found.tests[0]))
+    else:
+        rows = [(test.first, test.second, points(test), p_text(test.p), p_text(test.p_holm)) for test in found.tests]
+        console.table(("run", "other run", "difference (95 % interval)", "p (McNemar)", "p (Holm)"), rows)
+    console.print(f"different predictions: {len(found.disagreements):,} of {found.n:,} {found.split} images")
+    disputed = [
+        (
+            short_path(one.image.path).as_posix(),
+            one.image.label,
+            *(
+                f"{', '.join(labels) or 'no label'} {percent(confidence)}"
+                for labels, confidence in zip(one.predictions, one.confidences, strict=True)
+            ),
+        )
+        for one in found.disagreements[:MAX_DISPUTED]
+    ]
+    if disputed:
+        console.table(("image", "label", *found.names), disputed)

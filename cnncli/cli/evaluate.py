@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -15,7 +16,12 @@ PERTURBATION_NAMES = ("shift", "rotate", "scale", "brightness", "contrast", "noi
 
 
 @click.command(epilog=example("cnncli evaluate --min-accuracy 0.95"))
-@click.argument("run", required=False)
+@click.argument("runs", metavar="[RUN]...", nargs=-1)
+@click.option(
+    "--ensemble",
+    type=click.Choice(["mean", "vote"]),
+    help="Evaluate several runs together: by the mean of their probabilities, or by vote.",
+)
 @click.option(
     "--split",
     type=click.Choice(["train", "validation", "test"]),
@@ -64,7 +70,8 @@ PERTURBATION_NAMES = ("shift", "rotate", "scale", "brightness", "contrast", "noi
 @json_option
 @console_options
 def command(
-    run: str | None,
+    runs: tuple[str, ...],
+    ensemble: Literal["mean", "vote"] | None,
     split: str | None,
     data: Path | None,
     allow_missing: bool,
@@ -80,7 +87,8 @@ def command(
     """Evaluate a run: accuracy, each class, confusions, calibration.
 
     RUN is a run directory or its name; default: the newest finished run. The prediction of every image is written to
-    predictions.csv in the run.
+    predictions.csv in the run. Several runs with --ensemble are evaluated on the images that are in the same split of
+    all of them.
     """
     if verifies and (data is not None or crops is not None):
         text = "--verify cannot be used together with --data or --crops."
@@ -88,14 +96,32 @@ def command(
     from cnncli.cli.render import (
         open_named_run,
         print_agreements,
+        print_ensemble,
         print_metrics,
         print_robustness,
         print_trust,
     )
     from cnncli.evaluation.parity import require_parity
-    from cnncli.recipes.evaluate import evaluate
+    from cnncli.recipes.evaluate import evaluate, evaluate_ensemble
     from cnncli.recipes.verify import verify
 
+    if (len(runs) > 1) != (ensemble is not None):
+        text = "--ensemble needs several runs, and several runs need --ensemble; `cnncli compare` compares runs."
+        raise click.UsageError(Message("usage-ensemble", text, received=len(runs)))
+    if ensemble is not None:
+        if crops or perturbations or figures or verifies:
+            text = "--ensemble cannot be used together with --crops, --perturb, --figures or --verify."
+            raise click.UsageError(Message("usage-options-conflict", text))
+        folders = [open_named_run(run, runs_dir) for run in runs]
+        combined = evaluate_ensemble(folders, ensemble, console, split, data, allow_missing)
+        if as_json:
+            print_json(combined)
+        else:
+            print_ensemble(combined, console)
+        if min_accuracy is not None:
+            combined.require(min_accuracy)
+        return
+    run = runs[0] if runs else None
     chosen = PERTURBATION_NAMES if "all" in perturbations else tuple(dict.fromkeys(perturbations))
     run_folder, n_crops = open_named_run(run, runs_dir), int(crops or 1)
     found = evaluate(run_folder, console, split, data, allow_missing, crops=n_crops, perturb=chosen, figures=figures)

@@ -7,7 +7,7 @@ import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -24,7 +24,18 @@ log = logging.getLogger(__name__)
 
 @click.command(epilog=example("cnncli predict photo.jpg holiday/ --top 1 --csv > classes.csv"))
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
-@click.option("--run", metavar="RUN", help="Run directory or name of a run.  [default: the newest finished run]")
+@click.option(
+    "--run",
+    "runs",
+    metavar="RUN",
+    multiple=True,
+    help="Run directory or name of a run; repeatable with --ensemble.  [default: the newest finished run]",
+)
+@click.option(
+    "--ensemble",
+    type=click.Choice(["mean", "vote"]),
+    help="Predict with several runs together: by the mean of their probabilities, or by vote.",
+)
 @click.option(
     "--backbone",
     metavar="NETWORK",
@@ -61,7 +72,8 @@ log = logging.getLogger(__name__)
 @console_options
 def command(
     paths: tuple[str, ...],
-    run: str | None,
+    runs: tuple[str, ...],
+    ensemble: Literal["mean", "vote"] | None,
     backbone: str | None,
     top: int | None,
     coverage: float | None,
@@ -79,15 +91,21 @@ def command(
     """
     if as_json and as_csv:
         raise click.UsageError(Message("usage-options-conflict", "--json and --csv cannot be used together."))
+    if (len(runs) > 1) != (ensemble is not None):
+        text = "--ensemble needs several --run, and several --run need --ensemble."
+        raise click.UsageError(Message("usage-ensemble", text, received=len(runs)))
+    run = runs[0] if runs else None
     if run is not None and backbone is not None:
         raise click.UsageError(Message("usage-options-conflict", "--run and --backbone cannot be used together."))
-    if coverage is not None and backbone is not None:
-        raise click.UsageError(Message("usage-options-conflict", "--coverage and --backbone cannot be used together."))
-    if kaggle is not None and (as_json or as_csv or top is not None or coverage is not None or backbone is not None):
-        text = "--kaggle cannot be used together with --json, --csv, --top, --coverage or --backbone."
+    if coverage is not None and (backbone is not None or ensemble is not None):
+        text = "--coverage cannot be used together with --backbone or --ensemble."
+        raise click.UsageError(Message("usage-options-conflict", text))
+    others = (as_json or None, as_csv or None, top, coverage, backbone, ensemble)
+    if kaggle is not None and any(option is not None for option in others):
+        text = "--kaggle cannot be used together with --json, --csv, --top, --coverage, --backbone or --ensemble."
         raise click.UsageError(Message("usage-options-conflict", text))
     from cnncli.cli.render import open_named_run
-    from cnncli.recipes.predict import predict, predict_imagenet, write_submission
+    from cnncli.recipes.predict import predict, predict_ensemble, predict_imagenet, write_submission
 
     if kaggle is not None:
         unusable = write_submission(open_named_run(run, runs_dir), paths, kaggle, console)
@@ -99,7 +117,10 @@ def command(
         return
     prints_lines = not as_json and is_terminal(sys.stdout)  # results show the progress, and a bar would garble them
     shown_on = None if prints_lines else console
-    if backbone is None:
+    if ensemble is not None:
+        folders = [open_named_run(one, runs_dir) for one in runs]
+        results = predict_ensemble(folders, ensemble, paths, top, shown_on)
+    elif backbone is None:
         results = predict(open_named_run(run, runs_dir), paths, top, shown_on, coverage)
     else:
         results = predict_imagenet(backbone, paths, top, shown_on)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cnncli.evaluation.parity import Agreement
     from cnncli.inference.robustness import Robustness
     from cnncli.metrics.classification import Metrics
+    from cnncli.recipes.evaluate import EnsembleEvaluation
     from cnncli.recipes.train import Run
     from cnncli.training.stage_report import StagePlan
 
@@ -127,6 +128,20 @@ def print_agreements(found: Sequence[Agreement], console: Console) -> None:
     ]
     columns = ("verified", "images", "largest difference", "accepted", "mean", "changed", "accuracy", "agrees")
     console.table(columns, rows, optional=("mean", "accuracy", "accepted"))
+
+
+def print_ensemble(found: EnsembleEvaluation, console: Console) -> None:
+    """Print the results of an ensemble beside those of its members, then all of its metrics."""
+    together = (f"{found.rule} of {len(found.runs)}", found.metrics)
+    rows = [
+        (name, f"{one.n:,}", decimal(one.loss), percent(one.top1), percent_range(*one.top1_ci95))
+        for name, one in (*zip([run.name for run in found.runs], found.members, strict=True), together)
+    ]
+    console.table(("run", "images", "loss", "accuracy", "95 % interval"), rows)
+    console.print("")
+    print_metrics(found.split, found.metrics, console)
+    if found.n_left_out:
+        log.info(f"{found.n_left_out:,} images are left out, because not all runs have them in this split")
 
 
 def print_robustness(found: Robustness, console: Console) -> None:

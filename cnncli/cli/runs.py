@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,27 +14,36 @@ from cnncli.cli.options import console_options, example, json_option, print_json
 from cnncli.errors import Message
 from cnncli.terminal.console import Console
 
+if TYPE_CHECKING:
+    from cnncli.runs.listing import RunSummary
+
 log = logging.getLogger(__name__)
 
 
 @click.group(invoke_without_command=True, epilog=example("cnncli runs --json"))
+@click.option("--diff", is_flag=True, help="Show the settings in which the runs differ, with validation results only.")
 @runs_dir_option
 @json_option
 @click.pass_context
 @console_options
-def command(context: click.Context, runs_dir: Path, as_json: bool, console: Console) -> None:
+def command(context: click.Context, diff: bool, runs_dir: Path, as_json: bool, console: Console) -> None:
     """List the runs with their results.
 
     The oldest run comes first. Columns are name, state, mode, backbone, validation and test accuracy, the 95 %
     interval and number of images of the latter, and the duration. A run is `interrupted` if its process was killed; it
     can be resumed.
+
+    With --diff, the table has the settings in which the runs differ instead, beside the validation accuracy. Choose by
+    validation: a test result by which runs are chosen is too good.
     """
     if context.invoked_subcommand is not None:
         return
     from cnncli.runs.listing import COLUMNS, OPTIONAL, list_runs
 
     runs = list_runs(runs_dir)
-    if as_json:
+    if diff:
+        _print_differences([run for run in runs if run.problem is None], as_json, console)
+    elif as_json:
         print_json(runs)
     elif runs:
         console.table(COLUMNS, [run.cells() for run in runs], optional=OPTIONAL)
@@ -41,6 +52,35 @@ def command(context: click.Context, runs_dir: Path, as_json: bool, console: Cons
                 log.warning(run.problem)
     else:
         log.info(f"no runs in {runs_dir}")
+
+
+def _print_differences(runs: Sequence[RunSummary], as_json: bool, console: Console) -> None:
+    """Print the settings in which runs differ, and their validation accuracies; the test is not shown."""
+    from cnncli.cli.compare import print_table_of_settings
+    from cnncli.recipes.compare import differing_settings, load_runs
+    from cnncli.runs.folder import RunFolder
+    from cnncli.terminal.formatting import percent, percent_range
+
+    loaded = load_runs([RunFolder(run.path) for run in runs])
+    settings = differing_settings(loaded)
+    found = [(run.final("val_accuracy"), run.interval("val_accuracy")) for run in loaded]
+    if as_json:
+        rows = zip(loaded, found, *settings.values(), strict=True)
+        print_json(
+            [
+                {
+                    **{"name": run.name, "path": run.folder.path, "val_accuracy": accuracy, "val_ci95": interval},
+                    "settings": dict(zip(settings, values, strict=True)),
+                }
+                for run, (accuracy, interval), *values in rows
+            ]
+        )
+    elif runs:
+        results = [
+            "–" if accuracy is None else f"{percent(accuracy)}{f' ({percent_range(*interval)})' if interval else ''}"
+            for accuracy, interval in found
+        ]
+        print_table_of_settings([run.name for run in loaded], settings, console, results)
 
 
 @command.command(epilog=example("cnncli runs prune vgg16-features --dry-run"))

@@ -161,7 +161,7 @@ def save_predictor(
     with checksummed(folder) as temporary:
         for number, graph in enumerate(trunk_graphs):
             for suffix in (".xml", ".bin"):
-                shutil.copyfile(graph.with_suffix(suffix), (temporary / _trunk_file(number)).with_suffix(suffix))
+                shutil.copyfile(graph.with_suffix(suffix), (temporary / trunk_file(number)).with_suffix(suffix))
         if isinstance(tail, LinearEngine):
             tail.save(temporary / LINEAR)
         elif spec.tail_engine == "openvino":
@@ -190,7 +190,7 @@ def save_calibration(folder: Path, calibration: Calibration, reference: FeatureR
     update_checksum(folder / CALIBRATION)
 
 
-def _trunk_file(number: int) -> str:
+def trunk_file(number: int) -> str:
     """Return the name of the graph of a trunk."""
     return f"{Path(TRUNK).stem}-{number}.xml" if number else TRUNK
 
@@ -241,7 +241,7 @@ def load_predictor(folder: Path, model: Path, batch: int | None = None, *, compi
         cut = cut_classifier(load_classifier(model, spec.pretrained), spec.unfreeze, spec.batch_norm)
         if len(cut.trunks) != len(spec.trunks):
             raise damaged(folder / FILE, f"{len(spec.trunks)} trunks for a model with {len(cut.trunks)}")
-        parts = {TAIL: cut.tail, **{_trunk_file(number): trunk for number, trunk in enumerate(cut.trunks)}}
+        parts = {TAIL: cut.tail, **{trunk_file(number): trunk for number, trunk in enumerate(cut.trunks)}}
 
     def engine(name: EngineName, precision: Precision, graph: str, dtype: Precision | None = None) -> Engine:
         if name == "openvino":
@@ -260,7 +260,7 @@ def load_predictor(folder: Path, model: Path, batch: int | None = None, *, compi
         raise damaged(folder / REFERENCE, "missing")
     return Predictor(
         spec,
-        trunks=tuple(engine(spec.engine, spec.precisions[n], _trunk_file(n)) for n in range(len(spec.trunks))),
+        trunks=tuple(engine(spec.engine, spec.precisions[n], trunk_file(n)) for n in range(len(spec.trunks))),
         tail=engine(spec.tail_engine, spec.tail_precision, TAIL, "float32"),
         last_layer=engine("openvino", "float32", LOGITS) if (folder / LOGITS).exists() else None,
         reference=reference,

@@ -1,7 +1,8 @@
-"""`cnncli compare`: curves, results and differing settings of several runs."""
+"""`cnncli compare`: results of several runs, their predictions for the same images, curves and differing settings."""
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 from collections import Counter
@@ -17,15 +18,22 @@ from cnncli.config.reader import load_resolved
 from cnncli.config.schema import Config
 from cnncli.config.tree import format_value
 from cnncli.config.writer import plain_settings
-from cnncli.errors import ConfigError, Message, printable
+from cnncli.errors import CnncliError, ConfigError, Message, printable
+from cnncli.evaluation.agreement import Agreement, compare_predictions
+from cnncli.inference.split_outputs import outputs_of_split
 from cnncli.metrics.classification import table_metrics
 from cnncli.metrics.table import EVALUATED, TEST, VALIDATION, metric_named
+from cnncli.networks.backend import standard_settings
 from cnncli.report.comparison import Curve, Point, Published, draw_comparison, draw_final_values
+from cnncli.report.comparison_page import ComparisonPage, PageRun, SplitResult
 from cnncli.runs.documents import damaged
 from cnncli.runs.folder import RunFolder, state_of
 from cnncli.runs.records import HistoryRow, read_history
 from cnncli.storage.atomic import output_path
 from cnncli.storage.safe_io import read_json
+from cnncli.terminal.console import Console
+
+log = logging.getLogger(__name__)
 
 PREFIXES = {"validation": VALIDATION, "test": TEST, "training": ""}
 """Prefix of the metrics of each split."""
@@ -118,6 +126,7 @@ class Comparison:
         settings: Values of each setting in which the runs differ, by its key, in the order of the runs.
         published: Published values of the metric.
         figure: PNG with the curves or values; None if none was drawn.
+        agreement: The predictions of the runs for the images that they share, if they were compared.
     """
 
     runs: tuple[ComparedRun, ...]
@@ -125,12 +134,14 @@ class Comparison:
     settings: Mapping[str, tuple[Any, ...]]
     published: tuple[Published, ...] = ()
     figure: Path | None = None
+    agreement: Agreement | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the document printed by `compare --json`."""
         settings = [{key: values[place] for key, values in self.settings.items()} for place in range(len(self.runs))]
         runs = [{**run.to_dict(), "settings": own} for run, own in zip(self.runs, settings, strict=True)]
-        return {"metric": self.metric, "runs": runs, "published": self.published, "figure": self.figure}
+        document = {"metric": self.metric, "runs": runs, "published": self.published, "figure": self.figure}
+        return {**document, **({"images": self.agreement} if self.agreement else {})}
 
 
 def compare(
@@ -167,7 +178,7 @@ def compare_runs(
     runs: tuple[ComparedRun, ...], path: Path | None, metric: str, x: str, published: Sequence[Published]
 ) -> Comparison:
     """Compare loaded runs, and draw them in the PNG `path` if it is not None; see `compare`."""
-    comparison = Comparison(runs, metric, _differing_settings(runs), tuple(published), path)
+    comparison = Comparison(runs, metric, differing_settings(runs), tuple(published), path)
     split, name = split_of(metric)
     if x not in DURING_TRAINING:
         _require_quantity(runs, x)
@@ -246,10 +257,66 @@ def _with_top5(folder: RunFolder) -> dict[str, Any]:
     }
 
 
-def _differing_settings(runs: Sequence[ComparedRun]) -> dict[str, tuple[Any, ...]]:
+def differing_settings(runs: Sequence[ComparedRun]) -> dict[str, tuple[Any, ...]]:
+    """Return the values of each setting in which runs differ, by its key, in the order of the runs."""
     keys = dict.fromkeys(key for run in runs for key in run.settings if key != "name")
     values = {key: tuple(run.settings.get(key) for run in runs) for key in keys}
     return {key: found for key, found in values.items() if any(value != found[0] for value in found)}
+
+
+# The same images
+
+
+@standard_settings()
+def compare_images(comparison: Comparison, console: Console) -> Comparison:
+    """Add the predictions of finished runs for the images that they share.
+
+    These are those of the test split or, if not all have one, of validation. Runs whose predictions cannot be computed
+    are left out, with a warning.
+    """
+    finished = [run for run in comparison.runs if run.summary("validation") or run.summary("test")]
+    finished = [run for run in finished if run.folder.engine.is_dir() and run.folder.manifest.is_file()]
+    split = "test" if all(run.summary("test") for run in finished) else "validation"
+    found = []
+    for run in finished if len(finished) > 1 else ():
+        try:
+            found.append(outputs_of_split(run.folder, split, console).predictions(run.name))
+        except CnncliError as error:
+            text = f"{printable(run.name)}: its predictions cannot be compared: {error.problems[0]}"
+            log.warning(Message("run-not-compared", text, path=run.folder.path, reason=error.problems[0]))
+    return replace(comparison, agreement=compare_predictions(split, found)) if len(found) > 1 else comparison
+
+
+def write_page(comparison: Comparison, path: Path, x: str = "epoch") -> None:
+    """Write a comparison as one HTML file.
+
+    Raises:
+        CnncliError: `path` is not the name of an HTML file, or its folder does not exist.
+    """
+    path = output_path(path, (".html",))
+    _, name = split_of(comparison.metric)
+    axis = x if x in DURING_TRAINING else "epoch"
+    runs = [
+        PageRun(run.name, _split_results(run), _curve(run, name, axis), run.facts.get("seconds"))
+        for run in comparison.runs
+    ]
+    settings = {key: [setting_text(value) for value in values] for key, values in comparison.settings.items()}
+    pixels = comparison.runs[0].config.data.pixel_spec((1, 1))
+    ComparisonPage(runs, metric_of(comparison.metric), axis, settings, comparison.agreement, pixels).write(path)
+
+
+def _split_results(run: ComparedRun) -> dict[str, SplitResult]:
+    found = {}
+    for split in ("validation", "test"):
+        summary, interval = run.summary(split), run.interval(f"{PREFIXES[split]}accuracy")
+        if interval and "top1" in summary:
+            found[split] = SplitResult(summary["top1"], interval, summary["n"], summary.get("loss"))
+    return found
+
+
+def setting_text(value: Any) -> str:
+    """Return the value of a setting as it is shown in a table."""
+    return value if isinstance(value, str) else format_value(value)
 
 
 # Curves

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cnncli.config.data_settings import DataConfig, LabelsConfig
 from cnncli.config.overrides import variable_notes
 from cnncli.config.reader import cache_settings, is_table, load_resolved
@@ -18,15 +21,18 @@ from cnncli.dataset.manifest import Manifest
 from cnncli.dataset.records import ImageRecord
 from cnncli.dataset.verification import require_unchanged
 from cnncli.errors import ConfigError, DataError, Message, MinimumMissedError, RunError, printable, reason_of
+from cnncli.evaluation.agreement import shared_images
 from cnncli.evaluation.assessment import Assessment
 from cnncli.evaluation.predictions import OTHER_DATA
 from cnncli.features.store import FeatureStore
 from cnncli.images.decode import PixelSpec
 from cnncli.inference.crops import multi_crop_logits
+from cnncli.inference.ensemble import Rule, combine, require_same_classes, to_logits
 from cnncli.inference.evaluate_rows import assess, compute_outputs, evaluate_manifest, save_assessment
-from cnncli.inference.predictor import load_predictor
+from cnncli.inference.predictor import load_predictor, load_spec
 from cnncli.inference.robustness import Robustness, measure_robustness
-from cnncli.metrics.classification import Metrics
+from cnncli.inference.split_outputs import outputs_of_images
+from cnncli.metrics.classification import Metrics, evaluate_logits
 from cnncli.networks.backend import standard_settings
 from cnncli.report.evaluation_figures import draw_evaluation
 from cnncli.report.robustness_plot import draw_robustness
@@ -79,6 +85,98 @@ class Evaluation:
             raise MinimumMissedError(Message("metrics-minimum-missed", text, **facts))
 
 
+@dataclass(frozen=True)
+class EnsembleEvaluation:
+    """Metrics of several runs together on the images of a split that all of them have, or on the folder in `data`.
+
+    Attributes:
+        runs: Directories of the runs.
+        rule: How their probabilities are combined.
+        n_left_out: Number of images that only some of the runs have.
+        metrics: Metrics of the ensemble; its loss is the cross-entropy.
+        members: Metrics of each run on the same images, with the same loss.
+    """
+
+    runs: tuple[Path, ...]
+    rule: Rule
+    split: str
+    data: Path | None
+    n_left_out: int
+    metrics: Metrics
+    members: tuple[Metrics, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the document printed by `evaluate --ensemble --json`."""
+        return {
+            "runs": [str(run) for run in self.runs],
+            "ensemble": self.rule,
+            "split": self.split,
+            **({} if self.data is None else {"data": str(self.data)}),
+            "n_left_out": self.n_left_out,
+            **self.metrics.to_dict(),
+            "members": [metrics.summary() for metrics in self.members],
+        }
+
+    def require(self, minimum: float) -> None:
+        """Raise `MinimumMissedError` if the top-1 accuracy is below `minimum` (0-1)."""
+        Evaluation(self.runs[0], self.split, self.data, self.metrics).require(minimum)
+
+
+@standard_settings()
+def evaluate_ensemble(
+    runs: Sequence[RunFolder],
+    rule: Rule,
+    console: Console,
+    split: str | None = None,
+    data: Path | None = None,
+    allow_missing: bool = False,
+) -> EnsembleEvaluation:
+    """Evaluate several runs together, on images that are in the same split of all of them, or on a folder.
+
+    Raises:
+        ConfigError: The runs do not have the same classes, or both `split` and `data` are given.
+        DataError: Images are unreadable, missing or changed.
+        RunError: A run is unfinished, or the runs share no images.
+    """
+    if data is not None and split is not None:
+        text = "data and split cannot be used together: data selects the test split of a folder, or all of its images."
+        raise ConfigError(Message("usage-options-conflict", text, key="split", received=split))
+    for run in runs:
+        require_finished(run)
+    specs = [load_spec(run.engine) for run in runs]
+    require_same_classes([run.path.name for run in runs], specs)
+    manifests = [Manifest.from_csv(run.manifest) for run in runs]
+    if data is not None:
+        settings = other_data(load_resolved(runs[0].config).data, data.absolute(), specs[0].max_pixels)
+        manifest, split, n_left_out = manifest_of_folder(settings, specs[0].classes, allow_missing, console), "test", 0
+        manifest.log_issues()
+        for run in runs:
+            _warn_about_known_images(manifest, run)
+        rows = manifest.rows
+    else:
+        manifest = manifests[0]
+        split = split or ("test" if all(one.split("test") for one in manifests) else "validation")
+        of_runs = [one.split(split) for one in manifests]
+        rows = tuple(shared_images(of_runs))
+        n_left_out = len({row.digest for one in of_runs for row in one}) - len(rows)
+        if not rows:
+            text = f"{len(runs)} runs share no images of the {split} split."
+            raise RunError(Message("run-split-missing", text, path=runs[0].path, received=split, expected=()))
+    console.phase("evaluate", f"{split} {len(rows):,} · {len(runs)} runs, {rule}")
+    place = None if data is not None else split
+    outputs = [outputs_of_images(run, rows, console, place) for run in runs]
+    combined, thresholds = combine([one.probabilities for one in outputs], [one.thresholds for one in specs], rule)
+    labels, kind = manifest.labels(rows), "sigmoid" if manifest.is_multi_label else "softmax"
+
+    def measure(probabilities: NDArray[np.float64], limits: Sequence[float]) -> Metrics:
+        logits = to_logits(probabilities, is_multi_label=manifest.is_multi_label)
+        return evaluate_logits(logits, labels, manifest.classes, kind, limits)
+
+    members = [measure(one.probabilities, one.spec.thresholds) for one in outputs]
+    paths, metrics = tuple(run.path for run in runs), measure(combined, thresholds)
+    return EnsembleEvaluation(paths, rule, split, data, n_left_out, metrics, tuple(members))
+
+
 @standard_settings()
 def evaluate(
     run: RunFolder,
@@ -126,7 +224,7 @@ def evaluate(
         require_unchanged(rows, config.data, REMEDY, console)
     else:
         data, split, spec = data.absolute(), "test", predictor.spec
-        settings = _other_data(config.data, data, spec.max_pixels)
+        settings = other_data(config.data, data, spec.max_pixels)
         manifest = manifest_of_folder(settings, spec.classes, allow_missing, console)
         manifest.log_issues()
         _warn_about_known_images(manifest, run)
@@ -178,7 +276,7 @@ def _draw_robustness(run: RunFolder, split: str, robustness: Sequence[Robustness
             log.info(f"robustness: {printable(path)}")
 
 
-def _other_data(data: DataConfig, path: Path, max_pixels: int) -> DataConfig:
+def other_data(data: DataConfig, path: Path, max_pixels: int) -> DataConfig:
     """Return a run's settings of data for a different folder, or for a table with the columns of the run's table."""
     labels = LabelsConfig(separator=data.labels.separator)
     if is_table(path):

@@ -11,7 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from cnncli.errors import ConfigError, ImageError, Message, RunError, printable
 from cnncli.images.decode import ImageSource, PixelSpec, decode, file_content
 from cnncli.images.formats import ARRAY_SIGNATURE, SIGNATURE_BYTES, format_of, image_errors
 from cnncli.images.limits import most_bytes
+from cnncli.inference.ensemble import Rule, combine, require_same_classes
 from cnncli.inference.predictor import Answer, Predictor, load_predictor, with_coverage
 from cnncli.inference.spec import PredictorSpec
 from cnncli.runs.folder import RunFolder
@@ -117,6 +118,41 @@ def predict(
     if coverage is not None:
         predictor = with_coverage(predictor, coverage, run)
     return _predictions(sources, predictor, top, console if len(sources) >= SHOW_PROGRESS_FROM else None)
+
+
+def predict_ensemble(
+    runs: Sequence[RunFolder],
+    rule: Rule,
+    images: Sequence[str | ImageSource],
+    top: int | None = None,
+    console: Console | None = None,
+) -> Iterator[Result]:
+    """Predict with several runs together; see `combine` for the rule and `predict` for everything else.
+
+    Raises:
+        ConfigError: The runs do not have the same classes, or an image comes from standard input, which is read once.
+    """
+    _check_top(top)
+    if STDIN in images:
+        raise _invalid("PATH", STDIN, "files or folders, because every run reads each image")
+    for run in runs:
+        require_finished(run)
+    specs = [PredictorSpec.load(run.engine) for run in runs]
+    require_same_classes([run.path.name for run in runs], specs)
+    n_classes = len(specs[0].classes)
+    found = [predict(run, images, n_classes, None if place else console) for place, run in enumerate(runs)]
+    return (_combine_results(results, specs, rule, top) for results in zip(*found, strict=True))
+
+
+def _combine_results(results: Sequence[Result], specs: Sequence[PredictorSpec], rule: Rule, top: int | None) -> Result:
+    """Combine the predictions of an image with all classes, or return the first error."""
+    predictions = [one for one in results if isinstance(one, Prediction)]
+    if len(predictions) < len(results):
+        return next(one for one in results if isinstance(one, ImageError))
+    named = [dict(zip(one.labels, one.probabilities, strict=True)) for one in predictions]
+    scores = [np.array([[one[name] for name in specs[0].classes]]) for one in named]
+    combined, thresholds = combine(scores, [spec.thresholds for spec in specs], rule)
+    return _prediction(predictions[0].path, Answer(combined[0]), replace(specs[0], thresholds=thresholds), top)
 
 
 def write_submission(

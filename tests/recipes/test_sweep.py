@@ -248,7 +248,7 @@ def test_without_validation_images_tests_are_not_shown(source: Path, capsys: pyt
     document = json.loads(capsys.readouterr().out)
     assert main([*words, "--metric", "val_accuracy"]) == 2
 
-    assert [row.count("–") for row in rows] == [3, 3]  # validation, test and its interval
+    assert [row.count("–") for row in rows] == [2, 2]  # validation and test
     assert [row.count("–") for row in tested] == [1, 1]
     assert (document["metric"], document["chosen"]) == ("accuracy", [])
     assert all("test" in run["metrics"] for run in document["runs"])

@@ -1,0 +1,255 @@
+"""Self-contained HTML pages: style, tables, charts and images in one file that loads nothing from elsewhere.
+
+Charts consist of a scaled SVG for lines and of HTML for text, so that they fit a phone and a large screen alike. Colors
+follow the light or dark mode of the reader, and differ for color-blind readers.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from PIL import Image
+
+from cnncli.errors import ImageError
+from cnncli.images.bands import preview
+from cnncli.images.decode import PixelSpec, decode
+
+THUMBNAIL_PX = 224
+"""Side of the square images on a page."""
+N_COLORS = 7
+MAX_TICKS = 6
+
+STYLE = """
+:root{color-scheme:light dark;--paper:#fff;--ink:#1c1e21;--soft:#5c6370;--line:#dfe2e7;--card:#f5f6f8;--good:#0b6e4f;
+--bad:#b3261e;--c0:#0072b2;--c1:#c44e00;--c2:#00795a;--c3:#a3487e;--c4:#8a6100;--c5:#3a7ca8;--c6:#444}
+@media (prefers-color-scheme:dark){:root{--paper:#14161a;--ink:#e8eaed;--soft:#a3a9b4;--line:#343941;--card:#1d2026;
+--good:#4fd1a1;--bad:#ff8a80;--c0:#56b4e9;--c1:#f2954e;--c2:#35cfa0;--c3:#e59ac6;--c4:#ecc24a;--c5:#9fd3f5;--c6:#ccc}}
+*{box-sizing:border-box}
+body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,-apple-system,"Segoe UI",sans-serif}
+main{max-width:64rem;margin:0 auto;padding:2rem 1.25rem 4rem}
+h1{font-size:1.7rem;line-height:1.25;margin:0 0 .5rem;overflow-wrap:anywhere}
+h2{font-size:1.2rem;margin:2.5rem 0 .75rem}
+p{margin:.5rem 0;max-width:46rem}.lead{font-size:1.1rem}.soft,figcaption,footer{color:var(--soft)}
+footer{margin-top:3rem;font-size:.85rem;border-top:1px solid var(--line);padding-top:1rem}
+.scroll{overflow-x:auto}.scroll:focus-visible{outline:2px solid var(--c0)}
+table{border-collapse:collapse;font-variant-numeric:tabular-nums;min-width:100%}
+th,td{padding:.4rem .8rem .4rem 0;text-align:left;border-bottom:1px solid var(--line);vertical-align:top;
+white-space:nowrap}
+th{font-weight:600}thead th{color:var(--soft);font-weight:500}.number{text-align:right}
+.dots{display:grid;grid-template-columns:minmax(6rem,14rem) 1fr;gap:.35rem 1rem;align-items:center}
+.dots{margin-right:1.2rem}.dots .name{overflow-wrap:anywhere}
+.track{position:relative;height:2rem;border-bottom:1px solid var(--line)}
+.lane{position:absolute;inset:0;height:1.1rem}.lane+.lane{top:.75rem}
+.whisker{position:absolute;top:.5rem;height:2px;background:currentColor}
+.dot{position:absolute;width:.7rem;height:.7rem;border-radius:50%;background:currentColor;border:2px solid currentColor}
+.track .dot{top:.18rem;margin-left:-.35rem}.plot .dot{margin:0 0 -.35rem -.35rem}.hollow{background:var(--paper)}
+.scale{position:relative;height:1.5rem;font-size:.8rem;color:var(--soft)}.scale span{position:absolute;translate:-50%;
+white-space:nowrap}
+.plot{position:relative;height:17rem;margin:.5rem .5rem 2.5rem 3.6rem;border:solid var(--line);border-width:0 0 1px 1px}
+.plot svg{position:absolute;inset:0;width:100%;height:100%;overflow:visible}
+.plot path{fill:none;stroke:currentColor;stroke-width:2;vector-effect:non-scaling-stroke}
+.plot .grid{stroke:var(--line);stroke-width:1}.dashed{stroke-dasharray:6 4}
+.tick{position:absolute;font-size:.8rem;color:var(--soft);white-space:nowrap}
+.tick.y{right:calc(100% + .4rem);translate:0 50%}
+.tick.x{top:calc(100% + .2rem);translate:-50%}
+.legend{display:flex;flex-wrap:wrap;gap:.2rem 1.2rem;padding:0;margin:0;list-style:none;font-size:.9rem}
+.legend i{display:inline-block;width:1.6rem;border-top:3px solid;margin-right:.4rem;vertical-align:middle}
+.legend i.dashed{border-top-style:dashed}
+.images{display:grid;grid-template-columns:repeat(auto-fill,minmax(10rem,1fr));gap:1.25rem 1rem;margin:0;padding:0}
+.images figure{margin:0;font-size:.85rem;break-inside:avoid}.images img,.missing{width:100%;aspect-ratio:1;
+display:block;background:var(--card);border-radius:.4rem;object-fit:cover}.missing{padding:1rem;color:var(--soft)}
+.images figcaption{margin-top:.35rem;overflow-wrap:anywhere}.images b{color:var(--ink)}
+.good{color:var(--good)}.bad{color:var(--bad)}
+@media (max-width:40rem){.dots{grid-template-columns:1fr;gap:0}.dots div:empty{display:none}
+.scale span:nth-child(even){display:none}}
+@media print{main{max-width:none;padding:0}.scroll{overflow:visible}h2{break-after:avoid}}
+"""
+
+
+def html_page(title: str, body: str, footer: str) -> str:
+    """Return a page; `title` and `footer` are texts, `body` is HTML."""
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta http-equiv="Content-Security-Policy" '
+        "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">"
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n<body><main>\n"
+        f"<h1>{escape(title)}</h1>\n{body}\n<footer>{escape(footer)}</footer>\n</main></body></html>\n"
+    )
+
+
+def escape(text: object) -> str:
+    """Return a text as HTML. Control characters and lone surrogates, which file names can contain, are replaced."""
+    plain = "".join(sign if sign.isprintable() or sign == " " else "�" for sign in str(text))
+    return html.escape(plain.encode("utf-8", "replace").decode("utf-8"))
+
+
+def section(title: str, *parts: str) -> str:
+    """Return a section of HTML under a heading, or nothing if all parts are empty."""
+    return f"<section><h2>{escape(title)}</h2>\n{''.join(parts)}</section>\n" if any(parts) else ""
+
+
+def paragraph(text: str, style: str = "") -> str:
+    """Return a paragraph."""
+    return f'<p class="{style}">{escape(text)}</p>\n' if style else f"<p>{escape(text)}</p>\n"
+
+
+def html_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], texts: int = 1) -> str:
+    """Return a table that scrolls on a narrow screen; columns after the first `texts` are aligned as numbers."""
+    kinds = ["" if place < texts else ' class="number"' for place in range(len(columns))]
+    head = "".join(f'<th scope="col"{kind}>{escape(name)}</th>' for name, kind in zip(columns, kinds, strict=True))
+    lines = []
+    for first, *cells in rows:
+        others = "".join(f"<td{kind}>{escape(cell)}</td>" for cell, kind in zip(cells, kinds[1:], strict=True))
+        lines.append(f'<tr><th scope="row">{escape(first)}</th>{others}</tr>\n')
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>\n{''.join(lines)}</tbody></table>"
+    return f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(title)}">{table}</div>\n'
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A value with its interval in a dot plot; `is_hollow` distinguishes a second kind."""
+
+    value: float
+    low: float
+    high: float
+    text: str
+    is_hollow: bool = False
+
+
+def dot_plot(rows: Sequence[tuple[str, Sequence[Dot]]], kinds: Sequence[tuple[str, bool]]) -> str:
+    """Return a row for each name with its dots and whiskers on a common scale of fractions.
+
+    `kinds` are the names of the kinds of dots, and whether they are hollow.
+    """
+    dots = [dot for _, found in rows for dot in found]
+    if not dots:
+        return ""
+    ticks = ticks_between(min(dot.low for dot in dots), max(dot.high for dot in dots))
+    low, high = ticks[0], ticks[-1]
+
+    def at(value: float) -> str:
+        return f"{100 * (value - low) / (high - low):.2f}%"
+
+    lines = []
+    for place, (name, found) in enumerate(rows):
+        marks = "".join(
+            f'<span class="lane"><span class="whisker" style="left:{at(dot.low)};right:calc(100% - {at(dot.high)})">'
+            f'</span><span class="dot{" hollow" if dot.is_hollow else ""}" style="left:{at(dot.value)}"></span></span>'
+            for dot in found
+        )
+        label = escape(", ".join(dot.text for dot in found))
+        color = f"color:var(--c{place % N_COLORS})"
+        lines.append(
+            f'<div class="name">{escape(name)}</div>'
+            f'<div class="track" role="img" aria-label="{label}" title="{label}" style="{color}">{marks}</div>\n'
+        )
+    scale = "".join(f'<span style="left:{at(tick)}">{100 * tick:g} %</span>' for tick in ticks)
+    legend = "".join(
+        f'<li><span class="dot{" hollow" if hollow else ""}" style="position:static;display:inline-block"></span> '
+        f"{escape(name)}</li>"
+        for name, hollow in kinds
+    )
+    scale = f'<div></div><div class="scale" aria-hidden="true">{scale}</div>'
+    return f'<div class="dots">\n{"".join(lines)}{scale}</div>\n<ul class="legend">{legend}</ul>\n'
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a chart: the number of its color, and its points; NaN is left out."""
+
+    name: str
+    color: int
+    x: Sequence[float]
+    y: Sequence[float]
+    is_dashed: bool = False
+
+    @property
+    def points(self) -> list[tuple[float, float]]:
+        """The points with numbers."""
+        return [(x, y) for x, y in zip(self.x, self.y, strict=True) if math.isfinite(x) and math.isfinite(y)]
+
+
+def line_chart(title: str, x_title: str, lines: Sequence[Line], *, is_fraction: bool) -> str:
+    """Return a chart of lines; a line with a single point is a dot."""
+    points = [point for line in lines for point in line.points]
+    if not points:
+        return ""
+    y_ticks = ticks_between(min(y for _, y in points), max(y for _, y in points))
+    x_ticks = ticks_between(min(x for x, _ in points), max(x for x, _ in points))
+    left, right = min(x for x, _ in points), max(x for x, _ in points)
+    x_ticks = [tick for tick in x_ticks if left <= tick <= right and (x_title != "epoch" or tick.is_integer())]
+    bottom, top = y_ticks[0], y_ticks[-1]
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        return 100 * (x - left) / (right - left or 1), 100 * (y - bottom) / (top - bottom)
+
+    grid = "".join(f'<path class="grid" d="M0 {100 - at(left, tick)[1]:.2f}H100"/>' for tick in y_ticks)
+    paths, dots = "", ""
+    for line in lines:
+        places, color = [at(*point) for point in line.points], f"color:var(--c{line.color % N_COLORS})"
+        if len(places) == 1:
+            (x, y), hollow = places[0], " hollow" if line.is_dashed else ""
+            dots += f'<span class="dot{hollow}" style="{color};left:{x:.2f}%;bottom:{y:.2f}%"></span>'
+        else:
+            path = " ".join(f"{x:.2f} {100 - y:.2f}" for x, y in places)
+            paths += f'<path{" class=dashed" if line.is_dashed else ""} style="{color}" d="M{path}"/>'
+    texts = "".join(
+        f'<span class="tick y" style="bottom:{at(left, tick)[1]:.2f}%">{_tick_text(tick, is_fraction)}</span>'
+        for tick in y_ticks
+    ) + "".join(f'<span class="tick x" style="left:{at(tick, bottom)[0]:.2f}%">{tick:g}</span>' for tick in x_ticks)
+    legend = "".join(
+        f'<li><i{" class=dashed" if line.is_dashed else ""} style="color:var(--c{line.color % N_COLORS})"></i>'
+        f"{escape(line.name)}</li>"
+        for line in lines
+        if line.points
+    )
+    svg = f'<svg viewBox="0 0 100 100" preserveAspectRatio="none" aria-hidden="true">{grid}{paths}</svg>'
+    plot = f'<div class="plot" role="img" aria-label="{escape(title)}">{svg}{dots}{texts}</div>'
+    caption = f"<figcaption>{escape(title)}, over {escape(x_title)}</figcaption>"
+    return f'<figure style="margin:0">{plot}{caption}<ul class="legend">{legend}</ul></figure>\n'
+
+
+def _tick_text(tick: float, is_fraction: bool) -> str:
+    return f"{100 * tick:.4g} %" if is_fraction else f"{tick:.4g}"
+
+
+def ticks_between(low: float, high: float) -> list[float]:
+    """Return round numbers from at most `low` to at least `high`, two or more.
+
+    >>> ticks_between(0.913, 0.988)
+    [0.9, 0.92, 0.94, 0.96, 0.98, 1.0]
+    """
+    if high <= low:
+        low, high = low - 0.5 * (abs(low) or 1.0), high + 0.5 * (abs(high) or 1.0)
+    rough = (high - low) / (MAX_TICKS - 1)
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * (1 - 1e-9))
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [round(number * step, 12) for number in range(first, last + 1)]
+
+
+def image_uri(path: Path, spec: PixelSpec) -> str | None:
+    """Return an image, whose colors `spec` describes, as a small square JPEG; None if it can no longer be read."""
+    try:
+        pixels = decode(path, replace(spec, height=THUMBNAIL_PX, width=THUMBNAIL_PX, fit="crop"), name=str(path))
+    except ImageError:
+        return None
+    file = io.BytesIO()
+    Image.fromarray(preview(pixels)).save(file, "JPEG", quality=80)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def image_grid(images: Iterable[tuple[str | None, str, str]]) -> str:
+    """Return a grid of images, given the data, the alternative text and the caption (as HTML) of each."""
+    figures = []
+    for uri, text, caption in images:
+        shown = f'<img alt="{escape(text)}" src="{uri}">' if uri else '<div class="missing">cannot be read</div>'
+        figures.append(f"<figure>{shown}<figcaption>{caption}</figcaption></figure>\n")
+    return f'<div class="images">\n{"".join(figures)}</div>\n' if figures else ""
