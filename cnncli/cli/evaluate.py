@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from cnncli.cli.options import PATH, console_options, example, json_option, print_json, runs_dir_option
 from cnncli.errors import Message
 from cnncli.terminal.console import Console
+
+if TYPE_CHECKING:
+    from cnncli.evaluation.parity import Agreement
+    from cnncli.runs.folder import RunFolder
 
 PERTURBATION_NAMES = ("shift", "rotate", "scale", "brightness", "contrast", "noise", "blur")
 """Names in `cnncli.augmentation.perturbations`, which imports NumPy."""
@@ -101,9 +105,7 @@ def command(
         print_robustness,
         print_trust,
     )
-    from cnncli.evaluation.parity import require_parity
     from cnncli.recipes.evaluate import evaluate, evaluate_ensemble
-    from cnncli.recipes.verify import verify
 
     if (len(runs) > 1) != (ensemble is not None):
         text = "--ensemble needs several runs, and several runs need --ensemble; `cnncli compare` compares runs."
@@ -131,12 +133,25 @@ def command(
             print_trust(found.assessment, console)
         for robustness in found.robustness:
             print_robustness(robustness, console)
-    agreements = verify(run_folder, found.split) if verifies else []
+    agreements = _verify(run_folder, found.split) if verifies else []
     if as_json:
         verified = {"verified": {one.where: one for one in agreements}} if verifies else {}
         print_json({**found.to_dict(), **verified})
     elif verifies:
         print_agreements(agreements, console)
-    require_parity(agreements)
+    if verifies:
+        _require(agreements)
     if min_accuracy is not None:
         found.require(min_accuracy)
+
+
+def _verify(run: RunFolder, split: str) -> list[Agreement]:
+    from cnncli.recipes.verify import verify
+
+    return verify(run, split)
+
+
+def _require(agreements: list[Agreement]) -> None:
+    from cnncli.evaluation.parity import require_parity
+
+    require_parity(agreements)

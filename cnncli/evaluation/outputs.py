@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -39,17 +39,18 @@ class Outputs:
         return cls(logits, np.concatenate(distances) if len(distances) == len(parts) else None)
 
 
-def save_outputs(path: Path, split: str, outputs: Outputs) -> None:
-    """Add the outputs for a split, in the order of the manifest, to those of a run.
+def save_outputs(path: Path, outputs: Mapping[str, Outputs]) -> None:
+    """Add the outputs for splits, in the order of the manifest, to those of a run.
 
     Raises:
         OSError: The file cannot be written.
         RunError: The existing file is damaged.
     """
     arrays = _read(path) if path.is_file() else {}
-    arrays[split] = outputs.logits.astype(np.float32)
-    if outputs.distances is not None:
-        arrays[split + DISTANCES] = outputs.distances
+    for split, one in outputs.items():
+        arrays[split] = one.logits.astype(np.float32)
+        if one.distances is not None:
+            arrays[split + DISTANCES] = one.distances
     with replacing(path) as temporary:
         np.savez(temporary, allow_pickle=False, **arrays)
 

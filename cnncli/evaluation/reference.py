@@ -18,8 +18,9 @@ from cnncli.storage.atomic import replacing
 from cnncli.storage.zips import ARCHIVE_ERRORS, read_arrays
 
 FILE = "reference.npz"
-MOST_IMAGES = 2_000
-"""Maximum number of training images in the sample."""
+LEAST_IMAGES, MOST_IMAGES, PER_CLASS = 1_000, 4_000, 20
+"""Number of training images in the sample: so many per class, between two bounds. With half of 2,000 images of two
+classes, images that are neither are told apart as well as with all of them."""
 NEIGHBORS = 5
 """The distance of an image is that to this nearest training image."""
 
@@ -80,6 +81,11 @@ class FeatureReference:
         except (*ARCHIVE_ERRORS, KeyError) as error:
             raise damaged(folder / FILE, reason_of(error)) from None
         return cls(vectors)
+
+
+def sample_size(n_classes: int) -> int:
+    """Return the maximum number of training images in the sample."""
+    return min(max(LEAST_IMAGES, PER_CLASS * n_classes), MOST_IMAGES)
 
 
 def unit_vectors(tensors: Sequence[Array]) -> NDArray[np.float32]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import zip_longest
@@ -19,9 +19,10 @@ from cnncli.evaluation.assessment import Assessment
 from cnncli.evaluation.calibration import Calibration, coverage_curve
 from cnncli.evaluation.outputs import Outputs, load_outputs, save_outputs
 from cnncli.evaluation.predictions import predicted_images, write_predictions
-from cnncli.evaluation.reference import MOST_IMAGES, FeatureReference
+from cnncli.evaluation.reference import FeatureReference, sample_size
 from cnncli.features.extract import Counts, Extraction, FeatureSet, Trunk, extract, fits, read_all, summarize
 from cnncli.features.store import FeatureStore
+from cnncli.features.views import ViewFeatures
 from cnncli.inference.predictor import Predictor
 from cnncli.inference.spec import PredictorSpec
 from cnncli.metrics.classification import Metrics, evaluate_logits
@@ -35,6 +36,8 @@ from cnncli.terminal.console import Console
 
 ROWS = 64
 """Number of rows of features that go through the tail together."""
+ROWS_OF_DISTANCES = 512
+"""Number of rows of features whose distances are computed together."""
 MOST_COMPUTED = 500
 """Maximum number of training images whose features are computed for a reference, if they are not cached."""
 
@@ -94,15 +97,17 @@ def load_assessment(run: RunFolder, split: str) -> Assessment | None:
     return None if outputs is None else assess(spec, calibration, manifest, rows, split, outputs)
 
 
-def save_assessment(run: RunFolder, found: Assessment, outputs: Outputs | None) -> None:
-    """Write the predictions of an evaluation and, if it is one of a split of the run, the outputs.
+def save_assessments(run: RunFolder, found: Sequence[Assessment], outputs: Mapping[str, Outputs]) -> None:
+    """Write the predictions of evaluations and, by split of the run, the outputs.
 
     Raises:
         OSError: The run cannot be written to.
     """
-    write_predictions(run.predictions, found.images, found.metrics.is_multi_label)
-    if outputs is not None:
-        save_outputs(run.outputs, found.split, outputs)
+    images = [image for one in found for image in one.images]
+    if images:
+        write_predictions(run.predictions, images, found[0].metrics.is_multi_label)
+    if outputs:
+        save_outputs(run.outputs, outputs)
 
 
 def compute_outputs(
@@ -127,9 +132,17 @@ def compute_outputs(
     if not features.missing(store) or (may_store and fits([*in_use, features], store)):
         (stored,), counts = extract(features, store, console)
         batches = batched(range(len(rows)), ROWS)
-        parts = map_ordered(lambda batch: predictor.outputs(stored.rows(np.array(batch))), batches, ahead=2 * workers())
-        return Outputs.concatenate(list(parts)), counts
+        parts = map_ordered(lambda batch: predictor.logits(stored.rows(np.array(batch))), batches, ahead=2 * workers())
+        return Outputs(np.concatenate(list(parts)), _distances(predictor.reference, stored, len(rows))), counts
     return Outputs.concatenate(_stream(features, predictor.outputs, console)), Counts()
+
+
+def _distances(reference: FeatureReference | None, stored: ViewFeatures, n: int) -> NDArray[np.float64] | None:
+    """Return the distances of n images with stored features, in few large products, which use all cores."""
+    if reference is None:
+        return None
+    batches = batched(range(n), ROWS_OF_DISTANCES)
+    return np.concatenate([reference.distances(stored.rows(np.array(batch))) for batch in batches])
 
 
 def build_reference(
@@ -144,7 +157,7 @@ def build_reference(
     """
     if not predictor.trunks:
         return None
-    features = FeatureSet(extraction_of(predictor), spread(rows, MOST_IMAGES))
+    features = FeatureSet(extraction_of(predictor), spread(rows, sample_size(len(predictor.spec.classes))))
     if features.missing(store):
         few = replace(features, images=spread(rows, MOST_COMPUTED))
         return FeatureReference.concatenate(_stream(few, FeatureReference.of, console))

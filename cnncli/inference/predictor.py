@@ -183,11 +183,10 @@ def save_thresholds(folder: Path, thresholds: tuple[float, ...]) -> None:
 
 def save_calibration(folder: Path, calibration: Calibration, reference: FeatureReference | None = None) -> None:
     """Write a calibration and, if it is given, the reference of its distances to a run's engine folder."""
+    calibration.save(folder)
     if reference is not None:
         reference.save(folder)
-        update_checksum(folder / REFERENCE)
-    calibration.save(folder)
-    update_checksum(folder / CALIBRATION)
+    update_checksum(folder / CALIBRATION, *([folder / REFERENCE] if reference is not None else []))
 
 
 def trunk_file(number: int) -> str:

@@ -16,10 +16,11 @@ from cnncli.engines.engine import EngineChoice
 from cnncli.engines.linear import LinearEngine
 from cnncli.engines.openvino import OpenVinoEngine
 from cnncli.errors import CnncliError, Message
+from cnncli.evaluation.assessment import Assessment
 from cnncli.evaluation.calibration import Calibration
 from cnncli.evaluation.outputs import Outputs
 from cnncli.features.extract import Counts, Extraction, FeatureSet
-from cnncli.inference.evaluate_rows import assess, build_reference, compute_outputs, save_assessment
+from cnncli.inference.evaluate_rows import assess, build_reference, compute_outputs, save_assessments
 from cnncli.inference.predictor import (
     Predictor,
     load_predictor,
@@ -134,8 +135,9 @@ def evaluate_saved_run(
     not cached either, because they are needed only once and the cache would exceed its cap.
     """
     manifest = context.manifest
-    metrics: dict[str, Metrics] = {}
-    features = Counts()
+    assessments: list[Assessment] = []
+    found: dict[str, Outputs] = {}
+    features, problem = Counts(), None
     try:
         predictor = load_predictor(run.engine, run.model, compile_trunk=False)
         if manifest.split("validation"):
@@ -155,17 +157,16 @@ def evaluate_saved_run(
                 if split == "validation":
                     coverage = context.config.evaluation.coverage
                     predictor = _calibrate(run, predictor, outputs, manifest.labels(rows), coverage)
-                found = assess(predictor.spec, predictor.calibration, manifest, rows, split, outputs)
-                save_assessment(run, found, outputs)
-                metrics[split] = found.metrics
+                assessments.append(assess(predictor.spec, predictor.calibration, manifest, rows, split, outputs))
+                found[split] = outputs
                 # The last stage has already counted the validation images' features.
                 features = features + (Counts(counts.computed, 0) if split == "validation" else counts)
     except CnncliError as error:
-        problem = error.problems[0]
-        text = f"The model is saved, but not every split could be evaluated: {problem}"
-        log.warning(Message("training-evaluation-incomplete", text, reason=problem))
-        return SavedRunEvaluation(metrics, features, error)
-    return SavedRunEvaluation(metrics, features)
+        problem, reason = error, error.problems[0]
+        text = f"The model is saved, but not every split could be evaluated: {reason}"
+        log.warning(Message("training-evaluation-incomplete", text, reason=reason))
+    save_assessments(run, assessments, found)
+    return SavedRunEvaluation({one.split: one.metrics for one in assessments}, features, problem)
 
 
 def _calibrate(

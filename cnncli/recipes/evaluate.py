@@ -28,13 +28,12 @@ from cnncli.features.store import FeatureStore
 from cnncli.images.decode import PixelSpec
 from cnncli.inference.crops import multi_crop_logits
 from cnncli.inference.ensemble import Rule, combine, require_same_classes, to_logits
-from cnncli.inference.evaluate_rows import assess, compute_outputs, evaluate_manifest, save_assessment
+from cnncli.inference.evaluate_rows import assess, compute_outputs, evaluate_manifest, save_assessments
 from cnncli.inference.predictor import load_predictor, load_spec
 from cnncli.inference.robustness import Robustness, measure_robustness
 from cnncli.inference.split_outputs import outputs_of_images
 from cnncli.metrics.classification import Metrics, evaluate_logits
 from cnncli.networks.backend import standard_settings
-from cnncli.report.evaluation_figures import draw_evaluation
 from cnncli.report.robustness_plot import draw_robustness
 from cnncli.runs.documents import damaged, time_text, utc_now
 from cnncli.runs.folder import RunFolder
@@ -243,7 +242,7 @@ def evaluate(
     place = split if data is None else OTHER_DATA
     found = assess(predictor.spec, predictor.calibration, manifest, rows, place, outputs)
     with suppress(OSError):  # a run may be on a read-only disk
-        save_assessment(run, found, outputs if data is None else None)
+        save_assessments(run, [found], {place: outputs} if data is None else {})
     robustness = measure_robustness(predictor, manifest, rows, outputs.logits, perturb, console) if perturb else []
     _draw_robustness(run, split, robustness)
     if figures:
@@ -255,6 +254,8 @@ def evaluate(
 
 def _draw(run: RunFolder, found: Assessment, pixels: PixelSpec) -> None:
     """Draw an evaluation in the figures of the run."""
+    from cnncli.report.evaluation_figures import draw_evaluation  # matplotlib's helpers would delay the results
+
     try:
         paths = draw_evaluation(found, pixels, run.path.name, run.figures)
     except OSError as error:  # a run may be on a read-only disk

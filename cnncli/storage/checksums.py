@@ -47,14 +47,14 @@ def checksummed(folder: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def update_checksum(path: Path) -> None:
-    """Update the checksum of a file in a checksummed folder whose content was replaced.
+def update_checksum(*paths: Path) -> None:
+    """Update the checksums of files in a checksummed folder that were added or whose content was replaced.
 
     Until this returns, the folder counts as damaged.
     """
-    checksums = read_json(path.with_name(CHECKSUMS))
-    text = json.dumps({**checksums, path.name: _checksum(path)}, indent=1) + "\n"
-    write_atomically(path.with_name(CHECKSUMS), text)
+    file = paths[0].with_name(CHECKSUMS)
+    changed = {path.name: _checksum(path) for path in paths}
+    write_atomically(file, json.dumps({**read_json(file), **changed}, indent=1) + "\n")
 
 
 def damage(folder: Path) -> str | None:

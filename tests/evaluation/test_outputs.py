@@ -19,9 +19,9 @@ def outputs(n: int, sign: int = 1) -> Outputs:
 def test_the_outputs_for_each_split_are_kept(tmp_path: Path) -> None:
     """A split that is evaluated again replaces only its own outputs."""
     path = tmp_path / "outputs.npz"
-    save_outputs(path, "test", outputs(3))
-    save_outputs(path, "validation", outputs(2))
-    save_outputs(path, "test", outputs(3, -1))
+    save_outputs(path, {"test": outputs(3)})
+    save_outputs(path, {"validation": outputs(2)})
+    save_outputs(path, {"test": outputs(3, -1)})
 
     for split, n, sign in (("test", 3, -1), ("validation", 2, 1)):
         found = load_outputs(path, split, n, 2)
@@ -35,7 +35,7 @@ def test_the_outputs_for_each_split_are_kept(tmp_path: Path) -> None:
 def test_outputs_for_other_images_are_refused(tmp_path: Path) -> None:
     """A file with another number of images, or without arrays, is reported as damaged."""
     path = tmp_path / "outputs.npz"
-    save_outputs(path, "test", outputs(3))
+    save_outputs(path, {"test": outputs(3)})
     with pytest.raises(RunError) as caught:
         load_outputs(path, "test", 4, 2)
     assert caught.value.code == "run-file-damaged"
