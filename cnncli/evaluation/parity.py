@@ -34,11 +34,12 @@ SAME = Tolerance(1e-4, 1e-5, 1e-3)
 """For the same graphs in another process."""
 TOLERANCES: Mapping[str, Tolerance] = {
     "float32": Tolerance(5e-3, 5e-4, 5e-3),
-    "bfloat16": Tolerance(0.35, 0.02, 0.05),
-    "int8": Tolerance(0.6, 0.04, 0.1),
+    "bfloat16": Tolerance(0.4, 0.04, 0.1),
+    "int8": Tolerance(0.6, 0.08, 0.2),
 }
 """For another implementation, which computes in float32, by the precision of the run. Some images lie between classes,
-so that low precision moves their probabilities far, but never those of most images."""
+so that low precision moves their probabilities far, but never those of most images; one such image among sixteen must
+not fail a run."""
 
 
 @dataclass(frozen=True)

@@ -112,7 +112,7 @@ def draw_reliability(bins: Sequence[ReliabilityBin], calibrated: Reliability | N
         lower.bar(middles, [one.n / n for one in used], width * 0.9, color="#8c8c8c")
         upper.set(title=title, ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.03))
         upper.legend(loc="upper left", framealpha=0.85, edgecolor="none", fontsize=9)
-        lower.set(xlabel="confidence", ylabel="fraction of predictions")
+        lower.set(xlabel="confidence", ylabel="predictions")
         for axes in (upper, lower):
             axes.yaxis.set_major_formatter(PercentFormatter(1.0))
             _tidy(axes)
