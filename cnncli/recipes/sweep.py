@@ -284,7 +284,7 @@ def _best(groups: Sequence[Mapping[str, float]], metric: str) -> Mapping[str, fl
 def _train(cell: Cell, runs_dir: Path, console: Console) -> RunFolder:
     run = _find(cell, runs_dir)
     if run is None:
-        return train(cell.config, runs_dir, console).folder
+        return train(cell.config, runs_dir, console, is_trial=True).folder
     if (state := run.read_facts()["state"]) in ("finished", "failed"):
         text = f"{printable(run.path.name)} exists ({state}); it is not trained again."
         log.info(Message("run-exists", text, path=run.path, received=state))

@@ -113,10 +113,18 @@ class Run:
 
 @remembering()
 @standard_settings()
-def train(config: Config, runs_dir: Path, console: Console, show: Callable[[Run], None] | None = None) -> Run:
+def train(
+    config: Config,
+    runs_dir: Path,
+    console: Console,
+    show: Callable[[Run], None] | None = None,
+    *,
+    is_trial: bool = False,
+) -> Run:
     """Train the stages of a config in a new run, or solve its head exactly, and evaluate the result.
 
-    `show` is called with the finished run before its figures are drawn, which takes longer than solving a head.
+    `show` is called with the finished run before its figures are drawn, which takes longer than solving a head. A
+    trial, one of many runs, gets no figures of its evaluation and is not verified.
 
     Raises:
         CacheError: The cache directory cannot be created.
@@ -148,6 +156,9 @@ def train(config: Config, runs_dir: Path, console: Console, show: Callable[[Run]
             check_stages(classifier, config)
             with new_run(context, runs_dir, hash_weights(classifier.model.layers)) as folder:
                 run = train_run(folder, classifier, context, started)
+    if is_trial:
+        draw_figures(run.folder, with_evaluation=False)
+        return run
     return conclude(run, show)
 
 
@@ -259,7 +270,7 @@ def index_images(config: Config, console: Console) -> Manifest:
     return manifest
 
 
-def draw_figures(run: RunFolder) -> None:
+def draw_figures(run: RunFolder, *, with_evaluation: bool = True) -> None:
     """Draw the evaluation of a finished run, and its curves or the strengths from which that of its head was chosen."""
     try:
         run.figures.mkdir(exist_ok=True)
@@ -271,7 +282,7 @@ def draw_figures(run: RunFolder) -> None:
             draw_strengths([Strength(**strength) for strength in solution["strengths"]], run.curves)
         if run.inspection.is_file():
             draw_inspection(read_inspection(run.inspection), run.inspection_figure)
-        if found := load_assessment(run, "test") or load_assessment(run, "validation"):
+        if with_evaluation and (found := load_assessment(run, "test") or load_assessment(run, "validation")):
             draw_evaluation(found, PredictorSpec.load(run.engine).pixels, run.path.name, run.figures)
     except Exception as error:  # a failed plot must not fail the run
         reason = printable(f"{type(error).__name__}: {error}")
