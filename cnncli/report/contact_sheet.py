@@ -45,7 +45,7 @@ def draw_contact_sheet(rows: Sequence[SheetRow], columns: Sequence[str], title: 
     """Draw rows with one image per column as a PNG; `lines` is the small text below the title."""
     tile = _tile_size(*rows[0].images[0].shape[:2])
     texts = [load_font(15).getlength(row.label) for row in rows] + [load_font(12).getlength(row.detail) for row in rows]
-    label_width = int(np.clip(max(texts), *LABEL_WIDTHS))
+    label_width = math.ceil(np.clip(max(texts), *LABEL_WIDTHS))
     first = MARGIN + label_width + AFTER_FIRST
     lefts = [first + column * (tile[0] + GAP) + (AFTER_FIRST if column else 0) for column in range(len(columns))]
     head = MARGIN + 28 + LINE * (lines.count("\n") + 1) + LINE + 8
