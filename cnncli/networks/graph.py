@@ -44,6 +44,15 @@ def inputs_of(model: keras.Model, layer_name: str) -> list[keras.KerasTensor]:
     return list(node.input_tensors)
 
 
+def consumers_of(model: keras.Model, layer_name: str) -> list[Any]:
+    """Return the operations of a model's graph that take the output of a layer."""
+    return [
+        node.operation
+        for node in nodes_in_order(model)
+        if any(tensor._keras_history.operation.name == layer_name for tensor in node.input_tensors)
+    ]
+
+
 def crossing_tensors(model: keras.Model, at: int) -> list[keras.KerasTensor]:
     """Return the tensors that `model.operations[:at]` pass to later operations, in the order of their creation."""
     below = {id(operation) for operation in model.operations[:at]}
