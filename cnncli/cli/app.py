@@ -16,6 +16,7 @@ from cnncli.version import __version__
 VERBS = {
     "train": "Train from a config, folder of images or table, or resume a run.",
     "finetune": "Continue a finished run and train more of its backbone.",
+    "update": "Add images or classes to a finished run.",
     "evaluate": "Evaluate a run: accuracy, each class, confusions, calibration.",
     "predict": "Classify images with a run or a published network.",
     "calibrate": "Choose which images a run answers, and which are unknown.",
@@ -30,9 +31,9 @@ VERBS = {
     "demo": "Show what a network computes, step by step.",
     "config": "Show, validate or describe a config.",
     "init": "Write a commented config for a folder of images or a table.",
-    "sweep": "Train a grid of settings and seeds, and compare the runs.",
     "crossval": "Cross-validate the head of a config.",
     "learning-curve": "Predict how much more images would help.",
+    "sweep": "Train a grid of settings and seeds, and compare the runs.",
     "recipes": "List, show and run published recipes.",
     "compare": "Compare runs: curves, results and differing settings.",
     "replay": "Repeat the step in which a training became NaN or Inf.",

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from cnncli.config.data_settings import DataConfig
 
 
-def build_manifest(data: DataConfig, seed: int, console: Console | None = None) -> Manifest:
+def build_manifest(
+    data: DataConfig, seed: int, console: Console | None = None, *, is_addition: bool = False
+) -> Manifest:
     """Build the manifest of a config's data.
 
     Class folders without split folders are divided by `data.splits`; if there is a train but no validation folder,
@@ -34,20 +36,21 @@ def build_manifest(data: DataConfig, seed: int, console: Console | None = None) 
         data: Settings of the data.
         seed: Seed of the split.
         console: Console for progress.
+        is_addition: Whether the images are added to others, so that a single class suffices.
 
     Raises:
         DataError: All problems, one message each.
     """
-    dataset = read_dataset(data, seed, console)
+    dataset = read_dataset(data, seed, console, is_addition=is_addition)
     issues = list(dataset.found.issues)
     for checks in (FOLDER_CHECKS, SPLIT_CHECKS):
         issues += run_checks(dataset, checks)
         _raise_errors(issues)
     rows = [_row(one) for one in dataset.assigned.images]
     pairs = most_similar((*dataset.assigned.pairs, *dataset.assigned.divided))
-    similar = [(sorted((rows[one], rows[other]), key=_order), score) for one, other, score in pairs]
+    similar = [(sorted((rows[one], rows[other]), key=order_of_row), score) for one, other, score in pairs]
     return Manifest(
-        rows=tuple(sorted(rows, key=_order)),
+        rows=tuple(sorted(rows, key=order_of_row)),
         classes=tuple(sorted({label for row in rows for label in row.labels})),
         skipped=dataset.bad,
         issues=tuple(issues),
@@ -83,7 +86,7 @@ def manifest_of_folder(
     issues += _class_issues(dataset, split, classes, allow_missing)
     issues += run_checks(dataset, [unreadable_images, contradicting_labels])
     _raise_errors(issues)
-    rows = sorted((_row(replace(one, split="test")) for one in dataset.good), key=_order)
+    rows = sorted((_row(replace(one, split="test")) for one in dataset.good), key=order_of_row)
     return Manifest(tuple(rows), tuple(classes), dataset.bad, tuple(issues), is_multi_label=found.is_multi_label)
 
 
@@ -156,7 +159,8 @@ def _row(image: ImageRecord) -> ImageRecord:
     return replace(image, facts=ImageFacts(facts.digest, facts.size_bytes, facts.width, facts.height))
 
 
-def _order(row: ImageRecord) -> tuple[int, str, str]:
+def order_of_row(row: ImageRecord) -> tuple[int, str, str]:
+    """Return the place of a row in a manifest: by split, label and path."""
     return SPLITS.index(row.split), row.label, row.file
 
 

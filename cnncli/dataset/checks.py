@@ -50,7 +50,8 @@ def missing_classes(dataset: Dataset) -> Iterator[Issue]:
         # Archives are often unpacked into a single folder that contains the dataset.
         is_dataset = len(inside) > 1 or any(split_named(name) == "train" for name in inside)
         hint = f". Did you mean {folder / only}?" if is_dataset else ""
-        yield error("data-single-class", found.place(first), label=only, hint=hint)
+        if is_dataset or not dataset.is_addition:
+            yield error("data-single-class", found.place(first), label=only, hint=hint)
 
 
 def empty_classes(dataset: Dataset) -> Iterator[Issue]:

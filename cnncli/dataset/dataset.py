@@ -32,6 +32,7 @@ class Dataset:
         data: Settings of the config.
         seed: Seed for drawing splits.
         console: Console for progress.
+        is_addition: Whether the images are added to others, so that a single class suffices.
     """
 
     found: LabeledImages
@@ -39,6 +40,7 @@ class Dataset:
     data: DataConfig
     seed: int = 0
     console: Console | None = None
+    is_addition: bool = False
 
     @cached_property
     def good(self) -> tuple[ImageRecord, ...]:
@@ -68,7 +70,9 @@ class Dataset:
         return count_images(images, dict.fromkeys(["train", *(one.split for one in images)], labels))
 
 
-def read_dataset(data: DataConfig, seed: int = 0, console: Console | None = None) -> Dataset:
+def read_dataset(
+    data: DataConfig, seed: int = 0, console: Console | None = None, *, is_addition: bool = False
+) -> Dataset:
     """Find and verify the images of a config's data.
 
     Raises:
@@ -78,7 +82,7 @@ def read_dataset(data: DataConfig, seed: int = 0, console: Console | None = None
     images = verify_records(found, found.records, data, console)
     if data.min_images > 1:
         images = _without_small_classes(found, images, data.min_images)
-    return Dataset(found, images, data, seed, console)
+    return Dataset(found, images, data, seed, console, is_addition)
 
 
 def _without_small_classes(found: LabeledImages, images: list[ImageRecord], minimum: int) -> list[ImageRecord]:

@@ -25,8 +25,10 @@ def read_config(source: Path, overrides: Overrides = ()) -> Config:
             initial weights.
     """
     run = RunFolder(source.parent)
-    if source.name == run.config.name and run.facts.is_file() and (parent := run.read_facts().get("parent")):
+    if source.name == run.config.name and run.facts.is_file() and (parent := (facts := run.read_facts()).get("parent")):
         command = f"cnncli finetune {printable(shlex.quote(parent))}"
+        if added := facts.get("added"):
+            command = f"cnncli update {printable(shlex.quote(parent))} --data {printable(shlex.quote(str(added)))}"
         text = (
             f"{printable(source)}: belongs to a run created by `{command}`; training from this config would start "
             "from different weights. Run that command again, or train from the parent's config."

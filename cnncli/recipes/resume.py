@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from cnncli.config.reader import load_resolved
 from cnncli.config.schema import Config
 from cnncli.config.writer import differences, dump_config
 from cnncli.dataset.manifest import Manifest
+from cnncli.dataset.records import ImageRecord
 from cnncli.dataset.verification import require_unchanged
 from cnncli.engines.build import graphs_in_use
 from cnncli.engines.engine import EngineChoice
@@ -23,6 +24,7 @@ from cnncli.networks.classifier import build_classifier
 from cnncli.networks.fingerprint import hash_weights
 from cnncli.recipes.finetune import IMAGES_REMEDY, parent_classifier, validation_metrics
 from cnncli.recipes.train import Run, conclude, solve_run, train_run
+from cnncli.recipes.update import network_of_parent
 from cnncli.runs.checkpoints import Checkpoints
 from cnncli.runs.folder import RunFolder, locked, require_own_files, run_folders, update_facts
 from cnncli.runs.log import remembering
@@ -74,7 +76,7 @@ def resume(
             return finished
         import_keras_meanwhile()
         manifest = Manifest.from_csv(run.manifest)
-        require_unchanged(manifest.rows, config.data, IMAGES_REMEDY, console)
+        require_unchanged(_needed_images(manifest, facts), config.data, IMAGES_REMEDY, console)
         context = TrainingContext.for_this_machine(config, manifest, console)
         with graphs_in_use(context.graphs):
             finished = _resume(run, context, facts, started)
@@ -85,7 +87,7 @@ def _resume(run: RunFolder, context: TrainingContext, facts: Mapping[str, Any], 
     config, classes = context.config, context.manifest.classes
     parent = RunFolder(Path(facts["parent"])) if facts.get("parent") else None
     if config.training.solver == "exact":
-        frozen = FrozenNetwork.of(context)
+        frozen = network_of_parent(context, parent) if parent else FrozenNetwork.of(context)
         _require_same_start(frozen.template.frozen_sha256, facts, run)
         _begin_again(run, context, facts)
         return solve_run(run, frozen, started)
@@ -93,6 +95,14 @@ def _resume(run: RunFolder, context: TrainingContext, facts: Mapping[str, Any], 
     _require_same_start(hash_weights(classifier.model.layers), facts, run)
     _begin_again(run, context, facts)
     return train_run(run, classifier, context, started, validation_metrics(parent) if parent else None)
+
+
+def _needed_images(manifest: Manifest, facts: Mapping[str, Any]) -> Sequence[ImageRecord]:
+    """Return the images that must be there: of a run that updates its parent, those that were added."""
+    if not facts.get("added"):
+        return manifest.rows
+    known = {row.digest for row in Manifest.from_csv(RunFolder(Path(facts["parent"])).manifest).rows}
+    return [row for row in manifest.rows if row.digest not in known]
 
 
 def _begin_again(run: RunFolder, context: TrainingContext, facts: Mapping[str, Any]) -> None:

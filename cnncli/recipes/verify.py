@@ -135,6 +135,7 @@ class Verification:
         Raises:
             DataError: All images that cannot be decoded or have changed.
             RunError: The split was not evaluated, or the run is damaged.
+            StoppedError: No image is there.
         """
         spec, manifest = PredictorSpec.load(run.engine), Manifest.from_csv(run.manifest)
         rows = manifest.split(split)
@@ -145,7 +146,11 @@ class Verification:
         probabilities = spec.probabilities(outputs.logits)
         paths = tuple(row.file for row in rows)
         reported = Reported(paths, manifest.labels(rows), manifest.classes, probabilities)
-        few, keras = _spread(len(rows), n or len(rows)), _spread(len(rows), n_in_keras)
+        # After training, images can be gone whose features were cached: `cnncli update` does not need them.
+        there = np.array([place for place, row in enumerate(rows) if n is None or row.path.is_file()], np.int64)
+        if not len(there):
+            raise StoppedError(f"no image of {split} is there")
+        few, keras = there[_spread(len(there), n or len(there))], there[_spread(len(there), n_in_keras)]
         children = [_start_cnncli(run, [paths[place] for place in few], split, folder)]
         if len(keras):
             children.append(_start_keras(run, spec, [rows[place] for place in keras], folder))

@@ -1,0 +1,261 @@
+"""`cnncli update`: classes and images are added on cached features, without the old image files."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cnncli.cli import main
+from cnncli.dataset.manifest import Manifest
+from cnncli.errors import ConfigError, DataError
+from cnncli.inference.predictor import load_predictor
+from cnncli.recipes.resume import resume
+from cnncli.recipes.train import Run, train
+from cnncli.recipes.update import update
+from cnncli.runs.folder import RunFolder
+from cnncli.terminal.console import Console
+from tests.support.drawing import draw_dataset, tiny_config
+
+CONSOLE = Console(quiet=True)
+N_TRAIN, N_VALIDATION, N_TEST = 20, 8, 16
+
+pytestmark = pytest.mark.usefixtures("shared_cache")
+
+
+def _draw_gradients(folder: Path, n: int, seed: int = 100) -> Path:
+    """Draw n images of a third class: a bright corner on a dark ground, with noise."""
+    folder.mkdir(parents=True)
+    y, x = np.mgrid[0:32, 0:32] / 31
+    for number in range(n):
+        rng = np.random.default_rng(seed + number)
+        light = rng.uniform(120, 250, 3) * (x * y)[..., None] + rng.normal(0, 12, (32, 32, 3))
+        Image.fromarray(light.clip(0, 255).astype(np.uint8)).save(folder / f"{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def parent(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Train a run of two classes, and delete its images."""
+    data = draw_dataset(tmp_path_factory.mktemp("old") / "data", N_TRAIN, N_VALIDATION, N_TEST)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CNNCLI_CACHE", str(cache))
+        run = train(tiny_config(data, name="two", training={}), tmp_path_factory.mktemp("runs"), CONSOLE)
+    shutil.rmtree(data)
+    return run
+
+
+@pytest.fixture(scope="module")
+def gradients(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with 40 images of a third class, without splits."""
+    folder = tmp_path_factory.mktemp("new")
+    _draw_gradients(folder / "gradients", 40)
+    return folder
+
+
+def test_a_class_is_added_without_the_old_images(parent: Run, gradients: Path, tmp_path: Path) -> None:
+    """The new run knows three classes, and the accuracy of the old ones stays within its interval."""
+    found = update(parent.folder, gradients, tmp_path, CONSOLE)
+    manifest = Manifest.from_csv(found.run.folder.manifest)
+    *old, new = found.classes
+
+    assert manifest.classes == ("dots", "gradients", "stripes")
+    assert [one.name for one in found.classes] == ["dots", "stripes", "gradients"]
+    for one in old:
+        assert one.n == N_TEST
+        assert one.before_ci95 is not None
+        assert one.after is not None
+        assert one.before_ci95[0] <= one.after <= one.before_ci95[1]
+        assert (one.n_train, one.n_train_before) == (N_TRAIN, N_TRAIN)
+    assert (new.before, new.n_train_before) == (None, 0)
+    assert new.after is not None
+    assert new.after > 0.7
+    assert found.test is not None
+    assert found.test.n == 2 * N_TEST
+    assert found.run.folder.read_facts()["parent"] == str(parent.path)
+
+
+def test_the_result_is_that_of_training_on_all_images(parent: Run, tmp_path: Path) -> None:
+    """The head equals the one that `train` solves on old and new images together."""
+    new = tmp_path / "new"
+    for split, n, seed in (("train", 12, 300), ("validation", 4, 400), ("test", 4, 500)):
+        _draw_gradients(new / split / "gradients", n, seed)
+    every = draw_dataset(tmp_path / "every", N_TRAIN, N_VALIDATION, N_TEST)
+    shutil.copytree(new, every, dirs_exist_ok=True)
+    updated = update(parent.folder, new, tmp_path / "runs", CONSOLE).run.folder
+    together = train(tiny_config(every, training={}), tmp_path / "runs", CONSOLE).folder
+
+    one, other = (np.load(run.engine / "tail.npz") for run in (updated, together))
+    np.testing.assert_array_equal(one["kernel"], other["kernel"])
+    np.testing.assert_array_equal(one["bias"], other["bias"])
+
+
+def test_an_updated_run_predicts_and_is_updated_again(parent: Run, gradients: Path, tmp_path: Path) -> None:
+    """The model is complete: it answers in plain Keras like the engine, and is the parent of further updates."""
+    import keras
+
+    first = update(parent.folder, gradients, tmp_path / "runs", CONSOLE).run.folder
+    pixels = np.stack([np.asarray(Image.open(path)) for path in sorted(gradients.rglob("*.png"))[:4]])
+    model = keras.saving.load_model(first.model)
+    predictor = load_predictor(first.engine, first.model)
+    np.testing.assert_allclose(predictor.probabilities(pixels), model(pixels.astype(np.float32)), atol=1e-5)
+
+    _draw_gradients(tmp_path / "more" / "gradients", 30, seed=700)
+    second = update(first, tmp_path / "more", tmp_path / "runs", CONSOLE)
+    assert [one.name for one in second.classes] == ["dots", "gradients", "stripes"]
+    assert second.run.folder.read_facts()["name"] == "two-updated"
+    (gained,) = (one for one in second.classes if one.name == "gradients")
+    assert gained.n_train > gained.n_train_before > 0
+    assert gained.before is not None
+
+
+def test_known_images_keep_their_split(parent: Run, gradients: Path, tmp_path: Path) -> None:
+    """Images of the run that are among the new ones are not moved, so that no test image is trained on."""
+    old = draw_dataset(tmp_path / "old", N_TRAIN, N_VALIDATION, N_TEST)
+    new = tmp_path / "new"
+    shutil.copytree(gradients, new)
+    shutil.copytree(old / "test" / "dots", new / "dots")
+    found = update(parent.folder, new, tmp_path / "runs", CONSOLE)
+    splits = {row.digest: row.split for row in Manifest.from_csv(parent.folder.manifest).rows}
+    after = {row.digest: row.split for row in Manifest.from_csv(found.run.folder.manifest).rows}
+
+    assert splits.items() <= after.items()
+    assert len(after) == len(splits) + 40
+
+
+def test_images_with_another_label_are_refused(parent: Run, tmp_path: Path) -> None:
+    """An image that the run knows under another label is named with both."""
+    old = draw_dataset(tmp_path / "old", N_TRAIN, N_VALIDATION, N_TEST)
+    shutil.copytree(old / "train" / "dots", tmp_path / "new" / "spots")
+
+    with pytest.raises(DataError) as caught:
+        update(parent.folder, tmp_path / "new", tmp_path / "runs", CONSOLE)
+    assert caught.value.problems[0].code == "data-update-other-label"
+    assert caught.value.problems[0].facts["expected"] == "dots"
+    assert caught.value.problems[-1].facts["n"] == N_TRAIN
+    assert not (tmp_path / "runs").exists()
+
+
+def test_nothing_new_is_refused(parent: Run, tmp_path: Path) -> None:
+    """A folder whose images the run has already is refused."""
+    old = draw_dataset(tmp_path / "old", N_TRAIN, N_VALIDATION, N_TEST)
+
+    with pytest.raises(DataError) as caught:
+        update(parent.folder, old, tmp_path / "runs", CONSOLE)
+    assert caught.value.code == "data-update-nothing-new"
+
+
+def test_lost_features_are_an_error_before_anything_is_written(
+    parent: Run, gradients: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without cached features and image files, the number of lost images is reported, and no run is created."""
+    monkeypatch.setenv("CNNCLI_CACHE", str(tmp_path / "empty"))
+
+    with pytest.raises(DataError) as caught:
+        update(parent.folder, gradients, tmp_path / "runs", CONSOLE)
+    assert caught.value.code == "data-update-images-gone"
+    assert caught.value.facts["n"] == 2 * (N_TRAIN + N_VALIDATION)
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"), [({"mode": "from-scratch"}, "mode"), ({"head": {"layers": [{"dense": 4}]}}, "head.layers")]
+)
+def test_other_heads_are_refused_by_name(changes: dict[str, Any], key: str, gradients: Path, tmp_path: Path) -> None:
+    """A run whose training needs pixels, or more than a linear layer, is refused with the setting."""
+    data = draw_dataset(tmp_path / "data", 4, 2, 2)
+    run = train(tiny_config(data, **{"training": {"epochs": 1}, **changes}), tmp_path / "runs", CONSOLE).folder
+
+    with pytest.raises(ConfigError) as caught:
+        update(run, gradients, tmp_path / "runs", CONSOLE)
+    assert (caught.value.code, caught.value.facts["key"]) == ("config-not-exact", key)
+
+
+def test_a_head_that_was_trained_by_gradients_is_solved(gradients: Path, tmp_path: Path) -> None:
+    """A linear head with epochs is updated as well, by the exact solver; its engine may be Keras."""
+    data = draw_dataset(tmp_path / "data", 10, 4, 4)
+    run = train(tiny_config(data, engine="keras", training={"epochs": 2}), tmp_path / "runs", CONSOLE).folder
+    shutil.rmtree(data)
+    found = update(run, gradients, tmp_path / "runs", CONSOLE)
+
+    assert len(found.classes) == 3
+    assert (found.run.folder.engine / "tail.npz").is_file()
+
+
+def test_all_views_of_old_images_are_used(gradients: Path, tmp_path: Path) -> None:
+    """The augmented views of old images come from the cache, too; those of new images are rendered."""
+    data = draw_dataset(tmp_path / "data", 8, 4, 4)
+    config = tiny_config(data, training={}, augmentation={"horizontal_flip": True, "views": 3})
+    run = train(config, tmp_path / "runs", CONSOLE).folder
+    shutil.rmtree(data)
+    found = update(run, gradients, tmp_path / "runs", CONSOLE).run
+
+    assert found.features.computed >= 2 * 28  # two more views of each new training image
+
+
+def test_several_labels_are_added(tmp_path: Path) -> None:
+    """With several labels per image, a new label is learned, and old images count as images without it."""
+    settings = {"labels": {"separator": "_"}, "image_size": 32}
+    data = draw_dataset(tmp_path / "data", 10, 4, 6, classes=("stripes_red", "dots_red", "dots"))
+    config = tiny_config(data, data={"path": data, **settings}, head={"activation": "sigmoid"}, training={}, seed=1)
+    run = train(config, tmp_path / "runs", CONSOLE).folder
+    shutil.rmtree(data)
+    _draw_gradients(tmp_path / "new" / "gradients_red", 40)
+    found = update(run, tmp_path / "new", tmp_path / "runs", CONSOLE)
+
+    assert [one.name for one in found.classes] == ["dots", "red", "stripes", "gradients"]
+    assert found.run.folder.read_facts()["state"] == "finished"
+
+
+def test_an_interrupted_update_is_resumed(
+    parent: Run, gradients: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A killed update resumes without the old images, and ends like one that was not killed."""
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    whole = update(parent.folder, gradients, tmp_path / "whole", CONSOLE).run.folder
+    with monkeypatch.context() as patch:
+        patch.setattr("cnncli.recipes.train.save_solved_model", killed)
+        with pytest.raises(KeyboardInterrupt):
+            update(parent.folder, gradients, tmp_path / "killed", CONSOLE)
+    (run,) = (RunFolder(path) for path in (tmp_path / "killed").iterdir())
+    resume(run, CONSOLE)
+
+    one, other = (np.load(folder.engine / "tail.npz") for folder in (run, whole))
+    np.testing.assert_array_equal(one["kernel"], other["kernel"])
+
+
+def test_the_config_of_an_updated_run_names_the_command(
+    parent: Run, gradients: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Training from the config of an updated run would lack the added images, so the command is shown instead."""
+    run = update(parent.folder, gradients, tmp_path / "runs", CONSOLE).run.folder
+
+    assert main(["train", str(run.config)]) == 2
+    assert f"cnncli update {parent.path} --data {gradients}" in " ".join(capsys.readouterr().err.split())
+
+
+def test_the_command_prints_each_class_before_and_after(
+    parent: Run, gradients: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The table has a row for each class, and --json the same facts."""
+    words = ["update", str(parent.path), "--data", str(gradients), "--runs-dir", str(tmp_path)]
+    assert main(words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert main([*words, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+
+    rows = {line.split()[0]: line for line in lines if line.split() and line.split()[0] in ("dots", "gradients")}
+    assert f"{N_TRAIN} + 0" in rows["dots"]
+    assert "–" in rows["gradients"]
+    assert any(line.startswith("old classes: ") for line in lines)
+    assert [one["name"] for one in document["classes"]] == ["dots", "stripes", "gradients"]
+    assert document["classes"][2]["before"] is None
+    assert document["test"]["n"] == 2 * N_TEST
