@@ -35,6 +35,7 @@ VERBS = {
     "learning-curve": "Predict how much more images would help.",
     "sweep": "Train a grid of settings and seeds, and compare the runs.",
     "recipes": "List, show and run published recipes.",
+    "report": "Write the report of a run, or follow a run while it trains.",
     "compare": "Compare runs: curves, results and differing settings.",
     "replay": "Repeat the step in which a training became NaN or Inf.",
     "runs": "List the runs with their results.",

@@ -33,6 +33,7 @@ from cnncli.networks.classifier import Classifier, build_classifier
 from cnncli.networks.cut import countable_layers
 from cnncli.networks.fingerprint import hash_weights
 from cnncli.networks.template import has_templates
+from cnncli.recipes.report import write_report
 from cnncli.recipes.verify import verifying
 from cnncli.report.curves import draw_curves, draw_strengths
 from cnncli.report.evaluation_figures import draw_evaluation
@@ -271,7 +272,7 @@ def index_images(config: Config, console: Console) -> Manifest:
 
 
 def draw_figures(run: RunFolder, *, with_evaluation: bool = True) -> None:
-    """Draw the evaluation of a finished run, and its curves or the strengths from which that of its head was chosen."""
+    """Draw the curves of a finished run, or the strengths of its head; with its evaluation, also write its report."""
     try:
         run.figures.mkdir(exist_ok=True)
         history, stages, config = read_history(run.history), read_json(run.stages), load_resolved(run.config)
@@ -282,8 +283,10 @@ def draw_figures(run: RunFolder, *, with_evaluation: bool = True) -> None:
             draw_strengths([Strength(**strength) for strength in solution["strengths"]], run.curves)
         if run.inspection.is_file():
             draw_inspection(read_inspection(run.inspection), run.inspection_figure)
-        if with_evaluation and (found := load_assessment(run, "test") or load_assessment(run, "validation")):
-            draw_evaluation(found, PredictorSpec.load(run.engine).pixels, run.path.name, run.figures)
+        if with_evaluation:
+            if found := load_assessment(run, "test") or load_assessment(run, "validation"):
+                draw_evaluation(found, PredictorSpec.load(run.engine).pixels, run.path.name, run.figures)
+            write_report(run)
     except Exception as error:  # a failed plot must not fail the run
         reason = printable(f"{type(error).__name__}: {error}")
         text = f"The figures could not be drawn ({reason})."

@@ -14,6 +14,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from cnncli.errors import ImageError
@@ -42,6 +44,7 @@ table{border-collapse:collapse;font-variant-numeric:tabular-nums;min-width:100%}
 th,td{padding:.4rem .8rem .4rem 0;text-align:left;border-bottom:1px solid var(--line);vertical-align:top;
 white-space:nowrap}
 th{font-weight:600}thead th{color:var(--soft);font-weight:500}.number{text-align:right}
+.wrap td,.wrap th{white-space:normal;overflow-wrap:anywhere;min-width:5rem}
 .dots{display:grid;grid-template-columns:minmax(6rem,14rem) 1fr;gap:.35rem 1rem;align-items:center}
 .dots{margin-right:1.2rem}.dots .name{overflow-wrap:anywhere}
 .track{position:relative;height:2rem;border-bottom:1px solid var(--line)}
@@ -51,7 +54,8 @@ th{font-weight:600}thead th{color:var(--soft);font-weight:500}.number{text-align
 .track .dot{top:.18rem;margin-left:-.35rem}.plot .dot{margin:0 0 -.35rem -.35rem}.hollow{background:var(--paper)}
 .scale{position:relative;height:1.5rem;font-size:.8rem;color:var(--soft)}.scale span{position:absolute;translate:-50%;
 white-space:nowrap}
-.plot{position:relative;height:17rem;margin:.5rem .5rem 2.5rem 3.6rem;border:solid var(--line);border-width:0 0 1px 1px}
+.plot{position:relative;height:17rem;margin:1.25rem .5rem 2.5rem 3.6rem;
+border:solid var(--line);border-width:0 0 1px 1px}
 .plot svg{position:absolute;inset:0;width:100%;height:100%;overflow:visible}
 .plot path{fill:none;stroke:currentColor;stroke-width:2;vector-effect:non-scaling-stroke}
 .plot .grid{stroke:var(--line);stroke-width:1}.dashed{stroke-dasharray:6 4}
@@ -65,6 +69,10 @@ white-space:nowrap}
 .images figure{margin:0;font-size:.85rem;break-inside:avoid}.images img,.missing{width:100%;aspect-ratio:1;
 display:block;background:var(--card);border-radius:.4rem;object-fit:cover}.missing{padding:1rem;color:var(--soft)}
 .images figcaption{margin-top:.35rem;overflow-wrap:anywhere}.images b{color:var(--ink)}
+.verdict{font-size:1.25rem}.verdict b{font-size:2.6rem;line-height:1.1;font-variant-numeric:tabular-nums}
+img.wide{max-width:100%;height:auto;background:#fff;border-radius:.4rem}.matrix td,.matrix th{padding:.4rem .8rem}
+details{margin:.5rem 0}summary{cursor:pointer}pre{overflow-x:auto;background:var(--card);padding:1rem;
+border-radius:.4rem;font-size:.85rem;line-height:1.4}
 .good{color:var(--good)}.bad{color:var(--bad)}
 @media (max-width:40rem){.dots{grid-template-columns:1fr;gap:0}.dots div:empty{display:none}
 .scale span:nth-child(even){display:none}}
@@ -72,14 +80,15 @@ display:block;background:var(--card);border-radius:.4rem;object-fit:cover}.missi
 """
 
 
-def html_page(title: str, body: str, footer: str) -> str:
-    """Return a page; `title` and `footer` are texts, `body` is HTML."""
+def html_page(title: str, body: str, footer: str, refresh_s: int | None = None) -> str:
+    """Return a page; `title` and `footer` are texts, `body` is HTML. The page reloads after `refresh_s`, if given."""
+    refresh = "" if refresh_s is None else f'<meta http-equiv="refresh" content="{refresh_s}">'
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta http-equiv="Content-Security-Policy" '
         "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">"
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n<body><main>\n"
+        f"{refresh}<title>{escape(title)}</title><style>{STYLE}</style></head>\n<body><main>\n"
         f"<h1>{escape(title)}</h1>\n{body}\n<footer>{escape(footer)}</footer>\n</main></body></html>\n"
     )
 
@@ -100,15 +109,21 @@ def paragraph(text: str, style: str = "") -> str:
     return f'<p class="{style}">{escape(text)}</p>\n' if style else f"<p>{escape(text)}</p>\n"
 
 
-def html_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], texts: int = 1) -> str:
-    """Return a table that scrolls on a narrow screen; columns after the first `texts` are aligned as numbers."""
+def html_table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], texts: int = 1, *, wraps: bool = False
+) -> str:
+    """Return a table that scrolls on a narrow screen, or whose texts wrap.
+
+    Columns after the first `texts` are aligned as numbers. There is no head if no column has a name.
+    """
     kinds = ["" if place < texts else ' class="number"' for place in range(len(columns))]
     head = "".join(f'<th scope="col"{kind}>{escape(name)}</th>' for name, kind in zip(columns, kinds, strict=True))
     lines = []
     for first, *cells in rows:
         others = "".join(f"<td{kind}>{escape(cell)}</td>" for cell, kind in zip(cells, kinds[1:], strict=True))
         lines.append(f'<tr><th scope="row">{escape(first)}</th>{others}</tr>\n')
-    table = f"<table><thead><tr>{head}</tr></thead><tbody>\n{''.join(lines)}</tbody></table>"
+    names = f"<thead><tr>{head}</tr></thead>" if any(columns) else ""
+    table = f"<table{' class=wrap' if wraps else ''}>{names}<tbody>\n{''.join(lines)}</tbody></table>"
     return f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(title)}">{table}</div>\n'
 
 
@@ -176,7 +191,9 @@ class Line:
         return [(x, y) for x, y in zip(self.x, self.y, strict=True) if math.isfinite(x) and math.isfinite(y)]
 
 
-def line_chart(title: str, x_title: str, lines: Sequence[Line], *, is_fraction: bool) -> str:
+def line_chart(
+    title: str, x_title: str, lines: Sequence[Line], *, is_fraction: bool, x_is_fraction: bool = False
+) -> str:
     """Return a chart of lines; a line with a single point is a dot."""
     points = [point for line in lines for point in line.points]
     if not points:
@@ -203,7 +220,10 @@ def line_chart(title: str, x_title: str, lines: Sequence[Line], *, is_fraction: 
     texts = "".join(
         f'<span class="tick y" style="bottom:{at(left, tick)[1]:.2f}%">{_tick_text(tick, is_fraction)}</span>'
         for tick in y_ticks
-    ) + "".join(f'<span class="tick x" style="left:{at(tick, bottom)[0]:.2f}%">{tick:g}</span>' for tick in x_ticks)
+    ) + "".join(
+        f'<span class="tick x" style="left:{at(tick, bottom)[0]:.2f}%">{_tick_text(tick, x_is_fraction)}</span>'
+        for tick in x_ticks
+    )
     legend = "".join(
         f'<li><i{" class=dashed" if line.is_dashed else ""} style="color:var(--c{line.color % N_COLORS})"></i>'
         f"{escape(line.name)}</li>"
@@ -241,9 +261,19 @@ def image_uri(path: Path, spec: PixelSpec) -> str | None:
         pixels = decode(path, replace(spec, height=THUMBNAIL_PX, width=THUMBNAIL_PX, fit="crop"), name=str(path))
     except ImageError:
         return None
+    return pixels_uri(preview(pixels))
+
+
+def pixels_uri(pixels: NDArray[np.uint8]) -> str:
+    """Return an image, uint8 (height, width, 3), as a JPEG."""
     file = io.BytesIO()
-    Image.fromarray(preview(pixels)).save(file, "JPEG", quality=80)
-    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+    Image.fromarray(pixels).save(file, "JPEG", quality=80)
+    return data_uri(file.getvalue(), "jpeg")
+
+
+def data_uri(content: bytes, kind: str) -> str:
+    """Return the content of an image file of a kind, such as png."""
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def image_grid(images: Iterable[tuple[str | None, str, str]]) -> str:

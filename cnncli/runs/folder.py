@@ -73,6 +73,8 @@ class RunFolder:
     crossval = RunFile("crossval.json", "Cross-validation of the head; only with data.folds.")
     predictions = RunFile("predictions.csv", "The prediction of every evaluated image.")
     outputs = RunFile("outputs.npz", "The logits of every evaluated split, in the order of the manifest.")
+    report = RunFile("report.html", "The report: results, mistakes, calibration, images, config, as one page.")
+    model_card = RunFile("README.md", "The model card, with the metadata that the Hugging Face Hub reads.")
     figures = RunFile("figures", "Figures of the training and of evaluations, as images.")
     curves = RunFile("figures/curves.png", "Loss and accuracy over the epochs, as an image.")
     inspection = RunFile("inspect.csv", "Statistics of each layer and epoch; only with training.inspect.")

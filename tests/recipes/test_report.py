@@ -1,0 +1,167 @@
+"""`cnncli report`: a page that a person can read, and a model card that a machine can."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import pytest
+import yaml
+
+from cnncli.cli import main
+from cnncli.recipes.report import report
+from cnncli.report.run_page import RunReport
+from cnncli.runs.folder import RunFolder, update_facts
+from cnncli.runs.listing import open_run
+from cnncli.serving.live_report import LiveReportServer
+from cnncli.terminal.console import Console
+from cnncli.terminal.formatting import percent, percent_range
+from tests.support.drawing import draw_dataset
+
+
+class Page(HTMLParser):
+    """Elements of a page: their tags with attributes, and all text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Keep an element."""
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        """Keep a text."""
+        self.texts.append(data)
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        """Return the attributes of all elements of a kind."""
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a finished run `drawn`, whose images have names with signs that mean something in HTML."""
+    folder, patch = tmp_path_factory.mktemp("report"), pytest.MonkeyPatch()
+    patch.setenv("CNNCLI_CACHE", str(folder / "cache"))
+    draw_dataset(folder / "images")
+    for number, path in enumerate(sorted((folder / "images" / "test").rglob("*.png"))):
+        path.rename(path.with_name(f"<b>&{number}.png"))
+    words = ["train", str(folder / "images"), "name=drawn", "data.image_size=32", "augmentation.horizontal_flip=true"]
+    assert main([*words, "--runs-dir", str(folder / "runs"), "--quiet"]) == 0
+    patch.undo()
+    return folder / "runs"
+
+
+@pytest.fixture
+def run(runs: Path) -> RunFolder:
+    """Return the finished run."""
+    return open_run("drawn", runs)
+
+
+@pytest.fixture
+def page(run: RunFolder) -> Page:
+    """Return the page that the training wrote."""
+    return Page(run.report.read_text(encoding="utf-8"))
+
+
+def test_the_page_begins_with_the_accuracy_of_the_run(run: RunFolder) -> None:
+    """The verdict is the accuracy in metrics.json, with its interval and number of images."""
+    metrics, page = json.loads(run.metrics.read_text())["test"], run.report.read_text(encoding="utf-8")
+    verdict = re.sub(r"<[^>]*>", "", page.partition('<p class="verdict">')[2].partition("</p>")[0])
+
+    assert verdict.startswith(f"{percent(metrics['top1'])} of {metrics['n']:,} test images")
+    assert percent_range(*metrics["top1_ci95"]) in verdict
+
+
+def test_the_page_loads_nothing(page: Page) -> None:
+    """Images are part of the page, there is no script or link, and its policy forbids both."""
+    policy = next(one["content"] for one in page.all("meta") if one.get("http-equiv") == "Content-Security-Policy")
+
+    assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    assert all(str(image["src"]).startswith("data:image/") for image in page.all("img"))
+    assert not {"script", "link", "iframe", "a"} & {tag for tag, _ in page.elements}
+
+
+def test_every_image_is_described(page: Page) -> None:
+    """Each image has an alternative text, and there are views of training images."""
+    assert page.all("img")
+    assert all(image.get("alt") for image in page.all("img"))
+    assert any(str(image["alt"]).startswith("view 1 of") for image in page.all("img"))
+
+
+def test_names_of_files_are_texts(page: Page) -> None:
+    """A name that looks like HTML does not become an element: `b` only emphasizes what the page says."""
+    assert all("&" not in tag for tag, _ in page.elements)
+    assert all(not attributes for attributes in page.all("b"))
+
+
+def test_the_report_gains_suspicious_labels(run: RunFolder) -> None:
+    """`report` reviews the labels, and writes the same page with one more section."""
+    before = run.report.read_text(encoding="utf-8")
+    written = report(run, Console(quiet=True))
+
+    assert (written.page, "<h2>Suspicious labels</h2>" in before) == (run.report, False)
+    assert "<h2>Suspicious labels</h2>" in run.report.read_text(encoding="utf-8")
+
+
+def test_the_model_card_has_the_results(run: RunFolder) -> None:
+    """The metadata is YAML between two lines, and its accuracy is that of metrics.json."""
+    _, header, text = run.model_card.read_text(encoding="utf-8").split("---\n", 2)
+    metadata = yaml.safe_load(header)
+    (result,) = metadata["model-index"][0]["results"]
+    values = {one["type"]: one["value"] for one in result["metrics"]}
+    metrics = json.loads(run.metrics.read_text())["test"]
+
+    assert metadata["pipeline_tag"] == "image-classification"
+    assert result["dataset"]["split"] == "test"
+    assert values["accuracy"] == pytest.approx(metrics["top1"], abs=1e-6)
+    assert text.strip().startswith("# drawn")
+
+
+@pytest.fixture
+def unfinished(run: RunFolder) -> Iterator[RunFolder]:
+    """Return the run in the state of one that is training."""
+    facts = run.read_facts()
+    update_facts(run, {"state": "running"})
+    yield run
+    update_facts(run, {"state": facts["state"]})
+
+
+def test_an_unfinished_run_has_no_report(unfinished: RunFolder, runs: Path) -> None:
+    """The command exits with code 2; `--live` is for such runs."""
+    assert main(["report", str(unfinished.path), "--runs-dir", str(runs)]) == 2
+
+
+def test_the_live_page_shows_the_epochs_so_far(unfinished: RunFolder) -> None:
+    """The page of a run that trains is loaded again by itself, and has no results."""
+    text = RunReport.load(unfinished).html(refresh_s=5)
+
+    assert '<meta http-equiv="refresh" content="5">' in text
+    assert "1 epoch so far" in text
+
+
+def test_the_live_page_is_only_for_this_machine(run: RunFolder) -> None:
+    """Another name in the request's header, or another path, gets nothing."""
+    with LiveReportServer(run) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with urlopen(server.address) as answer:
+            text = answer.read().decode()
+        codes = []
+        for request in (Request(server.address, headers={"Host": "example.org"}), server.address + "etc"):
+            with pytest.raises(HTTPError) as caught:
+                urlopen(request)
+            codes.append(caught.value.code)
+            caught.value.close()
+        server.shutdown()
+
+    assert "test images are classified correctly" in re.sub(r"<[^>]*>", "", text)
+    assert codes == [404, 404]
