@@ -13,6 +13,7 @@ from cnncli.terminal.console import Console
 
 @click.command(epilog=example("cnncli report vgg16-features --open"))
 @click.argument("run", metavar="[RUN]", required=False)
+@click.option("--explain/--no-explain", default=True, help="Draw where the network looked on mistakes (Grad-CAM).")
 @click.option("--open", "opens", is_flag=True, help="Open the report in the browser.")
 @click.option("--live", is_flag=True, help="Serve a page that follows the run while it trains, until Ctrl-C.")
 @click.option(
@@ -22,14 +23,14 @@ from cnncli.terminal.console import Console
 @json_option
 @console_options
 def command(
-    run: str | None, opens: bool, live: bool, port: int, runs_dir: Path, as_json: bool, console: Console
+    run: str | None, explain: bool, opens: bool, live: bool, port: int, runs_dir: Path, as_json: bool, console: Console
 ) -> None:
     """Write the report of a run: one HTML file, and a model card.
 
     RUN is a run directory or its name; default: the newest run. report.html has results, mistakes, calibration, data,
     config and timings, and loads nothing from elsewhere. README.md is the model card, with the metadata that the
     Hugging Face Hub reads. Training writes both; this command adds the labels that are probably
-    wrong.
+    wrong, and where the network looked, which needs TensorFlow.
     """
     from cnncli.recipes.report import report
     from cnncli.runs.listing import open_run
@@ -43,7 +44,7 @@ def command(
                 webbrowser.open(server.address)
             server.serve_until_interrupted()
         return
-    found = report(open_run(run, runs_dir), console)
+    found = report(open_run(run, runs_dir), console, explain=explain)
     if as_json:
         print_json(found)
     else:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from cnncli.errors import CnncliError, Message, RunError, printable, reason_of
-from cnncli.recipes.data_review import review
 from cnncli.report.model_card import model_card
 from cnncli.report.run_page import RunReport
 from cnncli.runs.folder import RunFolder
@@ -25,22 +27,27 @@ class WrittenReport:
     Attributes:
         page: The HTML page.
         model_card: The model card.
+        explained: Number of mistakes on which it is drawn where the network looked.
     """
 
     page: Path
     model_card: Path
+    explained: int = 0
 
 
-def report(run: RunFolder, console: Console) -> WrittenReport:
+def report(run: RunFolder, console: Console, explain: bool = True) -> WrittenReport:
     """Write the report of a finished run: `report.html` and `README.md`. Labels are reviewed if they have not been yet.
 
     Args:
         run: The run.
         console: Console for progress.
+        explain: Whether to draw on the mistakes where the network looked, which needs TensorFlow.
 
     Raises:
         RunError: The run is unfinished or damaged, or cannot be written to.
     """
+    from cnncli.recipes.data_review import review  # takes long to import, and trainings write their report without it
+
     require_finished(run)
     if not run.review.is_dir():
         try:
@@ -48,20 +55,42 @@ def report(run: RunFolder, console: Console) -> WrittenReport:
         except CnncliError as error:  # the images may be gone
             text = f"Labels are not reviewed: {error.problems[0]}"
             log.warning(Message("run-report-not-reviewed", text, path=run.path))
-    return write_report(run)
+    found = RunReport.load(run)
+    if explain:
+        try:
+            found = replace(found, explanations=_explained(run, found, console))
+        except CnncliError as error:  # a network without maps, for example
+            text = f"Mistakes are not explained: {error.problems[0]}"
+            log.warning(Message("run-report-not-explained", text, path=run.path))
+    return write_report(run, found)
 
 
-def write_report(run: RunFolder) -> WrittenReport:
+def write_report(run: RunFolder, found: RunReport | None = None) -> WrittenReport:
     """Write the page and the model card of a finished run.
 
     Raises:
         RunError: The run is damaged, or cannot be written to.
     """
-    found = RunReport.load(run)
+    found = found or RunReport.load(run)
     try:
         write_atomically(run.report, found.html())
         write_atomically(run.model_card, model_card(found))
     except OSError as error:
         text = f"{printable(run.path)}: the report cannot be written ({reason_of(error)})."
         raise RunError(Message("run-folder-not-writable", text, path=run.path, reason=reason_of(error))) from error
-    return WrittenReport(run.report, run.model_card)
+    return WrittenReport(run.report, run.model_card, len(found.explanations))
+
+
+def _explained(run: RunFolder, found: RunReport, console: Console) -> dict[Path, NDArray[Any]]:
+    """Return the mistakes of a report with Grad-CAM for the predicted class as an overlay, by path."""
+    from cnncli.recipes.explain import explain as explain_images
+    from cnncli.report.explanation_figure import overlay_heat
+
+    paths = [path for one in found.shown_mistakes() if (path := Path(one.path)).is_file()]
+    if not paths:
+        return {}
+    explained = explain_images(run, paths, console=console)
+    return {
+        path: overlay_heat(one.pixels, one.classes[0].maps["grad-cam"])
+        for path, one in zip(paths, explained, strict=True)
+    }

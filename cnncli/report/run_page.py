@@ -7,7 +7,7 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Self
@@ -82,6 +82,7 @@ class RunReport:
             not finished.
         validation: Metrics of the validation images, if there are any.
         parent: The parent run, if there is one and it can be read.
+        explanations: Drawings of where the network looked, uint8 RGB, by the path of the image.
     """
 
     run: RunFolder
@@ -96,6 +97,7 @@ class RunReport:
     found: Assessment | None
     validation: Metrics | None
     parent: Parent | None = None
+    explanations: Mapping[Path, Any] = field(default_factory=dict)
 
     @classmethod
     def load(cls, run: RunFolder) -> Self:
@@ -299,7 +301,8 @@ class RunReport:
         lines = f"{counted(len(wrong), 'mistake')} in {len(self.found.images):,} images, the most confident first"
         text = f"{lines}. Some may be wrong labels: `cnncli data review {self.run.path.name}` ranks them."
         images = [(self._picture(Path(one.path)), Path(one.path).name, _caption(one)) for one in shown]
-        return paragraph(text) + image_grid(images)
+        seen = " Warm colors show where the network looked (Grad-CAM)." if self.explanations else ""
+        return paragraph(text + seen) + image_grid(images)
 
     def _suspects(self) -> str:
         """Show the labels that `cnncli data review` counts as wrong, if it was run."""
@@ -322,6 +325,8 @@ class RunReport:
         return paragraph(f"{text} {command}") + image_grid(images)
 
     def _picture(self, path: Path) -> str | None:
+        if path in self.explanations:
+            return pixels_uri(self.explanations[path])
         return image_uri(path, self.pixels) if self.pixels else None
 
     def _calibration(self) -> str:
