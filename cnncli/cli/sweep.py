@@ -1,4 +1,4 @@
-"""`cnncli sweep`: train a grid of settings and seeds, or random ones."""
+"""`cnncli sweep`: train a grid of settings and seeds, random ones, or those that Optuna proposes."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import click
 
 from cnncli.cli.compare import metric_option, out_option, print_comparison, published_option
 from cnncli.cli.options import PATH, console_options, example, json_option, print_json, runs_dir_option
-from cnncli.errors import CnncliError
+from cnncli.errors import CnncliError, ConfigError, Message
 from cnncli.terminal.console import Console
 
 if TYPE_CHECKING:
+    from cnncli.config.schema import Config
     from cnncli.recipes.sweep import Cell, Sweep
 
 
@@ -46,6 +47,13 @@ seeds_option = click.option("--seeds", type=SeedsType(), help="Train every combi
     "logarithm if HIGH is at least 100 times LOW.",
 )
 @click.option(
+    "--optuna",
+    "n_trials",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Train N combinations that Optuna proposes from the results so far; values as for --random.",
+)
+@click.option(
     "--random-seed", type=click.IntRange(min=0), default=0, metavar="SEED", help="Seed of the draws; 0 if not given."
 )
 @click.option(
@@ -59,8 +67,8 @@ seeds_option = click.option("--seeds", type=SeedsType(), help="Train every combi
 @click.option(
     "--x",
     metavar="NAME",
-    help="Horizontal axis: as for compare, or trials for the best value so far.  [default: epoch; random search: "
-    "trials]",
+    help="Horizontal axis: as for compare, or trials for the best value so far.  [default: epoch; random search "
+    "and Optuna: trials]",
 )
 @published_option
 @click.option("--dry-run", is_flag=True, help="Only list the runs.")
@@ -72,6 +80,7 @@ def command(
     settings: tuple[str, ...],
     seeds: tuple[int, ...] | None,
     n_draws: int | None,
+    n_trials: int | None,
     random_seed: int,
     against: tuple[str, ...],
     out: Path | None,
@@ -86,22 +95,35 @@ def command(
     """Train a grid of settings and seeds, and compare the runs.
 
     Each KEY=VALUE,VALUE varies a setting; a single VALUE changes it in all runs. With --random, combinations are drawn
-    at random. All configs are checked before the
+    at random; with --optuna, each is proposed from the results of those before. All configs are checked before the
     first run. Runs are found again by name and settings, so the same command continues an interrupted sweep and adds
-    new values to a finished one. The best settings are chosen by the mean of a validation metric over the seeds, and
-    only their test results are shown. Without validation images nothing is chosen, and no test results are shown.
+    new values to a finished one. Heads that are solved exactly are tried without runs. The best settings are chosen by
+    the mean of a validation metric over the seeds, and only their test results are shown. Without validation images
+    nothing is chosen, and no test results are shown.
     """
     from cnncli.dataset.source import read_config
-    from cnncli.recipes.sweep import Draw, plan_searches, sweep
+    from cnncli.recipes.sweep import OPTUNA, Draw, Search, plan_against, plan_searches, sweep
     from cnncli.report.comparison import Published
 
-    draw = Draw(n_draws, random_seed) if n_draws else None
-    cells = plan_searches(lambda overrides: read_config(config, overrides), settings, against, seeds or (), draw)
+    def read(overrides: Sequence[str]) -> Config:
+        return read_config(config, overrides)
+
+    for option, is_given in (("--random", n_draws), ("--dry-run", dry_run)):
+        if n_trials and is_given:
+            text = f"{option} and --optuna cannot be used together: Optuna proposes each run from the results so far."
+            raise ConfigError(Message("usage-options-conflict", text, key=option))
+    draw, proposals = Draw(n_draws, random_seed) if n_draws else None, None
+    if n_trials:
+        draw = Draw(n_trials, random_seed)
+        proposals = Search.of(read, settings, seeds or (), OPTUNA), draw
+        cells = plan_against(read, settings, against, seeds or (), draw, OPTUNA)
+    else:
+        cells = plan_searches(read, settings, against, seeds or (), draw)
     if dry_run:
         print_plan(cells, as_json, console)
     else:
         values = [Published(*one) for one in published]
-        print_sweep(sweep(cells, runs_dir, console, out, metric, x, values), as_json, console)
+        print_sweep(sweep(cells, runs_dir, console, out, metric, x, values, proposals), as_json, console)
 
 
 def print_plan(cells: Sequence[Cell], as_json: bool, console: Console) -> None:

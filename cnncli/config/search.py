@@ -1,4 +1,4 @@
-"""Settings that a sweep varies: lists of values, and ranges from which a random search draws."""
+"""Settings that a sweep varies: lists of values, and ranges from which a random search or Optuna draws."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from random import Random
+from typing import Any
 
 from cnncli.errors import ConfigError, Message, printable
 
@@ -15,6 +16,11 @@ LOG_FROM = 100
 """Ratio of the ends of a range from which on its numbers are drawn uniformly in their logarithm."""
 MAX_REPEATED = 1_000
 """Successive draws of known combinations after which no others are expected."""
+MAX_REPEATED_TRIALS = 50
+"""The same for Optuna, which prefers what was good."""
+
+FIRST_AT_RANDOM = 6
+"""Number of Optuna's trials that do not depend on results."""
 
 _NUMBER = r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?"
 _RANGE = re.compile(rf"({_NUMBER})\.\.({_NUMBER})")
@@ -98,7 +104,9 @@ def all_combinations(axes: Sequence[Axis]) -> list[tuple[str, ...]]:
     """Return all combinations of values, the last axis varying fastest. Raises ConfigError for a range."""
     for axis in axes:
         if axis.range:
-            raise wrong_range(axis.key, "..".join(axis.values), "a range needs --random N, the number of draws")
+            raise wrong_range(
+                axis.key, "..".join(axis.values), "a range needs --random N or --optuna N, the number of draws"
+            )
     return list(product(*(axis.values for axis in axes)))
 
 
@@ -114,6 +122,55 @@ def draw_combinations(axes: Sequence[Axis], n: int, seed: int) -> list[tuple[str
         repeated = repeated + 1 if values in found else 0
         found[values] = None
     return list(found)
+
+
+class Optuna:
+    """Combinations of values that Optuna's tree-structured Parzen estimator proposes from the results of those before.
+
+    The proposals depend only on the seed and the results. A search that is repeated with the same results is the same
+    search, so that a killed one continues by repeating it with the results that are known.
+    """
+
+    def __init__(self, axes: Sequence[Axis], seed: int, lower_is_better: bool) -> None:
+        """Create a study. Raises ConfigError if Optuna is not installed."""
+        try:
+            import optuna
+        except ImportError:
+            text = "--optuna needs Optuna. Install it with: pip install 'cnncli[sweep]'"
+            raise ConfigError(Message("usage-optuna-not-installed", text, key="--optuna")) from None
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=FIRST_AT_RANDOM)
+        self._axes, self._failed = axes, optuna.trial.TrialState.FAIL
+        self._study = optuna.create_study(sampler=sampler, direction="minimize" if lower_is_better else "maximize")
+        self._results: dict[tuple[str, ...], float | None] = {}
+
+    def ask(self) -> tuple[str, ...] | None:
+        """Return the next combination, which is a new one, or None if there seem to be no others."""
+        for _ in range(MAX_REPEATED_TRIALS):
+            self._trial = self._study.ask()
+            values = tuple(self._suggest(axis) for axis in self._axes)
+            if values not in self._results:
+                self._values = values
+                return values
+            self._tell(self._results[values])
+        return None
+
+    def tell(self, result: float | None) -> None:
+        """Report the result of the last combination, None if it failed."""
+        self._results[self._values] = result
+        self._tell(result)
+
+    def _suggest(self, axis: Axis) -> str:
+        trial: Any = self._trial
+        if axis.range:
+            return axis.range.at(trial.suggest_float(axis.key, 0.0, 1.0))
+        return str(trial.suggest_categorical(axis.key, axis.values))
+
+    def _tell(self, result: float | None) -> None:
+        if result is None:
+            self._study.tell(self._trial, state=self._failed)
+        else:
+            self._study.tell(self._trial, result)
 
 
 def wrong_range(key: str, value: str, problem: str) -> ConfigError:

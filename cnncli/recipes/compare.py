@@ -44,9 +44,9 @@ NOT_COMPARED = ("name", "seed", "cache.max_gb")
 
 @dataclass(frozen=True)
 class ComparedRun:
-    """A run with its records; an unfinished run has no final metrics."""
+    """A run with its records; an unfinished run has no final metrics, and a head that a sweep tried has no folder."""
 
-    folder: RunFolder
+    folder: RunFolder | None
     name: str
     facts: Mapping[str, Any]
     config: Config
@@ -106,8 +106,8 @@ class ComparedRun:
         """Return the run as a document for JSON."""
         return {
             "name": self.name,
-            "path": self.folder.path,
-            "state": state_of(self.folder, self.facts),
+            "path": self.folder and self.folder.path,
+            "state": state_of(self.folder, self.facts) if self.folder else "tried",
             "epochs": len(self.history),
             "best_epoch": self.best_epoch,
             "seconds": self.facts.get("seconds"),
@@ -194,7 +194,10 @@ def load_runs(folders: Sequence[RunFolder]) -> tuple[ComparedRun, ...]:
     """Load runs; those that share their name are named by their directory. Raises RunError if one is damaged."""
     runs = [ComparedRun.load(folder) for folder in folders]
     count = Counter(run.name for run in runs)
-    return tuple(run if count[run.name] == 1 else replace(run, name=run.folder.path.name) for run in runs)
+    paths = [folder.path.name for folder in folders]
+    return tuple(
+        run if count[run.name] == 1 else replace(run, name=name) for run, name in zip(runs, paths, strict=True)
+    )
 
 
 def default_metric(runs: Sequence[ComparedRun]) -> str:
@@ -275,15 +278,16 @@ def compare_images(comparison: Comparison, console: Console) -> Comparison:
     are left out, with a warning.
     """
     finished = [run for run in comparison.runs if run.summary("validation") or run.summary("test")]
-    finished = [run for run in finished if run.folder.engine.is_dir() and run.folder.manifest.is_file()]
-    split = "test" if all(run.summary("test") for run in finished) else "validation"
+    folders = [(run, run.folder) for run in finished if run.folder]
+    folders = [(run, folder) for run, folder in folders if folder.engine.is_dir() and folder.manifest.is_file()]
+    split = "test" if all(run.summary("test") for run, _ in folders) else "validation"
     found = []
-    for run in finished if len(finished) > 1 else ():
+    for run, folder in folders if len(folders) > 1 else ():
         try:
-            found.append(outputs_of_split(run.folder, split, console).predictions(run.name))
+            found.append(outputs_of_split(folder, split, console).predictions(run.name))
         except CnncliError as error:
             text = f"{printable(run.name)}: its predictions cannot be compared: {error.problems[0]}"
-            log.warning(Message("run-not-compared", text, path=run.folder.path, reason=error.problems[0]))
+            log.warning(Message("run-not-compared", text, path=folder.path, reason=error.problems[0]))
     return replace(comparison, agreement=compare_predictions(split, found)) if len(found) > 1 else comparison
 
 

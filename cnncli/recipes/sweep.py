@@ -1,4 +1,8 @@
-"""`cnncli sweep`: train a grid of settings and seeds, or random ones, and compare the runs."""
+"""`cnncli sweep`: train a grid of settings and seeds, random ones or those that Optuna proposes, and compare the runs.
+
+Heads that are solved exactly are only tried, on cached features and without runs; those with the best settings are then
+trained as runs.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,9 @@ import hashlib
 import logging
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -14,7 +20,7 @@ from typing import Any
 from cnncli.config.modes import metrics_of, run_name
 from cnncli.config.reader import load_resolved
 from cnncli.config.schema import MAX_NAME_LENGTH, Config
-from cnncli.config.search import all_combinations, draw_combinations, read_axis
+from cnncli.config.search import Axis, Optuna, all_combinations, draw_combinations, read_axis
 from cnncli.config.writer import differences
 from cnncli.errors import CnncliError, ConfigError, Message, printable
 from cnncli.metrics.table import EVALUATED, METRICS, TEST, VALIDATION
@@ -24,19 +30,19 @@ from cnncli.recipes.compare import (
     available_metrics,
     compare_runs,
     default_metric,
-    load_runs,
     metric_of,
     require_metric,
     split_of,
 )
 from cnncli.recipes.resume import resume, with_batch_size_of
-from cnncli.recipes.train import train
+from cnncli.recipes.train import index_images, train
 from cnncli.report.comparison import Point, Published, draw_best_so_far
 from cnncli.runs.folder import RunFolder, run_folders
 from cnncli.storage.atomic import output_path
 from cnncli.terminal.console import Console
+from cnncli.training.head_trials import HeadTrials
 
-GRID, RANDOM = "grid", "random search"
+GRID, RANDOM, OPTUNA = "grid", "random search", "Optuna"
 TRIALS = "trials"
 """Horizontal axis: the number of settings that have been tried."""
 
@@ -70,10 +76,82 @@ class Cell:
 
 @dataclass(frozen=True)
 class Draw:
-    """Draws of a random search: their number, and the seed of the draws."""
+    """Draws of a search: their number, and the seed of the draws."""
 
     n: int
     seed: int = 0
+
+
+@dataclass(frozen=True)
+class Search:
+    """The settings that a search varies.
+
+    Attributes:
+        read: Function that returns the config with overrides, `KEY=VALUE` texts.
+        axes: The settings with their values.
+        seeds: Seeds with which each combination of values is trained; none: that of the config.
+        name: Name of the search.
+    """
+
+    read: Callable[[Sequence[str]], Config]
+    axes: tuple[Axis, ...]
+    seeds: tuple[int, ...] = ()
+    name: str = GRID
+
+    @classmethod
+    def of(
+        cls, read: Callable[[Sequence[str]], Config], settings: Sequence[str], seeds: Sequence[int], name: str
+    ) -> Search:
+        """Return the search over settings, `KEY=VALUE,VALUE` or `KEY=LOW..HIGH`. For errors, see `read_axis`."""
+        return cls(read, tuple(map(read_axis, settings)), tuple(seeds), name)
+
+    @property
+    def first(self) -> tuple[str, ...]:
+        """The first value of each setting."""
+        return tuple(axis.values[0] for axis in self.axes)
+
+    @cached_property
+    def base_name(self) -> str:
+        """Name of the runs without the varied values."""
+        return run_name(self.read([f"{axis.key}={value}" for axis, value in zip(self.axes, self.first, strict=True)]))
+
+    def cells(self, combinations: Iterable[Sequence[str]]) -> tuple[Cell, ...]:
+        """Return the runs of combinations of values, each of them with all seeds.
+
+        Raises:
+            ConfigError: All problems of all configs.
+        """
+        keys = [axis.key for axis in self.axes] + ["seed"] * bool(self.seeds)
+        varied = {axis.key for axis in self.axes if axis.is_varied} | ({"seed"} if len(self.seeds) > 1 else set())
+        lasts: list[tuple[str, ...]] = [(str(seed),) for seed in self.seeds] or [()]
+        base, cells, problems = "", [], dict[Message, None]()
+        try:
+            base = self.base_name
+        except ConfigError as error:  # reported together with the problems of the other values
+            problems |= dict.fromkeys(error.problems)
+        for values in ((*one, *last) for one in combinations for last in lasts):
+            pairs = tuple((key, value) for key, value in zip(keys, values, strict=True) if key in varied)
+            overrides = [f"{key}={value}" for key, value in zip(keys, values, strict=True)]
+            try:
+                config = self.read([*overrides, f"name={_cell_name(base, pairs)}"])
+                cells.append(Cell(config, pairs, self.name))
+            except ConfigError as error:
+                problems |= dict.fromkeys(error.problems)
+        if problems:
+            raise ConfigError(tuple(problems))
+        return tuple(cells)
+
+    def require_valid(self) -> tuple[Cell, ...]:
+        """Return runs in which each value occurs, with the first values of the other settings; for errors, see `cells`.
+
+        Combinations that are proposed later can still be contradictory.
+        """
+        changed: list[tuple[str, ...]] = [
+            (*self.first[:place], value, *self.first[place + 1 :])
+            for place, axis in enumerate(self.axes)
+            for value in axis.values
+        ]
+        return self.cells(dict.fromkeys(changed or [()]))
 
 
 def plan_sweep(
@@ -96,22 +174,8 @@ def plan_sweep(
     Raises:
         ConfigError: All problems of all configs.
     """
-    axes = [read_axis(text) for text in settings]
-    combinations = draw_combinations(axes, draw.n, draw.seed) if draw else all_combinations(axes)
-    base = run_name(read([f"{axis.key}={axis.values[0]}" for axis in axes]))
-    keys = [axis.key for axis in axes] + ["seed"] * bool(seeds)
-    varied = {axis.key for axis in axes if axis.is_varied} | ({"seed"} if len(seeds) > 1 else set())
-    cells, problems = [], dict[Message, None]()
-    for values in ((*one, *last) for one in combinations for last in (zip(map(str, seeds)) if seeds else [()])):
-        pairs = tuple((key, value) for key, value in zip(keys, values, strict=True) if key in varied)
-        overrides = [f"{key}={value}" for key, value in zip(keys, values, strict=True)]
-        try:
-            cells.append(Cell(read([*overrides, f"name={_cell_name(base, pairs)}"]), pairs, search))
-        except ConfigError as error:
-            problems |= dict.fromkeys(error.problems)
-    if problems:
-        raise ConfigError(tuple(problems))
-    return tuple(cells)
+    planned = Search.of(read, settings, seeds, search)
+    return planned.cells(draw_combinations(planned.axes, draw.n, draw.seed) if draw else all_combinations(planned.axes))
 
 
 def plan_searches(
@@ -121,19 +185,35 @@ def plan_searches(
     seeds: Sequence[int] = (),
     draw: Draw | None = None,
 ) -> tuple[Cell, ...]:
-    """Return the runs of a search and of the one to which it is compared, if there is one; see `plan_sweep`.
+    """Return the runs of a search and of the one to which it is compared, if there is one; see `plan_sweep`."""
+    first = RANDOM if draw else GRID
+    return (
+        *plan_sweep(read, settings, seeds, draw, first),
+        *plan_against(read, settings, against, seeds, draw, first),
+    )
+
+
+def plan_against(
+    read: Callable[[Sequence[str]], Config],
+    settings: Sequence[str],
+    against: Sequence[str],
+    seeds: Sequence[int],
+    draw: Draw | None,
+    first: str,
+) -> tuple[Cell, ...]:
+    """Return the runs of a second search, to which that named `first` is compared; none without settings of its own.
 
     The settings of the first one that have a single value hold for both. The second one is a random search with as many
     draws if it has a range, else a grid.
     """
-    cells = plan_sweep(read, settings, seeds, draw, RANDOM if draw else GRID)
     if not against:
-        return cells
+        return ()
     axes = {text: read_axis(text) for text in settings}
     fixed = [text for text, axis in axes.items() if not axis.is_varied]
     is_random = any(read_axis(text).range for text in against)
-    names = (f"{RANDOM} 2" if draw else RANDOM) if is_random else (GRID if draw else f"{GRID} 2")
-    return (*cells, *plan_sweep(read, [*fixed, *against], seeds, draw if is_random else None, names))
+    name = RANDOM if is_random else GRID
+    name = f"{name} 2" if name == first else name
+    return plan_sweep(read, [*fixed, *against], seeds, draw if is_random else None, name)
 
 
 @dataclass(frozen=True)
@@ -171,11 +251,13 @@ def sweep(
     metric: str | None = None,
     x: str | None = None,
     published: Sequence[Published] = (),
+    proposals: tuple[Search, Draw] | None = None,
 ) -> Sweep:
     """Train the runs of a sweep one after another, choose the best settings, and compare the runs.
 
-    A finished run of the same name and settings in `runs_dir` is used, and an unfinished one is resumed. A run that
-    fails does not stop the others. Test results of settings that were not chosen are left out. Without validation
+    A finished run of the same name and settings in `runs_dir` is used, and an unfinished one is resumed. A head that is
+    solved exactly is only tried, if there are validation images, and trained as a run if it is chosen. A run that fails
+    does not stop the others. Test results of settings that were not chosen are left out. Without validation
     images nothing is chosen, and the comparison has test results only if `metric` is one of them.
 
     Args:
@@ -187,22 +269,29 @@ def sweep(
         x: Horizontal axis of the figure, see `compare`, or `trials` for the best settings so far; default: `trials` for
             a random search or several searches, else `epoch`.
         published: Published values of the metric.
+        proposals: A search whose runs Optuna proposes, before those of `cells`, and the number of its trials.
 
     Raises:
+        ConfigError: Values of `proposals` are wrong, it has no validation images, or Optuna is not installed.
         CnncliError: All runs failed, or `out`, `metric` or `x` cannot be used; see `compare`.
     """
     path = None if out is None else output_path(out, (".png",))
-    _require_possible(metric, cells)
+    _require_possible(metric, [*cells, *(proposals[0].require_valid() if proposals else ())])
+    trials = Trials(runs_dir, console)
+    if proposals:
+        cells = (*trials.propose(*proposals, VALIDATION + split_of(metric or "accuracy")[1]), *cells)
     searches = tuple(dict.fromkeys(cell.search for cell in cells))
     x = x or (TRIALS if searches != (GRID,) else "epoch")
-    folders, problems = _train_all(cells, runs_dir, console)
-    if not folders:
-        raise CnncliError(problems)
-    runs = load_runs(folders)
+    trials.try_all(cells)
+    runs = tuple(trials.runs.values())
+    if not runs:
+        raise CnncliError(tuple(trials.problems))
     metric = metric or default_metric(runs)
     require_metric(metric, available_metrics(runs))
     monitor = (VALIDATION if any(run.has_validation for run in runs) else "") + split_of(metric)[1]
     chosen = choose(cells, runs, monitor) if monitor.startswith(VALIDATION) else frozenset[str]()
+    trials.train_tried(cell for cell in cells if cell.name in chosen)
+    runs = tuple(trials.runs.values())
     show_tests = not chosen and metric.startswith(TEST)
     shown = tuple(run if show_tests or run.name in chosen else run.untested() for run in runs)
     comparison = compare_runs(shown, None if x == TRIALS else path, metric, "epoch" if x == TRIALS else x, published)
@@ -212,7 +301,7 @@ def sweep(
         comparison = replace(comparison, figure=path)
     document = comparison if chosen else replace(comparison, runs=runs)
     is_search = x == TRIALS or searches != (GRID,)
-    return Sweep(comparison, chosen, problems, monitor, document, tried if is_search else {})
+    return Sweep(comparison, chosen, tuple(trials.problems), monitor, document, tried if is_search else {})
 
 
 def _require_possible(metric: str | None, cells: Iterable[Cell]) -> None:
@@ -223,18 +312,115 @@ def _require_possible(metric: str | None, cells: Iterable[Cell]) -> None:
             require_metric(metric, [prefix + name for prefix in (VALIDATION, TEST, "") for name in names])
 
 
-def _train_all(cells: Sequence[Cell], runs_dir: Path, console: Console) -> tuple[list[RunFolder], tuple[Message, ...]]:
-    """Return the folders of the trained, found and failed runs, and the problems of those that failed."""
-    folders, problems = dict[Path, RunFolder](), dict[Message, None]()
-    for number, cell in enumerate(cells, start=1):
-        console.phase("sweep", f"{number} of {len(cells)}: {cell.name}")
+class Trials:
+    """Trains or tries the runs of a sweep.
+
+    Attributes:
+        runs: Results of the runs that did not fail, or that failed after they were created, by name.
+        problems: Problems of those that failed.
+    """
+
+    def __init__(self, runs_dir: Path, console: Console) -> None:
+        """Find the runs in a folder."""
+        self._runs_dir, self._console = runs_dir, console
+        self._heads = HeadTrials(runs_dir, lambda config: index_images(config, console), console)
+        self._known = _runs_by_name(runs_dir)
+        self.runs: dict[str, ComparedRun] = {}
+        self.problems: dict[Message, None] = {}
+        self._done: set[str] = set()
+
+    def try_all(self, cells: Sequence[Cell]) -> None:
+        """Train or try runs one after another, each name once: two searches can try the same settings."""
+        for number, cell in enumerate(cells, start=1):
+            if cell.name not in self._done:
+                self._console.phase("sweep", f"{number} of {len(cells)}: {cell.name}")
+                self._run(cell, self._try)
+
+    def train_tried(self, cells: Iterable[Cell]) -> None:
+        """Train runs whose heads were only tried."""
+        for cell in cells:
+            if (run := self.runs.get(cell.name)) is not None and run.folder is None:
+                self._console.phase("sweep", f"chosen: {cell.name}")
+                self._run(cell, partial(self._train, is_trial=False))
+
+    def propose(self, search: Search, draw: Draw, monitor: str) -> tuple[Cell, ...]:
+        """Train or try the runs that Optuna proposes by the mean of a monitored metric over their seeds.
+
+        Raises:
+            ConfigError: Optuna is not installed, or there are no validation images.
+        """
+        study, cells = Optuna(search.axes, draw.seed, metric_of(monitor).lower_is_better), dict[str, Cell]()
+        for number in range(1, draw.n + 1):
+            if (values := study.ask()) is None:
+                break
+            try:
+                proposed = search.cells([values])
+            except ConfigError as error:
+                self.problems |= dict.fromkeys(error.problems)
+                study.tell(None)
+                continue
+            for cell in proposed:
+                self._console.phase("sweep", f"trial {number} of {draw.n}: {cell.name}")
+                self._run(cell, self._try)
+            cells |= {cell.name: cell for cell in proposed}
+            found = [run for cell in proposed if (run := self.runs.get(cell.name))]
+            if any(run.history and not run.has_validation for run in found):
+                text = "Optuna chooses settings by validation images, but there are none. Use --random N, or add some."
+                raise ConfigError(Message("usage-optuna-without-validation", text, key="--optuna"))
+            results = [result for run in found if (result := run.final(monitor)) is not None]
+            study.tell(fmean(results) if results else None)
+        return tuple(cells.values())
+
+    def _run(self, cell: Cell, run: Callable[[Cell], ComparedRun]) -> None:
+        self._done.add(cell.name)
         try:
-            found = [_train(cell, runs_dir, console)]
+            self.runs[cell.name] = run(cell)
         except CnncliError as error:
-            problems |= dict.fromkeys(error.problems)
-            found = list(filter(None, [_find(cell, runs_dir)]))
-        folders |= {folder.path: folder for folder in found}  # two searches can try the same settings
-    return list(folders.values()), tuple(problems)
+            self.problems |= dict.fromkeys(error.problems)
+            self._known = _runs_by_name(self._runs_dir)
+            if (failed := self._find(cell)) is not None:
+                self.runs[cell.name] = ComparedRun.load(failed)
+
+    def _try(self, cell: Cell) -> ComparedRun:
+        """Return the result of a cell's head if it is solved exactly, or else its run."""
+        if cell.config.training.solver == "exact" and self._find(cell) is None:
+            trial = self._heads.measure(cell.config)
+            if trial is not None:
+                metrics = {"validation": trial.validation}
+                facts = {"name": cell.name, "best_epoch": 1, "seconds": trial.seconds, "metrics": metrics}
+                return ComparedRun(None, cell.name, facts, cell.config, (trial.row,))
+        return self._train(cell)
+
+    def _train(self, cell: Cell, is_trial: bool = True) -> ComparedRun:
+        run = self._find(cell)
+        if run is None:
+            return ComparedRun.load(train(cell.config, self._runs_dir, self._console, is_trial=is_trial).folder)
+        if (state := run.read_facts()["state"]) not in ("finished", "failed"):
+            return ComparedRun.load(resume(run, self._console).folder)
+        text = f"{printable(run.path.name)} exists ({state}); it is not trained again."
+        log.info(Message("run-exists", text, path=run.path, received=state))
+        return ComparedRun.load(run)
+
+    def _find(self, cell: Cell) -> RunFolder | None:
+        """Return the newest run of a cell, preferably a finished one, or None."""
+        found: dict[str, RunFolder] = {}
+        for run, state in self._known.get(cell.name, ()):
+            with suppress(CnncliError):
+                other = load_resolved(run.config)
+                if not differences(other, with_batch_size_of(other, cell.config)):
+                    found[state] = run
+        return found.pop("finished", None) or next(reversed(found.values()), None)
+
+
+def _runs_by_name(runs_dir: Path) -> dict[str, list[tuple[RunFolder, str]]]:
+    """Return the runs without parents, the oldest first, with their states, by name."""
+    found: dict[str, list[tuple[RunFolder, str]]] = {}
+    for run in run_folders(runs_dir):
+        with suppress(CnncliError):
+            facts = run.read_facts()
+            if not facts.get("parent"):
+                found.setdefault(facts.get("name") or "", []).append((run, facts["state"]))
+    return found
 
 
 def choose(cells: Iterable[Cell], runs: Iterable[ComparedRun], metric: str) -> frozenset[str]:
@@ -279,33 +465,6 @@ def _best(groups: Sequence[Mapping[str, float]], metric: str) -> Mapping[str, fl
     """Return the first of the groups with the best mean, or None if there is none."""
     sign = -1 if metric_of(metric).lower_is_better else 1
     return max(groups, key=lambda values: sign * fmean(values.values()), default=None)
-
-
-def _train(cell: Cell, runs_dir: Path, console: Console) -> RunFolder:
-    run = _find(cell, runs_dir)
-    if run is None:
-        return train(cell.config, runs_dir, console, is_trial=True).folder
-    if (state := run.read_facts()["state"]) in ("finished", "failed"):
-        text = f"{printable(run.path.name)} exists ({state}); it is not trained again."
-        log.info(Message("run-exists", text, path=run.path, received=state))
-        return run
-    return resume(run, console).folder
-
-
-def _find(cell: Cell, runs_dir: Path) -> RunFolder | None:
-    """Return the newest run of a cell, preferably a finished one, or None."""
-    found: dict[str, RunFolder] = {}
-    for run in run_folders(runs_dir):
-        try:
-            facts = run.read_facts()
-            if facts.get("name") != cell.name or facts.get("parent"):
-                continue
-            other = load_resolved(run.config)
-        except CnncliError:
-            continue
-        if not differences(other, with_batch_size_of(other, cell.config)):
-            found[facts["state"]] = run
-    return found.pop("finished", None) or next(reversed(found.values()), None)
 
 
 def _cell_name(base: str, values: Sequence[tuple[str, str]]) -> str:

@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from cnncli.engines.engine import Engine
 from cnncli.engines.linear import as_vectors
 from cnncli.errors import CutError, Message, TrainingError
 from cnncli.features.extract import Counts, Extraction, FeatureSet, extract
-from cnncli.metrics.classification import evaluate_logits
+from cnncli.metrics.classification import Metrics, evaluate_logits
 from cnncli.metrics.multilabel import DEFAULT_THRESHOLD
 from cnncli.metrics.table import as_validation
 from cnncli.networks.arithmetic import count_multiply_adds
@@ -94,13 +94,32 @@ def _problem(context: TrainingContext, train: CachedFeatures) -> HeadProblem:
     return head_problem(config, len(manifest.classes), views, labels, folds)
 
 
-def _measure(head: LinearHead, config: Config, manifest: Manifest, source: CachedFeatures) -> dict[str, float]:
+def solve_on(context: TrainingContext, train: CachedFeatures) -> LinearHead:
+    """Solve the head of a config on the features of its training images.
+
+    Raises:
+        TrainingError: The features are NaN or Inf, or do not fit into memory.
+    """
+    try:
+        return solve_head(_problem(context, train))
+    except MemoryError as error:
+        text = "stage head: the features of all views do not fit into memory, where the exact solver needs them."
+        remedy = "Use head.pooling=avg, fewer augmentation.views, or training.solver=gradient."
+        raise TrainingError(
+            Message("training-exact-out-of-memory", f"{text} {remedy}", key="training.solver")
+        ) from error
+
+
+def evaluate_head(head: LinearHead, config: Config, manifest: Manifest, source: CachedFeatures) -> Metrics:
+    """Return the metrics of a head on features, with those of Keras that the config names."""
     logits = read_vectors(source, 0) @ head.kernel + head.bias
     classes, activation, labels = manifest.classes, config.head.activation, source.labels
     losses_of = partial(evaluate_losses, config.training.loss)
     found = evaluate_logits(logits, labels, classes, activation, (DEFAULT_THRESHOLD,) * len(classes), losses_of)
-    others = metrics_of(config)  # needs Keras
-    return {**found.values, **(compute_keras_metrics(others, logits, labels, activation) if others else {})}
+    if not (others := metrics_of(config)):
+        return found
+    values = compute_keras_metrics(others, logits, labels, activation)  # needs Keras
+    return replace(found, values={**found.values, **values})
 
 
 @dataclass(frozen=True)
@@ -230,17 +249,10 @@ def solve(frozen: FrozenNetwork, writer: RunWriter) -> SolvedHead:
     context.store.keep_only(key for features in frozen.feature_sets() for key in features.keys)
     train, validation, counts = frozen.load()
     started = time.monotonic()
-    try:
-        head = solve_head(_problem(context, train))
-    except MemoryError as error:
-        text = "stage head: the features of all views do not fit into memory, where the exact solver needs them."
-        remedy = "Use head.pooling=avg, fewer augmentation.views, or training.solver=gradient."
-        raise TrainingError(
-            Message("training-exact-out-of-memory", f"{text} {remedy}", key="training.solver")
-        ) from error
-    metrics = _measure(head, context.config, context.manifest, train)
+    head = solve_on(context, train)
+    metrics = dict(evaluate_head(head, context.config, context.manifest, train).values)
     if len(validation.labels):
-        metrics |= as_validation(_measure(head, context.config, context.manifest, validation))
+        metrics |= as_validation(evaluate_head(head, context.config, context.manifest, validation).values)
     seconds = time.monotonic() - started
     row = HistoryRow("head", 1, None, metrics, seconds, len(train.labels) / seconds, head.solution.penalty)
     report = StageReport(

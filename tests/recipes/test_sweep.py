@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from cnncli.cli import main
 from cnncli.config.schema import Config
+from cnncli.config.search import Optuna, read_axis
 from cnncli.config.writer import dump_config
 from cnncli.dataset.source import read_config
 from cnncli.errors import ConfigError
 from cnncli.recipes.compare import load_runs
 from cnncli.recipes.sweep import Cell, Draw, best_so_far, choose, plan_searches, plan_sweep, sweep
+from cnncli.recipes.train import index_images
 from cnncli.report import comparison
 from cnncli.runs.folder import run_folders
 from cnncli.terminal.console import Console
+from cnncli.training.head_trials import FOLDER, HeadTrials
 from tests.recipes.test_compare import make_run
 from tests.support.drawing import draw_dataset, tiny_config
 from tests.support.figures import capture_figures
@@ -274,3 +282,187 @@ def test_a_metric_that_no_run_will_have_is_refused_before_training(
     document = json.loads(capsys.readouterr().out)
     assert document["metric"] == "val_auc"
     assert document["chosen"]
+
+
+RESULTS = {"avg": 0.7, "max": 0.9, "flatten": 0.5}
+"""Results that a test reports for values of head.pooling."""
+
+
+def study(seed: int = 0, *axes: str) -> Optuna:
+    """Return a study of a rate and a pooling, or of other settings."""
+    return Optuna(
+        [read_axis(text) for text in axes or ("rate=1e-4..1e-1", "head.pooling=avg,max,flatten")], seed, False
+    )
+
+
+def search_all(found: Optuna, n: int) -> list[tuple[str, ...]]:
+    """Return n proposals; the best are max with a rate near 1e-2."""
+    proposals = []
+    while len(proposals) < n and (values := found.ask()) is not None:
+        proposals.append(values)
+        found.tell(RESULTS[values[1]] - abs(math.log10(float(values[0])) + 2) / 10)
+    return proposals
+
+
+def test_optuna_proposes_what_was_good() -> None:
+    """Proposals are new, inside the ranges, the same for the same seed, and later ones are better than random ones."""
+    proposals = search_all(study(), 40)
+    rates = [float(rate) for rate, _ in proposals]
+
+    assert len(set(proposals)) == 40
+    assert all(1e-4 <= rate <= 1e-1 for rate in rates)
+    assert search_all(study(), 40) == proposals
+    assert search_all(study(1), 6) != proposals[:6]
+    assert sum(pooling == "max" for _, pooling in proposals[20:]) >= 12
+
+
+def test_optuna_stops_after_the_last_combination() -> None:
+    """A failed combination is not proposed again, and without new ones there is no proposal."""
+    found, proposals = study(0, "a=1,2", "b=x,y"), []
+    while (values := found.ask()) is not None:
+        proposals.append(values)
+        found.tell(None if values == ("1", "x") else 0.5)
+
+    assert sorted(proposals) == [("1", "x"), ("1", "y"), ("2", "x"), ("2", "y")]
+
+
+def test_a_search_of_optuna_is_continued(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """More trials repeat the search with the runs that exist; settings of the architecture can be varied."""
+    words = ["sweep", str(source), "backbone.options.filters=[4],[4, 8],[8]", "--runs-dir", str(source.parent / "runs")]
+    words += ["training.optimizer.learning_rate=1e-3..1e-1", "--json"]
+    assert main([*words, "--optuna", "2"]) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert main([*words, "--optuna", "3", "--against", "head.pooling=avg,max"]) == 0
+    second = json.loads(capsys.readouterr().out)
+
+    assert [run["path"] for run in second["runs"]][:2] == [run["path"] for run in first["runs"]]
+    assert {name: len(values) for name, values in second["best_so_far"].items()} == {"Optuna": 3, "grid": 2}
+    assert [run["name"] for run in second["runs"] if "test" in run["metrics"]] == second["chosen"]
+    assert len(second["chosen"]) == 1
+
+
+def test_wrong_values_for_optuna_are_reported_before_training(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each value is checked with the first values of the other settings; options that contradict it are refused."""
+    words = ["sweep", str(source), "--optuna", "2", "--runs-dir", str(source.parent / "runs")]
+    assert main([*words, "head.pooling=avg,middle", "training.epochs=0..2"]) == 2
+    problems = capsys.readouterr().err
+    assert main([*words, "head.pooling=avg,max", "--random", "2"]) == 2
+    assert "[usage-options-conflict]" in capsys.readouterr().err
+
+    assert "head.pooling" in problems
+    assert "training.epochs" in problems
+    assert not list(run_folders(source.parent / "runs"))
+
+
+def test_contradictions_do_not_stop_a_search_of_optuna(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A combination that contradicts itself is a failed trial, and is reported at the end."""
+    words = ["sweep", str(source), "training.label_smoothing=0,0.1", "training.loss=cross-entropy,hinge", "--json"]
+    assert main([*words, "--optuna", "4", "--runs-dir", str(source.parent / "runs")]) == 2
+    captured = capsys.readouterr()
+    document = json.loads(captured.out)
+
+    assert len(document["runs"]) == 3
+    assert document["chosen"]
+    assert "error: " in captured.err
+
+
+def test_optuna_needs_validation_images(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Settings are not chosen by training images."""
+    shutil.rmtree(source.parent / "data" / "validation")
+    words = ["sweep", str(source), "head.pooling=avg,max", "data.splits.validation=0", "--optuna", "2"]
+    words += ["training.best.monitor=last", "training.early_stopping=null", "--runs-dir", str(source.parent / "runs")]
+
+    assert main(words) == 2
+    assert "[usage-optuna-without-validation]" in capsys.readouterr().err
+
+
+@pytest.fixture
+def heads(source: Path) -> Path:
+    """The config of a frozen tiny network whose head is solved exactly."""
+    config = tiny_config(source.parent / "data", name="head", training={})
+    assert config.training.solver == "exact"
+    path = source.with_name("heads.yaml")
+    path.write_text(dump_config(config))
+    return path
+
+
+@pytest.mark.usefixtures("shared_cache")
+def test_exact_heads_are_tried_and_the_best_becomes_a_run(heads: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The trials have the results that runs would have, and only the chosen settings have a run and a test result."""
+    runs = heads.parent / "runs"
+    settings, words = "head.l2=1e-4,1e-2,1,100", ["--runs-dir", str(runs), "--json"]
+    assert main(["sweep", str(heads), settings, "head.pooling=avg,max", "--metric", "val_loss", *words]) == 0
+    document = json.loads(capsys.readouterr().out)
+    (chosen,) = document["chosen"]
+    losses = {run["name"]: run["metrics"]["validation"]["loss"] for run in document["runs"]}
+    tried = [run for run in document["runs"] if run["state"] == "tried"]
+
+    assert len(document["runs"]) == 8
+    assert len(tried) == 7
+    assert all(run["path"] is None and "test" not in run["metrics"] for run in tried)
+    assert losses[chosen] == min(losses.values())
+    assert [run.path.name.partition("_")[2] for run in run_folders(runs)] == [chosen]
+    assert main(["train", str(heads), "head.l2=100", "head.pooling=max", "name=other", *words]) == 0
+    trained = json.loads(capsys.readouterr().out)["metrics"]["validation"]["loss"]
+    assert losses["head-l2-100-pooling-max"] == pytest.approx(trained, rel=1e-4)
+
+
+@pytest.mark.usefixtures("shared_cache")
+def test_a_killed_sweep_of_heads_continues(heads: Path) -> None:
+    """Recorded results are read again, a damaged record is solved again, and other images are other heads."""
+    runs, console = heads.parent / "runs", Console(quiet=True)
+    index = partial(index_images, console=console)
+    config = read_config(heads, ["head.l2=0.5"])
+    first = HeadTrials(runs, index, console).measure(config)
+    (record,) = (runs / FOLDER).iterdir()
+    seconds = record.read_text().replace(f'"seconds": {first.seconds}', '"seconds": 12345.0') if first else ""
+    record.write_text(seconds)
+    again = HeadTrials(runs, index, console).measure(config.model_copy(update={"name": "renamed"}))
+    record.write_text(seconds[:20])
+    repaired = HeadTrials(runs, index, console).measure(config)
+    (heads.parent / "data" / "train" / "dots" / "dots-00.png").unlink()
+    changed = HeadTrials(runs, index, console).measure(config)
+
+    assert first
+    assert again == replace(first, seconds=12345.0)
+    assert repaired
+    assert repaired.validation == first.validation
+    assert changed
+    assert changed.row.metrics != first.row.metrics
+    assert len(list((runs / FOLDER).iterdir())) == 2
+
+
+WARM = """
+import sys
+from cnncli.cli import main
+
+code = main(["sweep", *sys.argv[1:]])
+print(code, *sorted(name for name in ("tensorflow", "keras", "optuna") if name in sys.modules), file=sys.stderr)
+"""
+
+
+@pytest.mark.usefixtures("shared_cache")
+def test_heads_are_tried_without_tensorflow(heads: Path) -> None:
+    """With cached features, a sweep of exact heads imports neither TensorFlow nor, unless it is asked for, Optuna."""
+    words = [str(heads), "head.l2=0.01,1", "--runs-dir", str(heads.parent / "runs")]
+    main(["sweep", *words])
+    found = subprocess.run(
+        [sys.executable, "-c", WARM, *words, "training.label_smoothing=0,0.1"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert found.stderr.splitlines()[-1] == "0"
+
+
+def test_without_optuna_the_error_has_the_command_that_installs_it(
+    source: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The message names the extra, before anything is trained."""
+    monkeypatch.setitem(sys.modules, "optuna", None)
+
+    assert main(["sweep", str(source), RATES, "--optuna", "2", "--runs-dir", str(source.parent / "runs")]) == 2
+    error = capsys.readouterr().err
+    assert "[usage-optuna-not-installed]" in error
+    assert "pip install 'cnncli[sweep]'" in error
