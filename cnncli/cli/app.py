@@ -14,7 +14,7 @@ from cnncli.cli.options import console_flags, example
 from cnncli.version import __version__
 
 VERBS = {
-    "train": "Train from a config, folder of images or table, or resume a run.",
+    "train": "Train from a config, a folder or a table, or resume a run.",
     "finetune": "Continue a finished run and train more of its backbone.",
     "update": "Add images or classes to a finished run.",
     "evaluate": "Evaluate a run: accuracy, each class, confusions, calibration.",
@@ -35,8 +35,8 @@ VERBS = {
     "learning-curve": "Predict how much more images would help.",
     "sweep": "Train a grid of settings and seeds, and compare the runs.",
     "recipes": "List, show and run published recipes.",
-    "report": "Write the report of a run, or follow a run while it trains.",
-    "compare": "Compare runs: curves, results and differing settings.",
+    "report": "Write the report of a run: one HTML file, and a model card.",
+    "compare": "Compare runs: results, tests, curves, differing settings.",
     "replay": "Repeat the step in which a training became NaN or Inf.",
     "runs": "List the runs with their results.",
     "cache": "Show or clear the cache.",

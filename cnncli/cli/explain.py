@@ -64,7 +64,7 @@ def command(
     runs_dir: Path,
     console: Console,
 ) -> None:
-    """Draw which parts of images speak for the class, and for the runner-up.
+    """Draw which parts of images speak for a class.
 
     Grad-CAM and Grad-CAM++ weight the last maps of the network by their gradients. Occlusion hides one part of the
     image after another. Integrated gradients and guided backpropagation lead to single pixels. All work for every run,

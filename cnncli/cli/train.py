@@ -20,7 +20,7 @@ from cnncli.terminal.console import Console
 def command(
     source: Path, overrides: tuple[str, ...], resumes: bool, runs_dir: Path, as_json: bool, console: Console
 ) -> None:
-    """Train from a config, folder of images or table, or resume a run.
+    """Train from a config, a folder or a table, or resume a run.
 
     CONFIG is a YAML file. DIR is a folder of class folders, or of train, validation and test folders, to train on with
     default settings. TABLE is a .csv, .tsv or .parquet file with a row per image, whose images are below its folder.

@@ -56,11 +56,7 @@ class Ranking:
 
     @cached_property
     def average_precision(self) -> float | None:
-        """Σ (Rₖ − Rₖ₋₁) Pₖ over the distinct scores, without interpolation; None without a positive image.
-
-        >>> Ranking.of(np.array([0.9, 0.8, 0.3]), np.array([True, False, True])).average_precision
-        0.8333333333333333
-        """
+        """Σ (Rₖ − Rₖ₋₁) Pₖ over the distinct scores, without interpolation; None without a positive image."""
         return float(np.sum(np.diff(self.recall, prepend=0.0) * self.precision)) if self.hits[-1] else None
 
     @cached_property

@@ -71,7 +71,7 @@ def test_commands_are_listed_in_their_order(capsys: pytest.CaptureFixture[str]) 
     """The main help lists the commands in the order of `VERBS`, starting with `train`, and ends with an example."""
     text = help_of((), capsys)
 
-    assert re.findall(r"^  ([a-z]+)  ", text[text.index("Commands:") :], re.M) == list(VERBS)
+    assert re.findall(r"^  ([a-z-]+)  ", text[text.index("Commands:") :], re.M) == list(VERBS)
     assert next(iter(VERBS)) == "train"
     assert text.endswith("  Example:\n    cnncli train configs/quickstart.yaml\n")
 

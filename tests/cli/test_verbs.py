@@ -17,6 +17,9 @@ from cnncli.cli import main, predict
 from cnncli.recipes.predict import Prediction
 from tests.support.drawing import draw_dataset
 
+SCORES = ("balanced_accuracy", "mean_average_precision", "macro_f1", "roc_auc")
+SCORES += ("log_loss", "brier_score", "calibration_error")
+"""Names of the further results of a classifier of two classes."""
 CONFIG = """
 name: tiny
 data: {path: data, image_size: 32}
@@ -107,9 +110,14 @@ def test_evaluate_json_has_the_documented_keys(here: Path, capsys: pytest.Captur
         "loss",
         "top1",
         "top1_ci95",
+        *SCORES,
         "classes",
         "confusion_matrix",
+        "confused_pairs",
         "per_class",
+        "reliability",
+        "calibration",
+        "answers",
     }
     assert (document["split"], document["n"]) == ("test", 12)
 
@@ -212,9 +220,9 @@ def test_control_characters_in_predictions_are_quoted_or_escaped(capsys: pytest.
     line = capsys.readouterr().out
 
     assert table == [
-        ["path", "rank", "label", "probability"],
-        ["a\r\n\x1b[31m.jpg", "1", "b\rc", "0.75"],
-        ["a\r\n\x1b[31m.jpg", "2", 'd"\ne', "0.25"],
+        ["path", "rank", "label", "probability", "unknown"],
+        ["a\r\n\x1b[31m.jpg", "1", "b\rc", "0.75", ""],
+        ["a\r\n\x1b[31m.jpg", "2", 'd"\ne', "0.25", ""],
     ]
     assert line.endswith("\n")
     assert line[:-1].isprintable()

@@ -40,6 +40,9 @@ from cnncli.runs.listing import open_run
 from cnncli.terminal.console import Console
 from tests.support.drawing import draw_dataset, tiny_config
 
+SCORES = ("balanced_accuracy", "mean_average_precision", "macro_f1", "roc_auc")
+SCORES += ("log_loss", "brier_score", "calibration_error")
+"""Names of the further results of a classifier of two classes."""
 CONSOLE = Console(quiet=True)
 
 
@@ -98,7 +101,7 @@ def test_the_summary_has_the_documented_keys(run: Run) -> None:
 
     assert set(document) == {"run", "metrics", "seconds", "features"}
     assert set(document["metrics"]) == {"validation", "test"}
-    assert set(document["metrics"]["test"]) == {"n", "loss", "top1", "top1_ci95"}
+    assert set(document["metrics"]["test"]) == {"n", "loss", "top1", "top1_ci95", *SCORES}
     assert document["features"] == {"computed": 48, "reused": 0}
     assert Path(document["run"]).is_absolute()
 
