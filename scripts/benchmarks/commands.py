@@ -29,7 +29,7 @@ def measure_cold(setting: Setting, name: str) -> Iterator[Row]:
     def ours() -> float:
         done = setting.train(data, *setting.backbone(name), *size, cache=next(caches))
         scores[OURS] = done.accuracy
-        return done.seconds
+        return done.seconds_to_output
 
     def theirs(side: str) -> float:
         words = ["--network", name, "--size", str(SIDE_PX), "--weights", setting.weights_of(name)]
@@ -46,13 +46,13 @@ def measure_cold(setting: Setting, name: str) -> Iterator[Row]:
 
 
 def measure_warm(setting: Setting, name: str) -> Iterator[Row]:
-    """Yield the seconds of commands whose features are cached."""
+    """Yield the seconds to the results of commands whose features are cached."""
     data, network = setting.splits(), setting.backbone(name)
     path = setting.train(data, *network).document["run"]
     strengths = (f"head.l2={10.0**-exponent:g}" for exponent in itertools.cycle(range(1, 5)))
     sides = {
-        "another L2 strength": lambda: setting.train(data, *network, next(strengths)).seconds,
-        "L2 strength by cross-validation": lambda: setting.train(data, *network).seconds,
+        "another L2 strength": lambda: setting.train(data, *network, next(strengths)).seconds_to_output,
+        "L2 strength by cross-validation": lambda: setting.train(data, *network).seconds_to_output,
         "`evaluate`": lambda: setting.cnncli("evaluate", path, "--json").seconds,
     }
     for title, values in in_turns(sides, setting.rounds).items():
