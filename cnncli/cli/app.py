@@ -33,6 +33,7 @@ VERBS = {
     "init": "Write a commented config for a folder of images or a table.",
     "crossval": "Cross-validate the head of a config.",
     "learning-curve": "Predict how much more images would help.",
+    "advise": "Recommend a way to train, with evidence.",
     "sweep": "Train a grid of settings and seeds, and compare the runs.",
     "recipes": "List, show and run published recipes.",
     "report": "Write the report of a run: one HTML file, and a model card.",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from cnncli.augmentation.settings import augmentation_notes
@@ -53,7 +55,14 @@ def crossval(
 
 
 def load_pool(config: Config, command: str, console: Console) -> Pool:
-    """Return the training and validation images of a config with their features, computing those not cached.
+    """Return the training and validation images of a config with their features; for errors, see `frozen_network`."""
+    with frozen_network(config, command, console) as frozen:
+        return Pool.load(frozen)
+
+
+@contextmanager
+def frozen_network(config: Config, command: str, console: Console) -> Iterator[FrozenNetwork]:
+    """Provide the frozen network below a config's head, and keep what is cached of it inside the block.
 
     Raises:
         ConfigError: The head cannot be solved exactly, which `command` needs.
@@ -75,4 +84,4 @@ def load_pool(config: Config, command: str, console: Console) -> Pool:
     manifest = index_images(config, console)
     context = TrainingContext.for_this_machine(config, manifest, console)
     with graphs_in_use(context.graphs), context.store:
-        return Pool.load(FrozenNetwork.of(context))
+        yield FrozenNetwork.of(context)
