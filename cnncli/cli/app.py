@@ -35,6 +35,7 @@ VERBS = {
     "learning-curve": "Predict how much more images would help.",
     "advise": "Recommend a way to train, with evidence.",
     "sweep": "Train a grid of settings and seeds, and compare the runs.",
+    "lr-find": "Find a learning rate by a range test.",
     "recipes": "List, show and run published recipes.",
     "report": "Write the report of a run: one HTML file, and a model card.",
     "compare": "Compare runs: results, tests, curves, differing settings.",

@@ -6,6 +6,9 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from typing import Any
+
+from numpy.typing import NDArray
 
 from cnncli.config.modes import metrics_of
 from cnncli.engines.engine import Array
@@ -39,6 +42,16 @@ ROLLBACK_FACTOR = 0.1
 log = logging.getLogger(__name__)
 
 
+def build_step(classifier: Classifier, setup: StageSetup, labels: NDArray[Any]) -> TrainStep:
+    """Build the optimizer and the training step of a stage for training images with labels."""
+    config, n_classes = setup.context.config, len(setup.context.manifest.classes)
+    kind = MixedObjective if Mixing.from_config(config.augmentation, config.seed) else Objective
+    weights = balanced_weights(labels, n_classes) if config.data.class_weights == "balanced" else None
+    objective = kind.from_config(config, n_classes, weights)
+    optimizer, update = build_optimizer(setup.stage.optimizer), UpdateSettings.from_config(config, classifier)
+    return TrainStep(setup.cut.training_tail, optimizer, objective, setup.precision, update, metrics_of(config))
+
+
 class StageRun:
     """The remaining epochs of a stage, up to the last one or until early stopping.
 
@@ -68,15 +81,10 @@ class StageRun:
         self._checksums = [*self._train.checksums(), *self._validation.checksums()]
         self._monitor = config.training.best.monitor
         self._mixing = Mixing.from_config(config.augmentation, config.seed)
-        kind, n_classes = MixedObjective if self._mixing else Objective, len(self._context.manifest.classes)
-        weights = balanced_weights(self._train.labels, n_classes) if config.data.class_weights == "balanced" else None
-        objective = kind.from_config(config, n_classes, weights)
-        optimizer, update = build_optimizer(self._stage.optimizer), UpdateSettings.from_config(config, classifier)
-        metrics = metrics_of(config)
-        self._step = TrainStep(setup.cut.training_tail, optimizer, objective, setup.precision, update, metrics)
+        self._step = build_step(classifier, setup, self._train.labels)
         self._inspection: Inspection | None = None
         if config.training.inspect:
-            plain = Objective(**vars(objective))  # the probe is not mixed
+            plain = Objective(**vars(self._step.objective))  # the probe is not mixed
             probe = self._train.sample(min(PROBE_IMAGES, self._context.batch_size))
             self._inspection = Inspection(self._step, plain, probe, self._stage.name, writer)
         self._best_weights: list[Array] = []
