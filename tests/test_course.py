@@ -124,7 +124,7 @@ def test_the_count_on_the_page_is_true() -> None:
     """The first lines of the page count the rows that are shown, planned and out of scope."""
     counts = Counter(map(state_of, rows().values()))
     claimed = re.search(
-        r"(\d+) of 224 rows; (\d+) are planned, (\d+) are out of scope,\s+and (\d+) are for reading",
+        r"(\d+) of 224 rows; (\d+) (?:is|are) planned, (\d+) are out of scope,\s+and (\d+) are for reading",
         PAGE.read_text(),
     )
 
