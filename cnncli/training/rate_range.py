@@ -62,7 +62,7 @@ class RateRange:
 
         >>> rates = np.geomspace(1e-4, 1, 9)
         >>> found = RateRange.of(rates, np.array([2, 2, 2, 1.9, 1.0, 0.5, 0.4, 3, 9]), True)
-        >>> found.low < found.suggested < found.high
+        >>> found.low <= found.suggested <= found.high
         True
         """
         smoothed = smooth(losses)
