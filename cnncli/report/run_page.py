@@ -202,9 +202,9 @@ class RunReport:
             text = f"{change:+.1f} points against the parent run {self.parent.name}"
             remarks.append(f"{text}; `cnncli compare` tests whether that is more than chance.")
         if found.split == "test" and self.validation:
-            gap = self.validation.top1 - metrics.top1
+            change = 100 * (metrics.top1 - self.validation.top1) + 0.0  # not −0
             text = f"On the {self.validation.n:,} validation images, by which settings were chosen, it is"
-            remarks.append(f"{text} {percent(self.validation.top1)} ({-100 * gap:+.1f} points on test).")
+            remarks.append(f"{text} {percent(self.validation.top1)} ({change:+.1f} points on test).")
         elif found.split == "validation":
             text = "There are no test images. Settings were chosen by validation images, so new ones are probably"
             remarks.append(f"{text} classified less accurately.")
