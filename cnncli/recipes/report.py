@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cnncli.errors import CnncliError, Message, RunError, printable, reason_of
 from cnncli.report.model_card import model_card
-from cnncli.report.run_page import RunReport
+from cnncli.report.run_page import MOST_MISTAKES, RunReport
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.listing import require_finished
 from cnncli.storage.atomic import write_atomically
@@ -86,7 +86,7 @@ def _explained(run: RunFolder, found: RunReport, console: Console) -> dict[Path,
     from cnncli.recipes.explain import explain as explain_images
     from cnncli.report.explanation_figure import overlay_heat
 
-    paths = [path for one in found.shown_mistakes() if (path := Path(one.path)).is_file()]
+    paths = [path for one in found.mistakes[:MOST_MISTAKES] if (path := Path(one.path)).is_file()]
     if not paths:
         return {}
     explained = explain_images(run, paths, console=console)

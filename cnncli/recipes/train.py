@@ -23,9 +23,7 @@ from cnncli.engines.engine import EngineChoice
 from cnncli.errors import DataError, Message, printable
 from cnncli.evaluation.cross_validation import Pool, cross_validate
 from cnncli.features.extract import Counts
-from cnncli.inference.evaluate_rows import load_assessment
 from cnncli.inference.saved_run import SavedRunEvaluation, evaluate_saved_run, save_model, save_solved_model
-from cnncli.inference.spec import PredictorSpec
 from cnncli.metrics.classification import Metrics
 from cnncli.metrics.table import kept_epoch
 from cnncli.networks.backend import import_keras_meanwhile, standard_settings
@@ -38,6 +36,7 @@ from cnncli.recipes.verify import verifying
 from cnncli.report.curves import draw_curves, draw_strengths
 from cnncli.report.evaluation_figures import draw_evaluation
 from cnncli.report.inspection import draw_inspection
+from cnncli.report.run_page import RunReport
 from cnncli.runs.documents import damaged
 from cnncli.runs.folder import RunFolder, end_run
 from cnncli.runs.inspection import read_inspection
@@ -284,9 +283,10 @@ def draw_figures(run: RunFolder, *, with_evaluation: bool = True) -> None:
         if run.inspection.is_file():
             draw_inspection(read_inspection(run.inspection), run.inspection_figure)
         if with_evaluation:
-            if found := load_assessment(run, "test") or load_assessment(run, "validation"):
-                draw_evaluation(found, PredictorSpec.load(run.engine).pixels, run.path.name, run.figures)
-            write_report(run)
+            report = RunReport.load(run)
+            if report.found and report.pixels:
+                draw_evaluation(report.found, report.pixels, run.path.name, run.figures)
+            write_report(run, report)
     except Exception as error:  # a failed plot must not fail the run
         reason = printable(f"{type(error).__name__}: {error}")
         text = f"The figures could not be drawn ({reason})."

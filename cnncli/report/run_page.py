@@ -8,6 +8,7 @@ import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Self
@@ -142,9 +143,10 @@ class RunReport:
         images = self.found.images
         return name, sum(one.labels == (name,) for one in images) / len(images)
 
-    def shown_mistakes(self) -> list[PredictedImage]:
-        """Return the most confident mistakes, whose images are on the page."""
-        return mistakes(self.found.images)[:MOST_MISTAKES] if self.found else []
+    @cached_property
+    def mistakes(self) -> list[PredictedImage]:
+        """The images that are classified wrongly, the most confident mistakes first; the first ones are shown."""
+        return mistakes(self.found.images) if self.found else []
 
     def html(self, refresh_s: int | None = None) -> str:
         """Return the page, which reloads itself after some seconds, if given."""
@@ -295,7 +297,7 @@ class RunReport:
     def _mistakes(self) -> str:
         if self.found is None:
             return ""
-        wrong, shown = mistakes(self.found.images), self.shown_mistakes()
+        wrong, shown = self.mistakes, self.mistakes[:MOST_MISTAKES]
         if not wrong:
             return paragraph("There are none.")
         lines = f"{counted(len(wrong), 'mistake')} in {len(self.found.images):,} images, the most confident first"
