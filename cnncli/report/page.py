@@ -27,6 +27,9 @@ THUMBNAIL_PX = 224
 N_COLORS = 7
 MAX_TICKS = 6
 
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+"""Content-Security-Policy of the pages: nothing but what they contain."""
+
 STYLE = """
 :root{color-scheme:light dark;--paper:#fff;--ink:#1c1e21;--soft:#5c6370;--line:#dfe2e7;--card:#f5f6f8;--good:#0b6e4f;
 --bad:#b3261e;--c0:#0072b2;--c1:#c44e00;--c2:#00795a;--c3:#a3487e;--c4:#8a6100;--c5:#3a7ca8;--c6:#444}
@@ -87,7 +90,7 @@ def html_page(title: str, body: str, footer: str, refresh_s: int | None = None) 
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta http-equiv="Content-Security-Policy" '
-        "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">"
+        f'content="{POLICY}">'
         f"{refresh}<title>{escape(title)}</title><style>{STYLE}</style></head>\n<body><main>\n"
         f"<h1>{escape(title)}</h1>\n{body}\n<footer>{escape(footer)}</footer>\n</main></body></html>\n"
     )

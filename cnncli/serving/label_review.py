@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from importlib.resources import files
 from typing import Any
 
@@ -27,10 +27,8 @@ from cnncli.dataset.records import ImageRecord
 from cnncli.errors import ImageError
 from cnncli.images.bands import preview
 from cnncli.images.decode import decode
+from cnncli.serving.local import HOST, LocalHandler
 
-HOST = "127.0.0.1"
-NAMES = (HOST, "localhost")
-"""Names of this machine in requests; the port may be another one that ssh forwards."""
 IMAGE_PX = 480
 """Longer side of the images on the page, in pixels."""
 MAX_BODY_BYTES = 65_536
@@ -158,14 +156,12 @@ class LabelReviewServer(ThreadingHTTPServer):
         threading.Thread(target=self.shutdown, daemon=True).start()
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(LocalHandler):
     """Answers the requests of the page."""
 
     server: LabelReviewServer
-    server_version, sys_version = "cnncli", ""
-    protocol_version = "HTTP/1.1"
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802 - the name that http.server calls
         """Send the page, its state, or an image."""
         path = self._path()
         if path == "":
@@ -177,7 +173,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.send_error(HTTPStatus.NOT_FOUND)
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802 - the name that http.server calls
         """Record a decision, or end the review."""
         path = self._path()
         body = self._body()
@@ -194,14 +190,10 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.send_error(HTTPStatus.NOT_FOUND)
 
-    def log_message(self, format: str, *args: Any) -> None:
-        """Print nothing."""
-
     def _path(self) -> str | None:
         """Return the path below the key, or None if the request is not the page's."""
-        prefix, is_own = f"/{self.server.key}/", self.headers.get("Host", "").partition(":")[0] in NAMES
-        is_page = is_own and self.path.startswith(prefix)
-        return self.path[len(prefix) :] if is_page else None
+        prefix = f"/{self.server.key}/"
+        return self.path[len(prefix) :] if self.is_local and self.path.startswith(prefix) else None
 
     def _body(self) -> dict[str, Any] | None:
         """Return the JSON object of a request, or None."""
@@ -219,28 +211,13 @@ class _Handler(BaseHTTPRequestHandler):
         nonce = secrets.token_urlsafe(12)
         page = files("cnncli.serving").joinpath("label_review.html").read_text(encoding="utf-8")
         policy = _POLICY.format(nonce)
-        self._send(page.replace("{{nonce}}", nonce).encode(), "text/html; charset=utf-8", policy)
+        self.send(page.replace("{{nonce}}", nonce).encode(), "text/html; charset=utf-8", policy)
 
     def _send_image(self, place: int) -> None:
         try:
-            self._send(self.server.encoded(place), "image/jpeg")
+            self.send(self.server.encoded(place), "image/jpeg")
         except (ImageError, IndexError):
             self.send_error(HTTPStatus.NOT_FOUND)
 
     def _send_json(self, document: Mapping[str, Any]) -> None:
-        self._send(json.dumps(document).encode(), "application/json")
-
-    def _send(self, content: bytes, kind: str, policy: str = "default-src 'none'") -> None:
-        self.send_response(HTTPStatus.OK)
-        headers = {
-            "Content-Type": kind,
-            "Content-Length": str(len(content)),
-            "Content-Security-Policy": policy,
-            "X-Content-Type-Options": "nosniff",
-            "Referrer-Policy": "no-referrer",
-            "Cache-Control": "no-store",
-        }
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(content)
+        self.send(json.dumps(document).encode(), "application/json")

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from contextlib import suppress
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from http.server import ThreadingHTTPServer
 
 from cnncli.errors import CnncliError, printable
-from cnncli.report.page import html_page, paragraph
+from cnncli.report.page import POLICY, html_page, paragraph
 from cnncli.report.run_page import RunReport
 from cnncli.runs.folder import RunFolder
+from cnncli.serving.local import HOST, LocalHandler
 
-HOST = "127.0.0.1"
 REFRESH_S = 5
 """Seconds after which the page is loaded again, until the run has finished."""
 
@@ -50,22 +49,12 @@ class LiveReportServer(ThreadingHTTPServer):
             self.serve_forever()
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(LocalHandler):
     server: LiveReportServer
 
-    def do_GET(self) -> None:
-        """Answer with the page. The host is checked, so that no page of another site can read it."""
-        host = (self.headers.get("Host") or "").partition(":")[0]
-        if self.path != "/" or host not in (HOST, "localhost"):
+    def do_GET(self) -> None:  # noqa: N802 - the name that http.server calls
+        """Answer with the page."""
+        if self.path == "/" and self.is_local:
+            self.send(self.server.page().encode(), "text/html; charset=utf-8", POLICY)
+        else:
             self.send_error(HTTPStatus.NOT_FOUND)
-            return
-        content = self.server.page().encode()
-        self.send_response(HTTPStatus.OK)
-        for name, value in (("Content-Type", "text/html; charset=utf-8"), ("Content-Length", str(len(content)))):
-            self.send_header(name, value)
-        self.send_header("Cache-Control", "no-store")
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Print nothing."""

@@ -18,7 +18,8 @@ from cnncli.config.data_settings import DataConfig
 from cnncli.dataset.labels.corrections import Corrections
 from cnncli.dataset.records import ImageRecord
 from cnncli.dataset.verification import add_facts
-from cnncli.serving.label_review import HOST, MAX_BODY_BYTES, Card, LabelReviewServer
+from cnncli.serving.label_review import MAX_BODY_BYTES, Card, LabelReviewServer
+from cnncli.serving.local import HOST
 from cnncli.terminal.console import Console
 from tests.images.making import drawn_image
 

@@ -1,0 +1,42 @@
+"""What the servers on this machine share: their address, and answers that only a page of their own can use."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+
+HOST = "127.0.0.1"
+NAMES = (HOST, "localhost")
+"""Names of this machine in requests; the port may be another one that ssh forwards."""
+
+
+class LocalHandler(BaseHTTPRequestHandler):
+    """Answers requests of this machine, and prints nothing."""
+
+    server_version, sys_version = "cnncli", ""
+    protocol_version = "HTTP/1.1"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the request names this machine, which that of a page of another site does not."""
+        return self.headers.get("Host", "").partition(":")[0] in NAMES
+
+    def send(self, content: bytes, kind: str, policy: str = "default-src 'none'") -> None:
+        """Send content of a kind, such as text/html, with a Content-Security-Policy."""
+        self.send_response(HTTPStatus.OK)
+        headers = {
+            "Content-Type": kind,
+            "Content-Length": str(len(content)),
+            "Content-Security-Policy": policy,
+            "X-Content-Type-Options": "nosniff",
+            "Referrer-Policy": "no-referrer",
+            "Cache-Control": "no-store",
+        }
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Print nothing."""
