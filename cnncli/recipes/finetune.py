@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -21,7 +22,7 @@ from cnncli.errors import ConfigError, Message, printable
 from cnncli.inference.predictor import load_spec
 from cnncli.metrics.classification import table_metrics
 from cnncli.networks.backend import import_keras_meanwhile, standard_settings
-from cnncli.networks.classifier import Classifier, load_classifier
+from cnncli.networks.classifier import Classifier, build_classifier, load_classifier
 from cnncli.networks.cut import cut_classifier
 from cnncli.networks.fingerprint import hash_weights
 from cnncli.recipes.train import Run, conclude, train_run
@@ -103,6 +104,14 @@ def plan(parent: RunFolder, settings: FinetuneSettings) -> StagePlan:
     (stage,) = stages_of(config)
     cut = cut_classifier(classifier, stage.unfreeze, stage.batch_norm)
     return StagePlan.of(stage, classifier, cut)
+
+
+def starting_point(facts: Mapping[str, Any], context: TrainingContext) -> tuple[Classifier, dict[str, float] | None]:
+    """Return the classifier with which a run starts, and the validation metrics of its parent, if it has one."""
+    if not facts.get("parent"):
+        return build_classifier(context.config, len(context.manifest.classes)), None
+    parent = RunFolder(Path(facts["parent"]))
+    return parent_classifier(parent), validation_metrics(parent)
 
 
 def parent_classifier(parent: RunFolder) -> Classifier:

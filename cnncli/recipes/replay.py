@@ -19,8 +19,7 @@ from cnncli.dataset.verification import require_unchanged
 from cnncli.engines.build import graphs_in_use
 from cnncli.errors import Message, NonFiniteError, RunError, printable
 from cnncli.networks.backend import import_keras_meanwhile, standard_settings
-from cnncli.networks.classifier import Classifier, build_classifier
-from cnncli.recipes.finetune import IMAGES_REMEDY, parent_classifier, validation_metrics
+from cnncli.recipes.finetune import IMAGES_REMEDY, starting_point
 from cnncli.runs.folder import RunFolder, locked
 from cnncli.runs.records import RunWriter
 from cnncli.storage.atomic import replacing, write_atomically
@@ -113,11 +112,7 @@ def _copy(run: RunFolder, folder: Path) -> RunFolder:
 
 def _train_again(run: RunFolder, context: TrainingContext, facts: Mapping[str, Any], recorder: StepRecorder) -> str:
     """Train from the newest checkpoint until something breaks; return where, with what was found there."""
-    parent = RunFolder(Path(facts["parent"])) if facts.get("parent") else None
-    classifier: Classifier = (
-        parent_classifier(parent) if parent else build_classifier(context.config, len(context.manifest.classes))
-    )
-    metrics = validation_metrics(parent) if parent else None
+    classifier, metrics = starting_point(facts, context)
     try:
         with context.store, RunWriter(run) as writer:
             Trainer(classifier, context, writer, metrics, recorder).train()

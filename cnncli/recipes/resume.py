@@ -20,9 +20,8 @@ from cnncli.engines.build import graphs_in_use
 from cnncli.engines.engine import EngineChoice
 from cnncli.errors import CnncliError, Message, RunError, printable
 from cnncli.networks.backend import import_keras_meanwhile, standard_settings
-from cnncli.networks.classifier import build_classifier
 from cnncli.networks.fingerprint import hash_weights
-from cnncli.recipes.finetune import IMAGES_REMEDY, parent_classifier, validation_metrics
+from cnncli.recipes.finetune import IMAGES_REMEDY, starting_point
 from cnncli.recipes.train import Run, conclude, solve_run, train_run
 from cnncli.recipes.update import network_of_parent
 from cnncli.runs.checkpoints import Checkpoints
@@ -84,17 +83,16 @@ def resume(
 
 
 def _resume(run: RunFolder, context: TrainingContext, facts: Mapping[str, Any], started: float) -> Run:
-    config, classes = context.config, context.manifest.classes
-    parent = RunFolder(Path(facts["parent"])) if facts.get("parent") else None
-    if config.training.solver == "exact":
+    if context.config.training.solver == "exact":
+        parent = RunFolder(Path(facts["parent"])) if facts.get("parent") else None
         frozen = network_of_parent(context, parent) if parent else FrozenNetwork.of(context)
         _require_same_start(frozen.template.frozen_sha256, facts, run)
         _begin_again(run, context, facts)
         return solve_run(run, frozen, started)
-    classifier = parent_classifier(parent) if parent else build_classifier(config, len(classes))
+    classifier, parent_metrics = starting_point(facts, context)
     _require_same_start(hash_weights(classifier.model.layers), facts, run)
     _begin_again(run, context, facts)
-    return train_run(run, classifier, context, started, validation_metrics(parent) if parent else None)
+    return train_run(run, classifier, context, started, parent_metrics)
 
 
 def _needed_images(manifest: Manifest, facts: Mapping[str, Any]) -> Sequence[ImageRecord]:
