@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from cnncli.images.decode import ImageSource
+    from cnncli.inference.prediction import Prediction
     from cnncli.inference.predictor import TrainedClassifier
     from cnncli.recipes.evaluate import Evaluation
-    from cnncli.recipes.predict import Prediction
     from cnncli.recipes.train import Run
     from cnncli.runs.folder import RunFolder
     from cnncli.terminal.console import Console

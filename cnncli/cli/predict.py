@@ -17,7 +17,7 @@ from cnncli.terminal.console import Console, is_terminal
 from cnncli.terminal.formatting import percent
 
 if TYPE_CHECKING:
-    from cnncli.recipes.predict import Prediction
+    from cnncli.inference.prediction import Prediction
 
 log = logging.getLogger(__name__)
 

@@ -11,9 +11,8 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +24,7 @@ from cnncli.images.decode import ImageSource, PixelSpec, decode, file_content
 from cnncli.images.formats import ARRAY_SIGNATURE, SIGNATURE_BYTES, format_of, image_errors
 from cnncli.images.limits import most_bytes
 from cnncli.inference.ensemble import Rule, combine, require_same_classes
+from cnncli.inference.prediction import Prediction
 from cnncli.inference.predictor import Answer, Predictor, load_predictor, with_coverage
 from cnncli.inference.spec import PredictorSpec
 from cnncli.runs.folder import RunFolder
@@ -38,9 +38,6 @@ BLOCK_BYTES = 1 << 20
 MAX_STREAM_BYTES = 840_000_000
 """Maximum size of standard input, which is kept in memory: the largest image with four 8-bit channels, uncompressed."""
 
-DEFAULT_TOP = 5
-"""Default number of classes per image, except for multi-label classifiers."""
-
 IMAGES_AT_A_TIME = 16
 """Number of images that a thread decodes and classifies together; at least one request of the engine."""
 
@@ -52,38 +49,6 @@ SHOW_PROGRESS_FROM = 100
 
 NamedSource = tuple[str, ImageSource | ImageError]
 """The name of an image in results, and the image or why there is none."""
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """Classes of an image with their probabilities (0-1), the most probable first.
-
-    If the classifier is multi-label, these are by default the labels whose thresholds the probabilities reach.
-
-    An image that was not given as a path is named `images[N]`.
-
-    Attributes:
-        confidence: Probability (0-1) of the first class, or of the least certain label, after calibration on the
-            validation images; None if the run has none.
-        unknown: Whether the image is too unlike the training images, or too uncertain, to be answered; None if the run
-            always answers.
-    """
-
-    path: str
-    labels: tuple[str, ...]
-    probabilities: tuple[float, ...]
-    confidence: float | None = None
-    unknown: bool | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the entry of `predict --json`."""
-        pairs = zip(self.labels, self.probabilities, strict=True)
-        trust = {"confidence": self.confidence, "unknown": self.unknown}
-        return {
-            "path": self.path,
-            "predictions": [{"label": label, "probability": p} for label, p in pairs],
-            **{name: value for name, value in trust.items() if value is not None},
-        }
 
 
 Result = Prediction | ImageError
@@ -152,7 +117,7 @@ def _combine_results(results: Sequence[Result], specs: Sequence[PredictorSpec], 
     named = [dict(zip(one.labels, one.probabilities, strict=True)) for one in predictions]
     scores = [np.array([[one[name] for name in specs[0].classes]]) for one in named]
     combined, thresholds = combine(scores, [spec.thresholds for spec in specs], rule)
-    return _prediction(predictions[0].path, Answer(combined[0]), replace(specs[0], thresholds=thresholds), top)
+    return Prediction.of(predictions[0].path, Answer(combined[0]), replace(specs[0], thresholds=thresholds), top)
 
 
 def write_submission(
@@ -261,20 +226,9 @@ def _predict_some(
     pixels = [found for found in decoded if not isinstance(found, ImageError)]
     answers = iter(predictor.answers(np.stack(pixels)) if pixels else ())
     return [
-        found if isinstance(found, ImageError) else _prediction(name, next(answers), predictor.spec, top)
+        found if isinstance(found, ImageError) else Prediction.of(name, next(answers), predictor.spec, top)
         for (name, _), found in zip(sources, decoded, strict=True)
     ]
-
-
-def _prediction(name: str, answer: Answer, spec: PredictorSpec, top: int | None) -> Prediction:
-    probabilities = answer.probabilities
-    order = np.argsort(-probabilities, kind="stable")
-    if top is None and spec.is_multi_label:
-        order = order[(probabilities >= np.array(spec.thresholds))[order]]
-    else:
-        order = order[: top or DEFAULT_TOP]
-    labels = tuple(spec.classes[n] for n in order)
-    return Prediction(name, labels, tuple(probabilities[order].tolist()), answer.confidence, answer.unknown)
 
 
 def _decode(name: str, source: ImageSource | ImageError, spec: PixelSpec) -> NDArray[np.uint8] | ImageError:

@@ -44,10 +44,11 @@ from cnncli.evaluation.parity import (
 from cnncli.features.extract import FeatureSet, read_all, summarize
 from cnncli.features.store import FeatureStore
 from cnncli.inference.evaluate_rows import compute_outputs, extraction_of
+from cnncli.inference.prediction import Prediction
 from cnncli.inference.predictor import load_predictor
 from cnncli.inference.spec import PredictorSpec
 from cnncli.metrics.classification import Metrics
-from cnncli.recipes.predict import Prediction, predict
+from cnncli.recipes.predict import predict
 from cnncli.runs.folder import RunFolder, update_facts
 from cnncli.runs.records import read_history
 from cnncli.storage.cache_dir import FEATURES, cache_dir

@@ -14,7 +14,7 @@ import pytest
 from sklearn.metrics import log_loss
 
 from cnncli.cli import main, predict
-from cnncli.recipes.predict import Prediction
+from cnncli.inference.prediction import Prediction
 from tests.support.drawing import draw_dataset
 
 SCORES = ("balanced_accuracy", "mean_average_precision", "macro_f1", "roc_auc")

@@ -13,9 +13,10 @@ import pytest
 
 from cnncli.catalogue.imagenet import imagenet_classes
 from cnncli.errors import ConfigError, WeightsError
+from cnncli.inference.prediction import Prediction
 from cnncli.inference.pretrained import load_pretrained
 from cnncli.networks.backend import import_keras
-from cnncli.recipes.predict import Prediction, predict_imagenet
+from cnncli.recipes.predict import predict_imagenet
 from tests.support.drawing import draw_image
 
 

@@ -17,10 +17,11 @@ from cnncli.cli import main
 from cnncli.errors import ConfigError, RunError
 from cnncli.evaluation.calibration import Calibration
 from cnncli.evaluation.predictions import read_predictions
+from cnncli.inference.prediction import Prediction
 from cnncli.inference.predictor import load_spec
 from cnncli.recipes.calibrate import calibrate
 from cnncli.recipes.evaluate import evaluate
-from cnncli.recipes.predict import Prediction, predict
+from cnncli.recipes.predict import predict
 from cnncli.recipes.train import Run, train
 from cnncli.runs.folder import RunFolder
 from cnncli.terminal.console import Console

@@ -11,10 +11,11 @@ from PIL import Image
 
 from cnncli.dataset.dataset import read_dataset
 from cnncli.images.decode import PixelSpec, decode
+from cnncli.inference.prediction import Prediction
 from cnncli.networks.backend import import_keras
 from cnncli.recipes.augment import augment
 from cnncli.recipes.evaluate import evaluate
-from cnncli.recipes.predict import Prediction, predict
+from cnncli.recipes.predict import predict
 from cnncli.recipes.train import train
 from cnncli.terminal.console import Console
 from tests.support.drawing import CLASSES, draw_image, tiny_config

@@ -12,8 +12,9 @@ from cnncli.cli import main
 from cnncli.errors import ConfigError
 from cnncli.evaluation.predictions import read_predictions
 from cnncli.inference.evaluate_rows import load_assessment
+from cnncli.inference.prediction import Prediction
 from cnncli.recipes.evaluate import evaluate
-from cnncli.recipes.predict import Prediction, predict
+from cnncli.recipes.predict import predict
 from cnncli.recipes.train import Run, train
 from cnncli.terminal.console import Console
 from tests.support.drawing import draw_dataset, tiny_config

@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from cnncli.config.schema import Config
 from cnncli.config.writer import dump_config
 from cnncli.errors import ConfigError, RunError, TrainingError
+from cnncli.inference.prediction import Prediction
 from cnncli.inference.predictor import load_predictor
 from cnncli.networks.classifier import build_classifier, save_classifier
 from cnncli.networks.cut import cut_classifier
 from cnncli.networks.head import LOGITS
 from cnncli.recipes.evaluate import evaluate
 from cnncli.recipes.finetune import FinetuneSettings, finetune
-from cnncli.recipes.predict import Prediction, predict
+from cnncli.recipes.predict import predict
 from cnncli.recipes.resume import resume
 from cnncli.recipes.train import Run, train
 from cnncli.runs.folder import RunFolder

@@ -24,13 +24,14 @@ from cnncli.features.extract import Counts, FeatureSet, extract
 from cnncli.features.listing import list_keys
 from cnncli.features.store import FeatureStore
 from cnncli.inference.evaluate_rows import extraction_of
+from cnncli.inference.prediction import Prediction
 from cnncli.inference.predictor import load_predictor
 from cnncli.networks.backbone import build_backbone
 from cnncli.networks.classifier import build_classifier, load_classifier
 from cnncli.networks.cut import cut_classifier
 from cnncli.recipes.evaluate import evaluate
 from cnncli.recipes.finetune import FinetuneSettings, finetune
-from cnncli.recipes.predict import Prediction, predict
+from cnncli.recipes.predict import predict
 from cnncli.recipes.resume import resume
 from cnncli.recipes.summary import summarize_config
 from cnncli.recipes.train import Run, train

@@ -15,10 +15,11 @@ from PIL import Image
 from cnncli.config.schema import Config
 from cnncli.config.writer import dump_config
 from cnncli.features.extract import Counts
+from cnncli.inference.prediction import Prediction
 from cnncli.inference.predictor import load_predictor
 from cnncli.inference.spec import PredictorSpec
 from cnncli.recipes.evaluate import evaluate
-from cnncli.recipes.predict import Prediction, predict
+from cnncli.recipes.predict import predict
 from cnncli.recipes.train import Run, train
 from cnncli.terminal.console import Console
 from tests.support.drawing import draw_dataset, draw_image, tiny_config

@@ -20,9 +20,10 @@ from cnncli.features.extract import FeatureSet, extract
 from cnncli.features.store import FeatureStore
 from cnncli.images.decode import decode
 from cnncli.inference.evaluate_rows import extraction_of
+from cnncli.inference.prediction import Prediction
 from cnncli.inference.predictor import Predictor, load_predictor
 from cnncli.metrics.classification import plain_losses, probabilities_of
-from cnncli.recipes.predict import Prediction, predict
+from cnncli.recipes.predict import predict
 from cnncli.recipes.train import Run, train
 from cnncli.terminal.console import Console
 from tests.support import parity

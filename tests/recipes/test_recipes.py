@@ -29,11 +29,12 @@ from cnncli.errors import (
     WeightsError,
 )
 from cnncli.images.decode import decode
+from cnncli.inference.prediction import Prediction
 from cnncli.metrics.classification import wilson_interval
 from cnncli.recipes.cache import list_cache
 from cnncli.recipes.evaluate import evaluate
 from cnncli.recipes.finetune import FinetuneSettings, finetune, plan
-from cnncli.recipes.predict import Prediction, predict
+from cnncli.recipes.predict import predict
 from cnncli.recipes.train import Run, train
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.listing import open_run

@@ -14,9 +14,10 @@ import pytest
 
 from cnncli.cli import main
 from cnncli.errors import ConfigError, ImageError, RunError
+from cnncli.inference.prediction import Prediction
 from cnncli.recipes.compare import compare, compare_images
 from cnncli.recipes.evaluate import evaluate, evaluate_ensemble
-from cnncli.recipes.predict import Prediction, predict, predict_ensemble
+from cnncli.recipes.predict import predict, predict_ensemble
 from cnncli.recipes.train import train
 from cnncli.runs.folder import RunFolder
 from cnncli.terminal.console import Console

@@ -15,9 +15,10 @@ from cnncli.errors import CacheError, ConfigError, DataError, TrainingError
 from cnncli.features.eviction import Cleared
 from cnncli.features.store import FeatureStore
 from cnncli.inference import saved_run
+from cnncli.inference.prediction import Prediction
 from cnncli.recipes.cache import clear_cache, list_cache
 from cnncli.recipes.evaluate import evaluate
-from cnncli.recipes.predict import Prediction, predict
+from cnncli.recipes.predict import predict
 from cnncli.recipes.train import train
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.listing import open_run

@@ -18,11 +18,12 @@ from cnncli.features.extract import FeatureSet, extract
 from cnncli.features.store import FeatureStore
 from cnncli.images.decode import decode
 from cnncli.inference.evaluate_rows import extraction_of
+from cnncli.inference.prediction import Prediction
 from cnncli.inference.predictor import load_predictor
 from cnncli.metrics.classification import probabilities_of
 from cnncli.networks.classifier import load_classifier
 from cnncli.networks.cut import cut_classifier
-from cnncli.recipes.predict import Prediction, predict
+from cnncli.recipes.predict import predict
 from cnncli.runs.listing import open_run
 from cnncli.terminal.console import Console
 

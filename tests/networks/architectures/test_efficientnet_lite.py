@@ -12,12 +12,13 @@ import pytest
 from cnncli.catalogue.imagenet import imagenet_classes
 from cnncli.catalogue.networks import NETWORKS
 from cnncli.errors import WeightsError
+from cnncli.inference.prediction import Prediction
 from cnncli.networks.architectures import NetworkSpec, efficientnet_lite
 from cnncli.networks.architectures.efficientnet_lite import VARIANTS, build, load_package_weights, package_file
 from cnncli.networks.backend import import_keras
 from cnncli.networks.preprocessing import preprocess
 from cnncli.networks.weights.torch_file import read_tensors
-from cnncli.recipes.predict import Prediction, predict_imagenet
+from cnncli.recipes.predict import predict_imagenet
 
 LITE0 = VARIANTS["EfficientNetLite0"]
 EVERY = pytest.mark.parametrize("name", VARIANTS)
