@@ -1,13 +1,16 @@
-"""`cnncli init`: write a commented config for a folder of images."""
+"""`cnncli init`: write a commented config for a folder of images, or from a template."""
 
 from __future__ import annotations
 
 import logging
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 from cnncli.config.reader import absolute, config_from_mapping, data_source
+from cnncli.config.templates import copy_sample, find_template
+from cnncli.config.writer import to_yaml
 from cnncli.dataset.build import report_on_data
 from cnncli.dataset.config_template import template_for
 from cnncli.dataset.issues import messages_of
@@ -54,6 +57,33 @@ def write_config(source: Path, out: Path, force: bool, console: Console) -> Path
     table: Any = paths.get("table")
     labels = {"path": table, "separator": combined[0]} if combined else table
     write_atomically(out, template_for(report, paths["path"], str(out), labels))
+    return out
+
+
+def write_from_template(name: str, source: Path | None, out: Path, force: bool) -> Path:
+    """Write a config that comes with cnncli, for a folder of images or for those that it is about.
+
+    Sample images and a table of labels that it reads are copied to the folder of the file, unless they are there.
+
+    Raises:
+        CnncliError: There is no such template, `out` exists, its parent directory does not, or the template has labels
+            of its own, which are not those of other images.
+    """
+    template = find_template(name)
+    _check_target(out, force)
+    if source is None:
+        data = None
+        if template.reads_sample:
+            log.info(f"sample images: {printable(copy_sample(out.parent))}")
+        if template.table is not None and not (table := out.parent / template.table.name).exists():
+            shutil.copyfile(template.table, table)
+    elif template.table is not None:
+        text = f"{name} has a table of labels for its own images. Leave out {printable(source)}, or the template."
+        raise CnncliError(Message("usage-options-conflict", text, received=name))
+    else:
+        folder = absolute(str(source), Path.cwd())
+        data = to_yaml(str(folder) if source.is_absolute() else _path_from(folder, out.parent)).removesuffix("\n...\n")
+    write_atomically(out, template.text(str(out), data))
     return out
 
 

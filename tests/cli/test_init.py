@@ -107,3 +107,72 @@ def test_special_characters_in_folder_names_are_quoted(tmp_path: Path, monkeypat
         config = load_config("config.yaml", environment={})
         assert config.data.path == tmp_path / name
         assert config.name
+
+
+def test_the_quickstart_needs_no_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--template quickstart writes the config and copies the sample images next to it, where it reads them."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["init", "--template", "quickstart"]) == 0
+    config = load_config("quickstart.yaml", environment={})
+
+    assert config.data.path == tmp_path / "data/sample"
+    assert len(list(config.data.path.rglob("*.jpg"))) == 240
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["sample"]
+    assert Path("quickstart.yaml").read_text().count("cnncli train quickstart.yaml") == 2
+    assert main(["config", "validate", "quickstart.yaml"]) == 0
+
+
+def test_images_next_to_a_template_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If data/sample is there, the sample is not copied over it."""
+    monkeypatch.chdir(tmp_path)
+    Path("data/sample").mkdir(parents=True)
+    assert main(["init", "--template", "quickstart"]) == 0
+    assert list(Path("data/sample").iterdir()) == []
+
+
+def test_a_template_with_a_table_brings_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table of labels that a template reads is written next to it."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["init", "--template", "two-labels"]) == 0
+    assert main(["config", "validate", "two-labels.yaml"]) == 0
+
+
+def test_a_template_for_a_folder(flowers: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With a folder, the template reads its images, relative to the file, and no images are copied."""
+    (flowers.parent / "configs").mkdir()
+    assert main(["init", "flowers", "--template", "resnet50-features", "--out", "configs/mine.yaml"]) == 0
+    assert capsys.readouterr().out == f"{Path('configs/mine.yaml')}\n"
+    config = load_config("configs/mine.yaml", environment={})
+    assert (config.data.path, config.networks) == (flowers, "ResNet50")
+    assert "  path: ../flowers\n" in Path("configs/mine.yaml").read_text()
+    assert not Path("configs/data").exists()
+
+
+def test_templates_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    """--template without a name lists the templates with mode, backbone and images."""
+    assert main(["init", "--template"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[:4] == ["template", "mode", "backbone", "images"]
+    assert lines[1].split()[:4] == ["quickstart", "feature-extraction", "EfficientNetLite0", "sample"]
+    assert len(lines) > 40
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "hint"),
+    [
+        (["--template", "quikstart"], "usage-template-unknown", "Did you mean quickstart?"),
+        (["--template", "zzz"], "usage-template-unknown", "cnncli init --template"),
+        (["flowers", "--template", "two-labels"], "usage-options-conflict", "flowers"),
+        (["--template", "quickstart", "--out", "far/away.yaml"], "usage-out-folder-missing", "far"),
+        ([], "usage-argument-missing", "--template NAME"),
+    ],
+)
+def test_impossible_templates_are_refused(
+    flowers: Path, capsys: pytest.CaptureFixture[str], words: list[str], code: str, hint: str
+) -> None:
+    """An unknown template, or images that do not fit it, is an error, and nothing is written."""
+    assert main(["init", *words]) == 2
+    error = capsys.readouterr().err
+    assert f"[{code}]" in error
+    assert hint in error
+    assert sorted(path.name for path in flowers.parent.iterdir()) == ["flowers"]
