@@ -43,6 +43,7 @@ VERBS = {
     "runs": "List the runs with their results.",
     "cache": "Show or clear the cache.",
     "errors": "Explain error and warning codes.",
+    "completion": "Print the completion script of a shell.",
 }
 
 
