@@ -10,11 +10,12 @@ from PIL import Image, ImageDraw
 
 from cnncli.explanation.convolution import Array, Worked
 from cnncli.report.contact_sheet import GRAY, INK, MARGIN, PAPER, load_font
+from cnncli.report.figures import BLUE, VERMILION
 from cnncli.storage.atomic import replacing
 
 CELL, BETWEEN, HEADING, TEXT_LINE = 36, 28, 26, 24
 """Sides of a cell, gaps between grids, and heights of lines, in pixels."""
-INPUT, PADDING, KERNEL, OUTPUT, WINDOW = "#DCE6F5", "#EEEEEE", "#FBE3D6", "#DDF0DD", "#0072B2"
+INPUT, PADDING, KERNEL, OUTPUT, WINDOW = "#DCE6F5", "#EEEEEE", "#FBE3D6", "#DDF0DD", BLUE
 """Colors of cells, and of the frame around the window."""
 MOST_TEXT = 110
 """Maximum number of characters of a formula below the grids."""
@@ -91,7 +92,7 @@ def _draw_kernel(pen: ImageDraw.ImageDraw, worked: Worked, left: int, k: int, is
             value = worked.kernels[k, row, column, channel]
             box = _cell(pen, left, top + HEADING - 6, row, column, value, KERNEL)
             if is_active:
-                pen.rectangle(box, outline="#D55E00", width=2)
+                pen.rectangle(box, outline=VERMILION, width=2)
     if worked.biases.any():
         top = MARGIN + HEADING + worked.size * CELL + 4
         pen.text((left, top), f"bias {worked.biases[k]:g}", INK if is_active else GRAY, load_font(13))

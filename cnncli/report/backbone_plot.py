@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from cnncli.catalogue.imagenet_results import HUMAN_ERROR, ILSVRC, MULTIPLY_ADDS
 from cnncli.catalogue.networks import NetworkInfo
-from cnncli.report.figures import save_figure
+from cnncli.report.figures import BLUE, GRID, VERMILION, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +26,7 @@ PLACES: tuple[tuple[tuple[int, int], Literal["left", "right"]], ...] = (
     ((3, -15), "left"),
 )
 """Offsets of a label from its point, in points of 1/72 inch, with the alignment of its text."""
-WINNER, OTHER = "#0072B2", "#A9CCE3"
+WINNER, OTHER = BLUE, "#A9CCE3"
 
 
 def draw_backbones(networks: Sequence[NetworkInfo], path: Path) -> None:
@@ -77,7 +77,7 @@ def _draw_accuracies(axes: Axes, networks: Sequence[NetworkInfo], values: Sequen
     _annotate(axes, labels)
     axes.xaxis.set_major_formatter("{x:g}")
     axes.set_ylabel("top-1 accuracy on ImageNet (%)")
-    axes.grid(color="#d9d9d9", linewidth=0.7)
+    axes.grid(color=GRID, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
 
@@ -111,10 +111,10 @@ def _draw_years(axes: Axes) -> None:
     bars = axes.bar(places, [entry.top5_error for entry in ILSVRC], color=colors, width=0.7)
     axes.bar_label(bars, [f"{entry.top5_error:g}" for entry in ILSVRC], fontsize=9, padding=2)
     axes.set_xticks(places, [f"{entry.name}\n{entry.year}" for entry in ILSVRC], fontsize=9)
-    axes.axhline(HUMAN_ERROR, color="#D55E00", linewidth=1, linestyle=(0, (4, 2)))
+    axes.axhline(HUMAN_ERROR, color=VERMILION, linewidth=1, linestyle=(0, (4, 2)))
     axes.annotate(
         f"human {HUMAN_ERROR} %", (len(ILSVRC) - 0.55, HUMAN_ERROR), (0, 3), textcoords="offset points", fontsize=9,
-        ha="right", color="#D55E00",
+        ha="right", color=VERMILION,
     )  # fmt: skip
     axes.set_ylabel("top-5 error (%)")
     axes.set_title("ILSVRC: winners by year, and runners-up (light); several networks and crops", fontsize=10)

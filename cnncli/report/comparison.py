@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from cnncli.catalogue.metrics import MetricInfo
 from cnncli.report.curves import format_axes
-from cnncli.report.figures import save_figure
+from cnncli.report.figures import COLORS, GUIDE, save_figure
 from cnncli.terminal.formatting import percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "osD^vPX"
 SIZE_INCHES = (8.0, 5.0)
 MAX_MARKERS = 40
@@ -149,7 +148,7 @@ def draw_best_so_far(
 
 def _styles() -> Any:
     """Return an endless iterator of colors and markers."""
-    return ({"color": color, "marker": marker} for color, marker in cycle(zip(COLORS, MARKERS, strict=True)))
+    return ({"color": color, "marker": marker} for color, marker in cycle(zip(COLORS, MARKERS, strict=False)))
 
 
 def _spans_decades(numbers: Sequence[float]) -> bool:
@@ -163,7 +162,7 @@ def _finish(axes: Axes, metric: MetricInfo, x: str, published: Sequence[Publishe
 
     for one in published:
         text = f"{one.name}: {percent(one.value) if metric.is_fraction else f'{one.value:g}'}"
-        axes.axhline(one.value, color="#595959", linewidth=1.1, linestyle=(0, (1, 1.5)))
+        axes.axhline(one.value, color=GUIDE, linewidth=1.1, linestyle=(0, (1, 1.5)))
         at_right = axes.get_yaxis_transform()
         axes.annotate(text, (1.0, one.value), (-3, 3), at_right, "offset points", ha="right", fontsize=9)
     axes.set_xlabel(x)

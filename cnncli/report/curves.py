@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnncli.catalogue.metrics import MetricInfo
 from cnncli.metrics.table import METRICS, VALIDATION, metric_named
-from cnncli.report.figures import save_figure
+from cnncli.report.figures import BLUE, GRID, GUIDE, VERMILION, save_figure
 from cnncli.runs.records import HistoryRow
 from cnncli.terminal.formatting import percent
 from cnncli.training.solvers.exact import Strength
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-TRAIN: dict[str, Any] = {"color": "#0072B2", "linestyle": (0, (4, 1.5)), "marker": "o", "label": "train"}
-VALIDATION_LINE: dict[str, Any] = {"color": "#D55E00", "linestyle": "-", "marker": "s", "label": "validation"}
+TRAIN: dict[str, Any] = {"color": BLUE, "linestyle": (0, (4, 1.5)), "marker": "o", "label": "train"}
+VALIDATION_LINE: dict[str, Any] = {"color": VERMILION, "linestyle": "-", "marker": "s", "label": "validation"}
 RING: dict[str, Any] = {"marker": "o", "markersize": 12, "markerfacecolor": "none", "markeredgecolor": "black"}
 PANEL_INCHES = (5.0, 3.6)
 MAX_MARKERS = 40
@@ -104,7 +104,7 @@ def format_axes(axes: Axes, metric: MetricInfo) -> None:
     axes.set_ylabel(metric.name)
     if metric.is_fraction:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
-    axes.grid(color="#d9d9d9", linewidth=0.7)
+    axes.grid(color=GRID, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
 
@@ -118,6 +118,6 @@ def _separate_stages(axes: Axes, rows: Sequence[HistoryRow], last_epoch: int) ->
     is_narrow = any(end - start < NARROW_STAGE * last_epoch for (_, start), (_, end) in pairwise(starts))
     for place, (stage, start) in enumerate(starts):
         if place:
-            axes.axvline(start - 0.5, color="#595959", linewidth=1.1, linestyle=(0, (1, 1.5)))
+            axes.axvline(start - 0.5, color=GUIDE, linewidth=1.1, linestyle=(0, (1, 1.5)))
         offset, at_top = (2, 14 if is_narrow and place % 2 else 3), axes.get_xaxis_transform()
         axes.annotate(stage, (start - 0.5, 1.0), offset, at_top, "offset points", fontsize=9, color="#404040")

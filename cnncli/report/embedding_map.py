@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from cnncli.images.bands import preview
 from cnncli.report.contact_sheet import GRAY, INK, MARGIN, PAPER, load_font
-from cnncli.report.figures import quiet_matplotlib
+from cnncli.report.figures import COLORS, quiet_matplotlib
 from cnncli.storage.atomic import replacing
 
 SIDE = 1600
@@ -25,8 +25,6 @@ HEAD = 76
 LEGEND_WIDTH = 240
 MAX_CLASSES = 40
 """Maximum number of classes in the legend."""
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D1F")
-"""Colors that people with color blindness can distinguish (Okabe and Ito), the yellow darkened."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from cnncli.metrics.reliability import Reliability, ReliabilityBin, calibration_
 from cnncli.report.confusion_matrix import draw_confusion_matrix
 from cnncli.report.contact_sheet import draw_tiles
 from cnncli.report.curves import TRAIN, VALIDATION_LINE
-from cnncli.report.figures import save_figure
+from cnncli.report.figures import COLORS, GRID, save_figure
 from cnncli.terminal.formatting import counted, percent
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ MOST_MISTAKES, COLUMNS = 24, 6
 """Maximum number of images on a contact sheet of mistakes, and number in a row."""
 MOST_CURVES = 8
 """Maximum number of classes whose curves are drawn; of more, those with the smallest areas."""
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#8c510a", "#555555")
-"""Okabe and Ito's palette for color-blind readers."""
 
 
 def draw_evaluation(found: Assessment, pixels: PixelSpec, name: str, folder: Path) -> tuple[Path, ...]:
@@ -165,6 +163,6 @@ def draw_class_curves(curves: Sequence[ClassCurves], title: str, path: Path) -> 
 
 
 def _tidy(axes: Axes) -> None:
-    axes.grid(color="#d9d9d9", linewidth=0.7)
+    axes.grid(color=GRID, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

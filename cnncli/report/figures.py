@@ -1,4 +1,4 @@
-"""A matplotlib figure without windows, pyplot or the user's style, written atomically as a PNG or SVG."""
+"""A matplotlib figure without windows, pyplot or the user's style, written atomically as a PNG or SVG; its colors."""
 
 from __future__ import annotations
 
@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DOTS_PER_INCH = 120
+
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D1F")
+"""Okabe and Ito's palette for color-blind readers, its yellow darkened, in the order in which lines take them."""
+BLUE, VERMILION, GREEN = COLORS[:3]
+GRID, GUIDE = "#d9d9d9", "#595959"
+"""Gray of the grid of a plot, and of lines that mark a place in it."""
 
 _WARNINGS = IgnoredWarnings(UserWarning, "cnncli.report.")  # matplotlib attributes the warning to the calling module
 

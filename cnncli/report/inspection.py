@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnncli.report.figures import save_figure
+from cnncli.report.figures import BLUE, GRID, VERMILION, save_figure
 from cnncli.runs.inspection import BINS, LayerStatistics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FIRST: dict[str, Any] = {"color": "#0072B2", "linestyle": (0, (4, 1.5)), "marker": "o"}
-LAST: dict[str, Any] = {"color": "#D55E00", "linestyle": "-", "marker": "s"}
+FIRST: dict[str, Any] = {"color": BLUE, "linestyle": (0, (4, 1.5)), "marker": "o"}
+LAST: dict[str, Any] = {"color": VERMILION, "linestyle": "-", "marker": "s"}
 MAX_HISTOGRAMS = 10
 MAX_NAMES = 24
 """Number of layers whose names fit on an axis."""
@@ -78,5 +78,5 @@ def _format_panel(axes: Axes, title: str, scale: str, names: Sequence[str]) -> N
         axes.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=7)
     else:
         axes.set_xlabel("layer")
-    axes.grid(color="#d9d9d9", linewidth=0.7)
+    axes.grid(color=GRID, linewidth=0.7)
     axes.set_axisbelow(True)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnncli.networks.arithmetic import LayerNumbers, Shape
-from cnncli.report.figures import save_figure
+from cnncli.report.figures import COLORS, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,8 +34,6 @@ QUANTITIES = {"memory_kb": "memory (KB)", "parameters": "parameters", "multiply_
 SHORT = {"BatchNormalization": "BN", "LayerNormalization": "LN", "Activation": "activation"}
 TRAINED, PARTLY, FROZEN, EMPTY = "#E69F00", "#F5D58A", "#9CC8E8", "#E4E4E4"
 LEGEND = {TRAINED: "trainable", PARTLY: "partly trainable", FROZEN: "frozen", EMPTY: "no parameters"}
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
-"""Colors of the bars of each network, from Okabe and Ito's palette."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +96,7 @@ def draw_networks(networks: Sequence[Drawing], path: Path, *, whole: bool = Fals
 
 
 def _colors(networks: Sequence[Drawing]) -> list[str]:
-    return [PALETTE[place % len(PALETTE)] for place in range(len(networks))]
+    return [COLORS[place % len(COLORS)] for place in range(len(networks))]
 
 
 # From layers to rows.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cnncli.inference.robustness import Robustness
 from cnncli.report.curves import TRAIN, VALIDATION_LINE
-from cnncli.report.figures import save_figure
+from cnncli.report.figures import GREEN, GRID, save_figure
 
 SIZE_INCHES = (6.4, 4.2)
 
@@ -24,7 +24,7 @@ def draw_robustness(found: Robustness, title: str, path: Path) -> None:
         lines = (
             ("accuracy", "accuracy, 95 % interval", "s", color, "-"),
             ("unchanged", "unchanged predictions", "o", TRAIN["color"], "--"),
-            ("probability", "probability of the true class", "^", "#009E73", ":"),
+            ("probability", "probability of the true class", "^", GREEN, ":"),
         )
         for name, label, marker, line_color, style in lines:
             values = [getattr(point, name) for point in found.points]
@@ -32,6 +32,6 @@ def draw_robustness(found: Robustness, title: str, path: Path) -> None:
         axes.axvline(0, color="#8c8c8c", linewidth=0.8)
         axes.set(title=title, xlabel=found.unit, ylim=(0, 1.03))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-        axes.grid(color="#d9d9d9", linewidth=0.7)
+        axes.grid(color=GRID, linewidth=0.7)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(loc="lower left", frameon=True, framealpha=0.85, edgecolor="none", fontsize=9)
