@@ -119,6 +119,8 @@ def print_advice(found: Advice, console: Console) -> None:
             ("large", cases["large", "similar"], cases["large", "different"]),
         ],
     )
+    if found.recommendation != CASES[found.size, found.kind][0]:
+        console.print(f"A linear head is already {percent(found.probes[-1].accuracy)} accurate.")
     console.print(f"Recommended: {found.recommendation}.")
 
 

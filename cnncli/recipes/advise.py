@@ -43,6 +43,9 @@ from cnncli.training.steps import TrainStep
 
 FEW, MANY = 100, 5_000
 """Images per class below which a dataset is small and from which on it is large, whatever the learning curve says."""
+GOOD_ENOUGH = 0.99
+"""Accuracy of a linear head in 0-1 from which on it is recommended in all cases: the errors that are left are so few
+that a test of a thousand images could hardly show that anything else makes fewer."""
 LAST_LAYERS = 4
 TIMED_IMAGES, TIMED_STEPS = 8, 2
 
@@ -146,8 +149,8 @@ class Advice:
 
     @property
     def recommendation(self) -> str:
-        """What the table recommends."""
-        return CASES[self.size, self.kind][0]
+        """What is recommended; see `recommend`."""
+        return recommend(self.size, self.kind, self.probes)[0]
 
     def config_text(self) -> str:
         """Return the recommended config as YAML, with the reason at its top."""
@@ -203,6 +206,12 @@ def best_depth(probes: Sequence[Probe]) -> str | None:
     return max(better, key=lambda one: one.accuracy).layer if better else None
 
 
+def recommend(size: Size, kind: Kind, probes: Sequence[Probe]) -> tuple[str, tuple[str, ...]]:
+    """Return what the table recommends, or a linear head where it is `GOOD_ENOUGH`, and the settings."""
+    is_good_enough = probes[-1].accuracy >= GOOD_ENOUGH
+    return CASES["small" if is_good_enough else size, kind]
+
+
 @standard_settings()
 def advise(
     read: Read,
@@ -250,8 +259,8 @@ def advise(
         curve = _learning_curve(pool, folds)
         times = _times(frozen, classifier, context, solve_s)
     size, kind = size_of(len(pool.images) / len(pool.classes), curve), kind_of(probes)
-    settings = [*chosen, *CASES[size, kind][1]]
-    if size == "small" and (layer := best_depth(probes)):
+    settings = [*chosen, *recommend(size, kind, probes)[1]]
+    if "mode=feature-extraction" in settings and (layer := best_depth(probes)):
         settings.append(f"backbone.output_layer={layer}")
     config = read(settings)
     found = Advice(len(pool.images), len(pool.classes), probes, curve, times, config, compared, problems)

@@ -19,7 +19,7 @@ from cnncli.evaluation.depth_probes import Probe, _features_at, depths_of, probe
 from cnncli.evaluation.learning_curve import measure_learning_curve
 from cnncli.networks.backbone import build_backbone
 from cnncli.networks.classifier import build_classifier
-from cnncli.recipes.advise import BackboneResult, best_depth, choose_backbone, kind_of, size_of
+from cnncli.recipes.advise import BackboneResult, best_depth, choose_backbone, kind_of, recommend, size_of
 from cnncli.recipes.crossval import frozen_network, load_pool
 from cnncli.terminal.console import Console
 from tests.evaluation.pools import draw_pool
@@ -91,6 +91,13 @@ def test_a_dataset_is_large_if_a_head_has_enough_of_it() -> None:
     assert not flat.would_help
     assert [size_of(300, steep), size_of(300, flat)] == ["small", "large"]
     assert [size_of(10, flat), size_of(9_000, steep), size_of(300, None)] == ["small", "large", "small"]
+
+
+def test_a_head_that_is_good_enough_is_recommended() -> None:
+    """With 99 % accuracy, nothing slower than a linear head is recommended, whatever the case."""
+    assert "fine-tuning" in recommend("large", "similar", [probe(197)])[0]
+    assert "mode=feature-extraction" in recommend("large", "similar", [probe(198)])[1]
+    assert recommend("large", "different", [probe(198)]) == recommend("small", "different", [probe(100)])
 
 
 def test_probes_have_the_features_of_backbones_that_end_there(config: Config) -> None:
