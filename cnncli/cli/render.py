@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from cnncli.cli.options import print_json
 from cnncli.metrics.table import EVALUATED, METRICS, metric_named
 from cnncli.runs.folder import RunFolder
-from cnncli.runs.listing import open_run
+from cnncli.runs.listing import Preferred, open_run
 from cnncli.terminal.console import Console
 from cnncli.terminal.formatting import decimal, duration, percent, percent_range, short_path
 
@@ -54,9 +54,9 @@ SUGGESTED_LAYERS = 4
 log = logging.getLogger(__name__)
 
 
-def open_named_run(name: str | Path | None, runs_dir: Path) -> RunFolder:
-    """Open a run, by default the newest finished one, and report its name unless `name` is its directory."""
-    run = open_run(name, runs_dir)
+def open_named_run(name: str | Path | None, runs_dir: Path, prefer: Preferred = "finished") -> RunFolder:
+    """Open a run, by default the newest finished or unfinished one, and report its name unless `name` has it."""
+    run = open_run(name, runs_dir, prefer)
     if name is None or Path(name).name != run.path.name:
         log.info(f"run {run.path.name}")
     return run

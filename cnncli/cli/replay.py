@@ -22,10 +22,10 @@ def command(run: str | None, runs_dir: Path, as_json: bool, console: Console) ->
     repeated exactly; then the last one is examined layer by layer. The run gets nan/step.npz with the batch, and the
     weights, optimizer slots and random states before the step.
     """
+    from cnncli.cli.render import open_named_run
     from cnncli.recipes.replay import replay
-    from cnncli.runs.listing import open_run
 
-    found = replay(open_run(run, runs_dir, prefer="unfinished"), console)
+    found = replay(open_named_run(run, runs_dir, prefer="unfinished"), console)
     if as_json:
         print_json(found)
     else:

@@ -29,22 +29,22 @@ def command(
 
     RUN is a run directory or its name; default: the newest run. report.html has results, mistakes, calibration, data,
     config and timings, and loads nothing from elsewhere. README.md is the model card, with the metadata that the
-    Hugging Face Hub reads. Training writes both; this command adds the labels that are probably
-    wrong, and where the network looked, which needs TensorFlow.
+    Hugging Face Hub reads. Training writes both; this command adds the labels that are probably wrong, and
+    where the network looked, which needs TensorFlow. A README.md that you have edited is kept.
     """
+    from cnncli.cli.render import open_named_run
     from cnncli.recipes.report import report
-    from cnncli.runs.listing import open_run
 
     if live:
         from cnncli.serving.live_report import LiveReportServer
 
-        with LiveReportServer(open_run(run, runs_dir, prefer="unfinished"), port) as server:
+        with LiveReportServer(open_named_run(run, runs_dir, prefer="unfinished"), port) as server:
             click.echo(server.address)
             if opens:
                 webbrowser.open(server.address)
             server.serve_until_interrupted()
         return
-    found = report(open_run(run, runs_dir), console, explain=explain)
+    found = report(open_named_run(run, runs_dir), console, explain=explain)
     if as_json:
         print_json(found)
     else:

@@ -10,7 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from cnncli.errors import CnncliError, Message, RunError, printable, reason_of
-from cnncli.report.model_card import model_card
+from cnncli.report.model_card import is_edited, model_card
 from cnncli.report.run_page import MOST_MISTAKES, RunReport
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.listing import require_finished
@@ -66,7 +66,7 @@ def report(run: RunFolder, console: Console, explain: bool = True) -> WrittenRep
 
 
 def write_report(run: RunFolder, found: RunReport | None = None) -> WrittenReport:
-    """Write the page and the model card of a finished run.
+    """Write the page and the model card of a finished run. A model card that somebody has edited is kept.
 
     Raises:
         RunError: The run is damaged, or cannot be written to.
@@ -74,7 +74,11 @@ def write_report(run: RunFolder, found: RunReport | None = None) -> WrittenRepor
     found = found or RunReport.load(run)
     try:
         write_atomically(run.report, found.html())
-        write_atomically(run.model_card, model_card(found))
+        if is_edited(run.model_card):
+            text = f"{printable(run.model_card)} was edited and is kept; delete it to have it written again."
+            log.warning(Message("run-model-card-edited", text, path=run.model_card))
+        else:
+            write_atomically(run.model_card, model_card(found))
     except OSError as error:
         text = f"{printable(run.path)}: the report cannot be written ({reason_of(error)})."
         raise RunError(Message("run-folder-not-writable", text, path=run.path, reason=reason_of(error))) from error

@@ -5,6 +5,9 @@ The format is that of https://huggingface.co/docs/hub/model-cards, with results 
 
 from __future__ import annotations
 
+import hashlib
+import re
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -25,9 +28,26 @@ _METRICS = {
 
 
 def model_card(report: RunReport) -> str:
-    """Return the model card of a finished run, as Markdown with metadata in YAML."""
+    """Return the model card of a finished run, as Markdown with metadata in YAML, and its checksum as the last line."""
     header = yaml.safe_dump(_metadata(report), sort_keys=False, allow_unicode=True, width=1000)
-    return f"---\n{header}---\n\n{_text(report)}"
+    card = f"---\n{header}---\n\n{_text(report)}\n"
+    return f"{card}{_mark(card)}\n"
+
+
+def is_edited(path: Path) -> bool:
+    """Return whether there is a model card at a path that somebody has edited since it was written."""
+    try:
+        card, mark = re.split(r"(?=<!-- .*-->\s*\Z)", path.read_text(encoding="utf-8", errors="replace"), maxsplit=1)
+    except FileNotFoundError:
+        return False
+    except ValueError:  # the mark was removed
+        return True
+    return mark.strip() != _mark(card)
+
+
+def _mark(card: str) -> str:
+    digest = hashlib.sha256(card.encode()).hexdigest()
+    return f"<!-- Written by cnncli, which does not replace an edited file: {digest} -->"
 
 
 def _metadata(report: RunReport) -> dict[str, Any]:

@@ -15,7 +15,8 @@ import pytest
 import yaml
 
 from cnncli.cli import main
-from cnncli.recipes.report import report
+from cnncli.recipes.report import report, write_report
+from cnncli.report.model_card import is_edited
 from cnncli.report.run_page import RunReport
 from cnncli.runs.folder import RunFolder, update_facts
 from cnncli.runs.listing import open_run
@@ -125,6 +126,19 @@ def test_the_model_card_has_the_results(run: RunFolder) -> None:
     assert result["dataset"]["split"] == "test"
     assert values["accuracy"] == pytest.approx(metrics["top1"], abs=1e-6)
     assert text.strip().startswith("# drawn")
+
+
+def test_an_edited_model_card_is_kept(run: RunFolder) -> None:
+    """A README.md is written again after it was deleted, but not after somebody has changed it."""
+    written = run.model_card.read_text(encoding="utf-8")
+    edited = written.replace("# drawn", "# Our network")
+    run.model_card.write_text(edited, encoding="utf-8")
+    write_report(run)
+    assert run.model_card.read_text(encoding="utf-8") == edited
+
+    run.model_card.write_text(written, encoding="utf-8")
+    write_report(run)
+    assert not is_edited(run.model_card)
 
 
 @pytest.fixture
