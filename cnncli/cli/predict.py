@@ -6,6 +6,7 @@ import csv
 import logging
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -59,7 +60,14 @@ log = logging.getLogger(__name__)
     "--csv",
     "as_csv",
     is_flag=True,
-    help="Print CSV, a line per image and class: path, rank, label, probability, unknown.",
+    help="Print CSV, a line per image and class: path, rank, label, probability and, if the run can abstain, unknown.",
+)
+@click.option(
+    "--table",
+    type=OUT_FILE,
+    metavar="FILE",
+    help="Write a .csv, .parquet or .xlsx with a row per image and a column per class. Images that cannot be used are "
+    "rows with an error.",
 )
 @click.option(
     "--kaggle",
@@ -79,6 +87,7 @@ def command(
     coverage: float | None,
     as_json: bool,
     as_csv: bool,
+    table: Path | None,
     kaggle: Path | None,
     runs_dir: Path,
     console: Console,
@@ -100,12 +109,17 @@ def command(
     if coverage is not None and (backbone is not None or ensemble is not None):
         text = "--coverage cannot be used together with --backbone or --ensemble."
         raise click.UsageError(Message("usage-options-conflict", text))
-    others = (as_json or None, as_csv or None, top, coverage, backbone, ensemble)
+    others = (as_json or None, as_csv or None, table, top, coverage, backbone, ensemble)
     if kaggle is not None and any(option is not None for option in others):
-        text = "--kaggle cannot be used together with --json, --csv, --top, --coverage, --backbone or --ensemble."
+        text = "--kaggle can only be used together with --run."
+        raise click.UsageError(Message("usage-options-conflict", text))
+    if table is not None and (as_csv or top is not None):
+        text = "--table, which has all classes, cannot be used together with --csv or --top."
         raise click.UsageError(Message("usage-options-conflict", text))
     from cnncli.cli.render import open_named_run
     from cnncli.recipes.predict import predict, predict_ensemble, predict_imagenet, write_submission
+    from cnncli.recipes.predict_folder import ALL_CLASSES, write_table
+    from cnncli.storage.tables import table_path
 
     if kaggle is not None:
         unusable = write_submission(open_named_run(run, runs_dir), paths, kaggle, console)
@@ -115,8 +129,10 @@ def command(
             click.get_current_context().exit(2)
         log.info(f"submission {printable(kaggle)}")
         return
-    prints_lines = not as_json and is_terminal(sys.stdout)  # results show the progress, and a bar would garble them
-    shown_on = None if prints_lines else console
+    if table is not None:
+        table, top = table_path(table), ALL_CLASSES
+    prints_lines = not (as_json or table) and is_terminal(sys.stdout)
+    shown_on = None if prints_lines else console  # results show the progress, and a bar would garble them
     if ensemble is not None:
         folders = [open_named_run(one, runs_dir) for one in runs]
         results = predict_ensemble(folders, ensemble, paths, top, shown_on)
@@ -126,13 +142,16 @@ def command(
         results = predict_imagenet(backbone, paths, top, shown_on)
     found: list[Prediction] = []
     refused = 0
-    write = found.append if as_json else _csv_lines() if as_csv else _print_line
-    for result in results:
-        if isinstance(result, ImageError):
-            refused += 1
-            log.warning(result.problems[0])
-        else:
-            write(result)
+    write = found.append if as_json else _csv_lines(results.abstains) if as_csv else _print_line
+    with closing(write_table(table, results) if table else results.found) as recorded:
+        for result in recorded:
+            if isinstance(result, ImageError):
+                refused += 1
+                log.warning(result.problems[0])
+            elif as_json or not table:
+                write(result)
+    if table is not None:
+        log.info(f"table {printable(table)}, {results.n:,} rows")
     if as_json:
         print_json(found)
     if refused:
@@ -146,23 +165,23 @@ def _print_line(prediction: Prediction) -> None:
     click.echo(printable(f"{prediction.path}: {answer}"))
 
 
-def _csv_lines() -> Callable[[Prediction], None]:
+def _csv_lines(abstains: bool) -> Callable[[Prediction], None]:
     """Print the header of a CSV in long form, and return a function that prints a prediction.
 
-    An image without labels has one line with rank 0; `unknown` is empty if the run always answers.
+    An image without labels has one line with rank 0. The column `unknown` exists only if the run abstains.
 
     All text is quoted, because a carriage return in a name would otherwise end the line.
     """
     table = csv.writer(sys.stdout, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-    table.writerow(["path", "rank", "label", "probability", "unknown"])
+    table.writerow(["path", "rank", "label", "probability", *(["unknown"] if abstains else [])])
     text = printable if is_terminal(sys.stdout) else str
 
     def write(prediction: Prediction) -> None:
         pairs = zip(prediction.labels, prediction.probabilities, strict=True)
-        unknown = {None: "", True: "true", False: "false"}[prediction.unknown]
+        unknown = [str(prediction.unknown).lower()] if abstains else []
         for rank, (label, probability) in enumerate(pairs, start=1):
-            table.writerow([text(prediction.path), rank, text(label), probability, unknown])
+            table.writerow([text(prediction.path), rank, text(label), probability, *unknown])
         if not prediction.labels:
-            table.writerow([text(prediction.path), 0, "", "", unknown])
+            table.writerow([text(prediction.path), 0, "", "", *unknown])
 
     return write

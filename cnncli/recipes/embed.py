@@ -24,6 +24,7 @@ from cnncli.report.embedding_map import MapPoint, draw_embedding_map
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.listing import require_finished
 from cnncli.storage.atomic import output_path, replacing
+from cnncli.storage.tables import import_parquet
 from cnncli.terminal.console import Console
 
 Split = Literal["train", "validation", "test", "all"]
@@ -65,6 +66,8 @@ class Embedded:
             CnncliError: The name ends otherwise, its folder does not exist, or pyarrow is missing.
         """
         path = output_path(path, SUFFIXES)
+        if path.suffix.lower() == ".parquet":
+            import_parquet(path)
         columns = {
             "path": [row.file for row in self.rows],
             "label": [LABEL_SEPARATOR.join(row.labels) for row in self.rows],
@@ -81,12 +84,7 @@ class Embedded:
 
 
 def _write_parquet(path: Path, columns: dict[str, list[str]], vectors: Vectors) -> None:
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError:
-        text = "Parquet needs pyarrow. Install it with: pip install 'cnncli[parquet]', or write .npz."
-        raise DataError(Message("data-parquet-not-installed", text, path=path)) from None
+    pyarrow, parquet = import_parquet(path)
     values = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(vectors.reshape(-1)), vectors.shape[1])
     parquet.write_table(pyarrow.table({**columns, "features": values}), path)
 

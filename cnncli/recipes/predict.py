@@ -9,9 +9,9 @@ import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -55,20 +55,40 @@ Result = Prediction | ImageError
 """What is yielded for an image."""
 
 
+@dataclass(frozen=True)
+class Results:
+    """Results of images, computed while they are iterated, which is possible once.
+
+    Attributes:
+        spec: Classes, and the thresholds of several labels.
+        abstains: Whether images can be unknown.
+        n: Number of images.
+        found: A `Prediction` per image, or the `ImageError` of an unusable image.
+    """
+
+    spec: PredictorSpec
+    abstains: bool
+    n: int
+    found: Generator[Result, None, None]
+
+    def __iter__(self) -> Iterator[Result]:
+        """Return the results."""
+        return self.found
+
+
 def predict(
     run: RunFolder,
     images: Sequence[str | ImageSource],
     top: int | None = None,
     console: Console | None = None,
     coverage: float | None = None,
-) -> Iterator[Result]:
+) -> Results:
     """Predict images one after another, in the order given; for the arguments, see `cnncli.predict`.
 
     The path `-` stands for an image on standard input. The console shows progress if there are many images.
 
     Returns:
-        An iterator with a `Prediction` per image, or the `ImageError` of an unusable image. The run is opened when this
-        function is called.
+        The results in the order of the images. The run is opened when this function is called.
 
     Raises:
         ConfigError: `top` is below 1, `coverage` is not in 0-1, or a path is empty.
@@ -82,7 +102,7 @@ def predict(
     predictor = load_predictor(run.engine, run.model, batch=1 if len(sources) == 1 else None)
     if coverage is not None:
         predictor = with_coverage(predictor, coverage, run)
-    return _predictions(sources, predictor, top, console if len(sources) >= SHOW_PROGRESS_FROM else None)
+    return _results(sources, predictor, top, console)
 
 
 def predict_ensemble(
@@ -91,7 +111,7 @@ def predict_ensemble(
     images: Sequence[str | ImageSource],
     top: int | None = None,
     console: Console | None = None,
-) -> Iterator[Result]:
+) -> Results:
     """Predict with several runs together; see `combine` for the rule and `predict` for everything else.
 
     Raises:
@@ -106,7 +126,10 @@ def predict_ensemble(
     require_same_classes([run.path.name for run in runs], specs)
     n_classes = len(specs[0].classes)
     found = [predict(run, images, n_classes, None if place else console) for place, run in enumerate(runs)]
-    return (_combine_results(results, specs, rule, top) for results in zip(*found, strict=True))
+    _, thresholds = combine([np.zeros((1, n_classes))] * len(specs), [spec.thresholds for spec in specs], rule)
+    spec = replace(specs[0], thresholds=thresholds)
+    combined = (_combine_results(results, specs, rule, top) for results in zip(*found, strict=True))
+    return Results(spec, abstains=False, n=found[0].n, found=combined)
 
 
 def _combine_results(results: Sequence[Result], specs: Sequence[PredictorSpec], rule: Rule, top: int | None) -> Result:
@@ -172,7 +195,7 @@ def _by_numbers(name: str) -> list[tuple[int, str]]:
 
 def predict_imagenet(
     network: str, images: Sequence[str | ImageSource], top: int | None = None, console: Console | None = None
-) -> Iterator[Result]:
+) -> Results:
     """Predict the classes of ImageNet with a published network and its top, as `predict` does with a run.
 
     Raises:
@@ -184,7 +207,7 @@ def predict_imagenet(
     _check_top(top)
     sources = list(_expand(images, reads_arrays=False))
     predictor = load_pretrained(network)
-    return _predictions(sources, predictor, top, console if len(sources) >= SHOW_PROGRESS_FROM else None)
+    return _results(sources, predictor, top, console)
 
 
 def _check_top(top: int | None) -> None:
@@ -192,9 +215,15 @@ def _check_top(top: int | None) -> None:
         raise _invalid("top", top, "a number of classes of at least 1")
 
 
+def _results(sources: Sequence[NamedSource], predictor: Predictor, top: int | None, console: Console | None) -> Results:
+    abstains = predictor.calibration is not None and predictor.calibration.abstains
+    shown_on = console if len(sources) >= SHOW_PROGRESS_FROM else None
+    return Results(predictor.spec, abstains, len(sources), _predictions(sources, predictor, top, shown_on))
+
+
 def _predictions(
     sources: Sequence[NamedSource], predictor: Predictor, top: int | None, console: Console | None
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Predict in threads, each of which decodes a few images and runs the classifier on them."""
     loaded = ((name, _load_lazy_image(name, source)) for name, source in sources)
     tasks = batched(loaded, max(IMAGES_AT_A_TIME, predictor.tail.batch))

@@ -214,15 +214,15 @@ def test_a_submission_is_complete_or_not_written(here: Path, capsys: pytest.Capt
 def test_control_characters_in_predictions_are_quoted_or_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     """Control characters in file names and labels are quoted in CSV output and escaped in text output."""
     prediction = Prediction("a\r\n\x1b[31m.jpg", ("b\rc", 'd"\ne'), (0.75, 0.25))
-    predict._csv_lines()(prediction)
+    predict._csv_lines(abstains=False)(prediction)
     table = list(csv.reader(io.StringIO(capsys.readouterr().out, newline="")))
     predict._print_line(prediction)
     line = capsys.readouterr().out
 
     assert table == [
-        ["path", "rank", "label", "probability", "unknown"],
-        ["a\r\n\x1b[31m.jpg", "1", "b\rc", "0.75", ""],
-        ["a\r\n\x1b[31m.jpg", "2", 'd"\ne', "0.25", ""],
+        ["path", "rank", "label", "probability"],
+        ["a\r\n\x1b[31m.jpg", "1", "b\rc", "0.75"],
+        ["a\r\n\x1b[31m.jpg", "2", 'd"\ne', "0.25"],
     ]
     assert line.endswith("\n")
     assert line[:-1].isprintable()

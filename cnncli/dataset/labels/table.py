@@ -20,6 +20,7 @@ from cnncli.dataset.labels.folders import files_below, labels_in, split_named
 from cnncli.dataset.records import SPLITS, UNSPLIT, ImageRecord, LabeledImages
 from cnncli.errors import DataError, Message, printable, reason_of
 from cnncli.storage.safe_io import read_bytes
+from cnncli.storage.tables import import_parquet
 
 if TYPE_CHECKING:
     from cnncli.config.data_settings import DataConfig, LabelsConfig
@@ -146,14 +147,10 @@ def _load_text(path: Path) -> Table:
 
 
 def _load_parquet(path: Path) -> Table:
-    try:
-        from pyarrow import ArrowException, parquet
-    except ImportError:
-        text = f"{printable(path)}: Parquet needs pyarrow. Install it with: pip install 'cnncli[parquet]'"
-        raise DataError(Message("data-parquet-not-installed", text, path=path)) from None
+    pyarrow, parquet = import_parquet(path)
     try:
         content = parquet.read_table(path)
-    except ArrowException as problem:
+    except pyarrow.ArrowException as problem:
         raise ValueError(str(problem).partition("\n")[0]) from None
     cells = [["" if cell is None else str(cell) for cell in column.to_pylist()] for column in content.columns]
     rows = list(zip(*cells, strict=True))

@@ -1,0 +1,160 @@
+"""Tables as CSV, Parquet or Excel files, written row by row, so that their size does not matter.
+
+A spreadsheet program takes a cell that begins with `=`, `+`, `-` or `@` for a formula, and a file name can begin with
+any of them. In CSV, such a text gets an apostrophe in front, as a person would type it; Excel files mark it as text.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cnncli.errors import CnncliError, DataError, Message, printable
+from cnncli.storage.atomic import output_path, replacing
+
+TABLES = (".csv", ".parquet", ".xlsx")
+"""Suffixes of tables."""
+
+MAX_EXCEL_ROWS, MAX_EXCEL_COLUMNS = 1_048_576, 16_384
+"""Size of a sheet."""
+
+MAX_EXCEL_CELL = 32_767
+"""Characters of a cell."""
+
+PARQUET_ROWS = 10_000
+"""Rows that are collected before they are written to a Parquet file."""
+
+Cell = str | float | bool | None
+AddRow = Callable[[Sequence[Cell]], None]
+
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+
+
+@dataclass(frozen=True)
+class Column:
+    """Name and type of the cells of a column."""
+
+    name: str
+    kind: type[str] | type[float] | type[bool]
+
+
+def table_path(path: Path) -> Path:
+    """Return the absolute path of a table to write.
+
+    Raises:
+        CnncliError: It ends in none of the suffixes, its folder does not exist, or the library that writes it is not
+            installed.
+    """
+    path = output_path(path, TABLES)
+    if path.suffix.lower() == ".parquet":
+        import_parquet(path)
+    if path.suffix.lower() == ".xlsx":
+        _import_openpyxl(path)
+    return path
+
+
+def import_parquet(path: Path) -> tuple[Any, Any]:
+    """Return pyarrow and its reader and writer of Parquet. Raises DataError, which names the file."""
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        text = f"{printable(path)}: Parquet needs pyarrow. Install it with: pip install 'cnncli[parquet]'"
+        raise DataError(Message("data-parquet-not-installed", text, path=path)) from None
+    return pyarrow, parquet
+
+
+def _import_openpyxl(path: Path) -> Any:
+    try:
+        import openpyxl
+    except ImportError:
+        text = f"{printable(path)}: Excel files need openpyxl. Install it with: pip install 'cnncli[xlsx]'"
+        raise DataError(Message("data-xlsx-not-installed", text, path=path)) from None
+    return openpyxl
+
+
+@contextmanager
+def writing_table(path: Path, columns: Sequence[Column], n_rows: int) -> Iterator[AddRow]:
+    """Yield a function that adds a row to a table, which replaces `path` after the block unless that raises.
+
+    Raises:
+        CnncliError: An Excel file cannot hold so many rows or columns.
+    """
+    kind = path.suffix.lower()
+    if kind == ".xlsx" and (n_rows >= MAX_EXCEL_ROWS or len(columns) > MAX_EXCEL_COLUMNS):
+        received, expected = f"{n_rows + 1:,} × {len(columns):,}", f"{MAX_EXCEL_ROWS:,} × {MAX_EXCEL_COLUMNS:,}"
+        text = f"{printable(path)}: {received} rows and columns, but a sheet has {expected}; write .csv or .parquet"
+        raise CnncliError(Message("usage-table-too-large", text, path=path, received=received, expected=expected))
+    writer = {".csv": _csv_writer, ".parquet": _parquet_writer, ".xlsx": _excel_writer}[kind]
+    with replacing(path) as temporary, writer(temporary, columns) as add:
+        yield add
+
+
+@contextmanager
+def _csv_writer(path: Path, columns: Sequence[Column]) -> Iterator[AddRow]:
+    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        table = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+        table.writerow([_csv_cell(column.name) for column in columns])
+        yield lambda row: table.writerow(map(_csv_cell, row))
+
+
+@contextmanager
+def _parquet_writer(path: Path, columns: Sequence[Column]) -> Iterator[AddRow]:
+    pyarrow, parquet = import_parquet(path)
+    types = {str: pyarrow.string(), float: pyarrow.float64(), bool: pyarrow.bool_()}
+    schema = pyarrow.schema([(_unicode(column.name), types[column.kind]) for column in columns])
+    rows: list[list[Cell]] = []
+
+    def add(row: Sequence[Cell]) -> None:
+        rows.append([_unicode(cell) if isinstance(cell, str) else cell for cell in row])
+        if len(rows) >= PARQUET_ROWS:
+            write()
+
+    def write() -> None:
+        cells = zip(*rows, strict=True) if rows else [()] * len(columns)
+        arrays = [pyarrow.array(column, type=field.type) for column, field in zip(cells, schema, strict=True)]
+        writer.write_table(pyarrow.Table.from_arrays(arrays, schema=schema))
+        rows.clear()
+
+    with parquet.ParquetWriter(path, schema) as writer:
+        yield add
+        write()
+
+
+@contextmanager
+def _excel_writer(path: Path, columns: Sequence[Column]) -> Iterator[AddRow]:
+    openpyxl = _import_openpyxl(path)
+    book = openpyxl.Workbook(write_only=True)
+    sheet = book.create_sheet("predictions")
+    sheet.freeze_panes = "B2"
+
+    def add(row: Sequence[Cell]) -> None:
+        sheet.append([text(cell) if isinstance(cell, str) else cell for cell in row])
+
+    def text(value: str) -> Any:
+        cell = openpyxl.cell.WriteOnlyCell(sheet, printable(value)[:MAX_EXCEL_CELL])
+        cell.data_type = "s"  # otherwise a text that begins with = becomes a formula, and #N/A an error
+        return cell
+
+    add([column.name for column in columns])
+    try:
+        yield add
+    finally:
+        sheet.close()  # openpyxl removes its temporary file at exit
+    book.save(path)
+
+
+def _csv_cell(cell: Cell) -> Cell:
+    if isinstance(cell, bool):
+        return "true" if cell else "false"
+    return f"'{cell}" if isinstance(cell, str) and _FORMULA.match(cell) else cell
+
+
+def _unicode(text: str) -> str:
+    """Return a text with escapes in place of bytes that are not UTF-8, as a file name can contain."""
+    return text.encode("utf-8", "backslashreplace").decode()

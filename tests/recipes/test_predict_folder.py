@@ -1,0 +1,191 @@
+"""Predictions of a folder as a table."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyarrow import parquet
+
+import cnncli
+from cnncli.cli import main
+from cnncli.inference.prediction import Prediction
+from cnncli.inference.predictor import load_spec
+from cnncli.recipes.predict import predict
+from cnncli.recipes.predict_folder import ALL_CLASSES, predicted_labels, write_table
+from cnncli.recipes.train import Run, train
+from cnncli.terminal.console import Console
+from tests.support.attributes import write_attributes
+from tests.support.drawing import draw_dataset, tiny_config
+
+CONSOLE = Console(quiet=True)
+
+pytestmark = pytest.mark.usefixtures("shared_cache")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Draw images of stripes and dots."""
+    return draw_dataset(tmp_path_factory.mktemp("data"), 20, 20, 6)
+
+
+@pytest.fixture(scope="module")
+def run(data: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Solve a head, with a coverage of 95 %."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CNNCLI_CACHE", str(cache))
+        return train(tiny_config(data, training={}), tmp_path_factory.mktemp("runs"), CONSOLE)
+
+
+@pytest.fixture
+def images(data: Path, tmp_path: Path) -> Path:
+    """Copy the test images into a folder with one damaged file."""
+    folder = Path(shutil.copytree(data / "test", tmp_path / "images"))
+    (folder / "damaged.jpg").write_bytes(b"nothing")
+    return folder
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a CSV."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_table_has_a_row_per_image_and_a_column_per_class(run: Run, images: Path, tmp_path: Path) -> None:
+    """Each image is a row with the probabilities that `predict` gives, and a damaged file is a row with its error."""
+    table = tmp_path / "found.parquet"
+    assert main(["predict", str(images), "--run", str(run.path), "--table", str(table), "-q"]) == 2
+    rows = {row.pop("path"): row for row in parquet.read_table(table).to_pylist()}
+    damaged = rows.pop(str(images / "damaged.jpg"))
+    found = cnncli.predict(sorted(rows), run=run)
+
+    assert set(damaged) == {"predicted", "confidence", "unknown", "error", "stripes", "dots"}
+    assert {name for name, cell in damaged.items() if cell is not None} == {"error"}
+    assert len(found) == 12
+    for one in found:
+        expected: dict[str, Any] = dict(zip(one.labels, one.probabilities, strict=True))
+        trust = {"confidence": one.confidence, "unknown": one.unknown, "error": None}
+        assert rows[one.path] == pytest.approx({"predicted": one.labels[0], **expected, **trust}, abs=1e-6)
+
+
+def test_tables_of_every_format_agree(run: Run, images: Path, tmp_path: Path) -> None:
+    """CSV and Excel contain what Parquet contains, and nothing is printed to stdout."""
+    for name in ("a.csv", "a.xlsx", "a.parquet"):
+        assert main(["predict", str(images), "--run", str(run.path), "--table", str(tmp_path / name), "-q"]) == 2
+    import openpyxl
+
+    header, *cells = openpyxl.load_workbook(tmp_path / "a.xlsx").active.iter_rows(values_only=True)
+    exact = parquet.read_table(tmp_path / "a.parquet").to_pylist()
+
+    assert len(cells) == 13
+    for values, expected in zip(cells, exact, strict=True):  # Excel keeps 15 digits
+        assert header == tuple(expected)
+        for cell, exact_cell in zip(values, expected.values(), strict=True):
+            assert cell == (pytest.approx(exact_cell, rel=1e-14) if isinstance(exact_cell, float) else exact_cell)
+    for row, expected in zip(read_csv(tmp_path / "a.csv"), exact, strict=True):
+        assert row["stripes"] == ("" if expected["stripes"] is None else repr(expected["stripes"]))
+        assert row["unknown"] == ("" if expected["unknown"] is None else str(expected["unknown"]).lower())
+
+
+def test_unknown_is_a_column_only_where_a_run_abstains(
+    data: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a coverage, --csv and --table have the columns that they had before runs could abstain."""
+    config = tiny_config(data, training={}, evaluation={"coverage": None})
+    path = str(train(config, tmp_path / "runs", CONSOLE).path)
+    assert main(["predict", str(images / "dots"), "--run", path, "--csv", "--top", "1"]) == 0
+    lines = list(csv.reader(io.StringIO(capsys.readouterr().out)))
+    assert main(["predict", str(images / "dots"), "--run", path, "--table", str(tmp_path / "a.csv")]) == 0
+
+    assert lines[0] == ["path", "rank", "label", "probability"]
+    assert {len(line) for line in lines} == {4}
+    assert list(read_csv(tmp_path / "a.csv")[0]) == ["path", "predicted", "confidence", "error", "dots", "stripes"]
+
+
+def test_json_beside_a_table_has_all_classes(
+    run: Run, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """--json prints the predictions that are in the table."""
+    table = tmp_path / "a.csv"
+    words = ["predict", str(data / "test" / "dots"), "--run", str(run.path), "--table", str(table)]
+    assert main([*words, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+
+    for entry, row in zip(document, read_csv(table), strict=True):
+        assert {one["label"]: repr(one["probability"]) for one in entry["predictions"]} == {
+            name: row[name] for name in ("stripes", "dots")
+        }
+
+
+def test_a_table_of_several_labels_names_all_that_are_predicted(tmp_path: Path) -> None:
+    """If an image can have several labels, `predicted` holds those whose thresholds are reached, joined by ;."""
+    labels = write_attributes(tmp_path / "attributes", 60, unlabeled=4)
+    data = {"path": labels.parent, "labels": {"path": labels, "separator": ";"}, "image_size": 32}
+    run = train(
+        tiny_config(labels.parent, data=data, head={"activation": "sigmoid"}, training={}), tmp_path / "runs", CONSOLE
+    )
+    images = sorted(map(str, labels.parent.glob("*.png")))
+    list(write_table(tmp_path / "a.csv", predict(run.folder, images, ALL_CLASSES)))
+    rows, limits = read_csv(tmp_path / "a.csv"), load_spec(run.folder.engine)
+
+    for row, one in zip(rows, cnncli.predict(images, run=run), strict=True):
+        assert row["predicted"] == ";".join(one.labels)
+        assert set(one.labels) == {
+            name for name, limit in zip(limits.classes, limits.thresholds, strict=True) if float(row[name]) >= limit
+        }
+    assert {row["predicted"].count(";") for row in rows} >= {0, 1}
+
+
+def test_an_ensemble_and_a_network_write_tables(run: Run, data: Path, tmp_path: Path) -> None:
+    """Tables also come from several runs, and from a published network with 1,000 classes."""
+    image, table = str(data / "test" / "dots" / "dots-00.png"), tmp_path / "a.csv"
+    words = ["predict", image, "--table", str(table), "-q"]
+    assert main([*words, "--run", str(run.path), "--run", str(run.path), "--ensemble", "mean"]) == 0
+    (together,) = read_csv(table)
+    assert main([*words, "--backbone", "EfficientNetLite0"]) == 0
+    (row,) = read_csv(table)
+    (alone,) = cnncli.predict(image, run=run)
+
+    assert float(together[alone.labels[0]]) == pytest.approx(alone.probabilities[0])
+    assert list(together) == ["path", "predicted", "confidence", "error", "dots", "stripes"]
+    assert len(row) == 1004
+    assert float(row[row["predicted"]]) == max(float(row[name]) for name in list(row)[4:])
+
+
+def test_predicted_labels_follow_the_thresholds(run: Run) -> None:
+    """With exclusive classes, the first class is predicted, whatever its probability."""
+    spec = load_spec(run.folder.engine)
+
+    assert predicted_labels(Prediction("a", ("dots", "stripes"), (0.5, 0.5)), spec) == ("dots",)
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["--table", "a.txt"], "usage-plot-suffix"),
+        (["--table", "a.csv", "--csv"], "usage-options-conflict"),
+        (["--table", "a.csv", "--top", "1"], "usage-options-conflict"),
+        (["--table", "a.csv", "--kaggle", "b.csv"], "usage-options-conflict"),
+    ],
+)
+def test_options_that_contradict_a_table_are_refused(
+    words: list[str], code: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A table of another format, or one beside other output, is refused before the run is opened."""
+    assert main(["predict", "a.jpg", *words]) == 2
+    assert f"[{code}]" in capsys.readouterr().err
+
+
+def test_a_missing_library_is_reported_before_any_work(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without openpyxl, --table FILE.xlsx ends with the command that installs it, and no run is looked for."""
+    monkeypatch.setitem(sys.modules, "openpyxl", None)
+    assert main(["predict", "a.jpg", "--run", "absent", "--table", "a.xlsx"]) == 2
+    assert "pip install 'cnncli[xlsx]' [data-xlsx-not-installed]" in capsys.readouterr().err

@@ -1,0 +1,155 @@
+"""Tables are written as CSV, Parquet and Excel, and no cell of them is a formula."""
+
+from __future__ import annotations
+
+import csv
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+import pytest
+from pyarrow import parquet
+
+from cnncli.errors import CnncliError
+from cnncli.storage.tables import Cell, Column, table_path, writing_table
+
+COLUMNS = [Column("path", str), Column("confidence", float), Column("unknown", bool), Column("=class", float)]
+ROWS: list[list[Cell]] = [
+    ["photos/a.jpg", 0.75, False, 0.1234567890123456],
+    ['=HYPERLINK("http://x")', None, None, 1e-9],
+    ["'-1+1.png", 1.0, True, 0.0],
+    ['line\nbreak,"quoted".png', 0.5, True, 0.5],
+]
+KINDS = pytest.mark.parametrize("kind", [".csv", ".parquet", ".xlsx"])
+
+
+def read(path: Path) -> list[list[Any]]:
+    """Return the rows of a table, the header first, with independent readers."""
+    if path.suffix == ".csv":
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            return list(csv.reader(file))
+    if path.suffix == ".parquet":
+        table = parquet.read_table(path)
+        return [table.column_names, *map(list, zip(*(column.to_pylist() for column in table.columns), strict=True))]
+    return [list(row) for row in openpyxl.load_workbook(path).active.iter_rows(values_only=True)]
+
+
+def write(path: Path, rows: list[list[Cell]]) -> list[list[Any]]:
+    """Write a table and return what it contains."""
+    with writing_table(table_path(path), COLUMNS, len(rows)) as add:
+        for row in rows:
+            add(row)
+    return read(path)
+
+
+def test_parquet_keeps_names_types_and_values(tmp_path: Path) -> None:
+    """Parquet holds texts as they are, numbers to the last bit, booleans, and null for an empty cell."""
+    found = write(tmp_path / "a.parquet", ROWS)
+
+    assert found == [[column.name for column in COLUMNS], *ROWS]
+    assert [str(field.type) for field in parquet.read_schema(tmp_path / "a.parquet")] == [
+        *("string", "double", "bool", "double"),
+    ]
+
+
+def test_excel_holds_texts_and_no_formulas(tmp_path: Path) -> None:
+    """A text that begins with = is a text in Excel, in the header too; control characters are escaped."""
+    found = write(tmp_path / "a.xlsx", ROWS)
+    sheet = openpyxl.load_workbook(tmp_path / "a.xlsx").active
+
+    assert found[0] == [column.name for column in COLUMNS]
+    assert [row[1:] for row in found[1:]] == [row[1:] for row in ROWS]
+    assert [row[0] for row in found[1:]] == [str(row[0]).replace("\n", "\\n") for row in ROWS]
+    assert not [cell for row in sheet.iter_rows() for cell in row if cell.data_type == "f"]
+
+
+def test_csv_marks_texts_that_a_spreadsheet_would_compute(tmp_path: Path) -> None:
+    """A text that begins with = gets an apostrophe in CSV; all other cells are as they are."""
+    found = write(tmp_path / "a.csv", ROWS)
+
+    assert found[0] == ["path", "confidence", "unknown", "'=class"]
+    assert [row[0] for row in found[1:]] == ["photos/a.jpg", f"'{ROWS[1][0]}", "''-1+1.png", ROWS[3][0]]
+    assert found[1][1:] == ["0.75", "false", "0.1234567890123456"]
+    assert found[2][1:] == ["", "", "1e-09"]
+
+
+@KINDS
+@pytest.mark.parametrize("first", ["=", "+", "-", "@", "\t", "\r"])
+def test_no_cell_begins_like_a_formula(tmp_path: Path, kind: str, first: str) -> None:
+    """Each character with which a spreadsheet program recognizes a formula is made harmless or marked as text."""
+    found = write(tmp_path / f"a{kind}", [[f"{first}1", None, None, None]])
+
+    if kind == ".csv":
+        assert found[1][0] == f"'{first}1"
+    elif kind == ".xlsx":
+        assert openpyxl.load_workbook(tmp_path / "a.xlsx").active["A2"].data_type == "s"
+
+
+@KINDS
+def test_names_that_are_not_utf_8_do_not_stop_a_table(tmp_path: Path, kind: str) -> None:
+    """A file name of raw bytes is kept in CSV, and escaped where the format has only Unicode."""
+    name = os.fsdecode(b"caf\xe9.png")
+    found = write(tmp_path / f"a{kind}", [[name, None, None, None]])
+
+    assert found[1][0] == (name if kind == ".csv" else "caf\\udce9.png")
+
+
+@KINDS
+def test_a_table_without_rows_has_its_columns(tmp_path: Path, kind: str) -> None:
+    """A table of no images has a header."""
+    assert write(tmp_path / f"a{kind}", [])[0][:3] == ["path", "confidence", "unknown"]
+
+
+def test_many_rows_are_written_in_groups(tmp_path: Path) -> None:
+    """Rows beyond the first group of a Parquet file are in it, in order."""
+    rows: list[list[Cell]] = [[str(number), None, None, float(number)] for number in range(20_001)]
+
+    assert write(tmp_path / "a.parquet", rows)[1:] == rows
+
+
+@KINDS
+def test_a_table_replaces_the_old_one_or_leaves_it(tmp_path: Path, kind: str) -> None:
+    """If the work fails, the old table stays and nothing else is in the folder."""
+    path = tmp_path / f"a{kind}"
+    write(path, ROWS[:1])
+    before = path.read_bytes()
+    failing: Any = [ROWS[0], None]
+    with pytest.raises(TypeError):
+        write(path, failing)
+
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "code"),
+    [
+        ("a.txt", "", "usage-plot-suffix"),
+        ("absent/a.csv", "", "usage-out-folder-missing"),
+        ("a.xlsx", "openpyxl", "data-xlsx-not-installed"),
+        ("a.parquet", "pyarrow", "data-parquet-not-installed"),
+    ],
+    ids=["suffix", "folder", "openpyxl", "pyarrow"],
+)
+def test_a_table_that_cannot_be_written_is_refused_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, module: str, code: str
+) -> None:
+    """Other suffixes, missing folders and missing libraries are reported before there is anything to write."""
+    if module:
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(CnncliError) as error:
+        table_path(tmp_path / name)
+
+    assert (error.value.code, error.value.exit_code) == (code, 2)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1_048_576, 3), (1, 16_385)])
+def test_a_sheet_that_excel_cannot_open_is_refused(tmp_path: Path, rows: int, columns: int) -> None:
+    """More rows or columns than a sheet has are refused before the work, not after it."""
+    names = [Column(str(number), float) for number in range(columns)]
+    with pytest.raises(CnncliError) as error, writing_table(tmp_path / "a.xlsx", names, rows):
+        pass
+
+    assert error.value.code == "usage-table-too-large"
