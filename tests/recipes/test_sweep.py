@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -117,6 +120,26 @@ def test_a_sweep_is_trained_once(source: Path, capsys: pytest.CaptureFixture[str
         assert shown == document["chosen"]
         assert len(shown) == 1
     assert (source.parent / "sweep.png").is_file()
+
+
+@pytest.mark.slow
+def test_a_killed_sweep_of_trainings_continues(source: Path) -> None:
+    """Killed in its second of three trainings, a sweep that is started again ends as one that was never killed."""
+    words = [sys.executable, "-m", "cnncli", "sweep", str(source), "training.batch_size=2,4,8", "--json", "--runs-dir"]
+
+    def whole(runs: Path) -> list[tuple[str, str, dict[str, Any]]]:
+        found = subprocess.run([*words, str(runs)], capture_output=True, text=True, check=True)
+        return [(run["name"], run["state"], run["metrics"]["validation"]) for run in json.loads(found.stdout)["runs"]]
+
+    runs = source.parent / "runs"
+    with subprocess.Popen([*words, str(runs)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while len(list(run_folders(runs))) < 2 and process.poll() is None:
+            time.sleep(0.02)
+        process.kill()
+    states = [run.read_facts()["state"] for run in run_folders(runs)]
+
+    assert (process.returncode, states) == (-signal.SIGKILL, ["finished", "running"])
+    assert whole(runs) == whole(source.parent / "uninterrupted")
 
 
 def test_the_best_mean_over_seeds_is_chosen(tmp_path: Path) -> None:
