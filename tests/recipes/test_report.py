@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import threading
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -17,12 +18,14 @@ import yaml
 from cnncli.cli import main
 from cnncli.recipes.report import report, write_report
 from cnncli.report.model_card import is_edited
+from cnncli.report.page import STYLE
 from cnncli.report.run_page import RunReport
 from cnncli.runs.folder import RunFolder, update_facts
 from cnncli.runs.listing import open_run
 from cnncli.serving.live_report import LiveReportServer
 from cnncli.terminal.console import Console
 from cnncli.terminal.formatting import percent, percent_range
+from scripts.check_page import SCREENS, check_page
 from tests.support.drawing import draw_dataset
 
 
@@ -97,6 +100,43 @@ def test_every_image_is_described(page: Page) -> None:
     assert page.all("img")
     assert all(image.get("alt") for image in page.all("img"))
     assert any(str(image["alt"]).startswith("view 1 of") for image in page.all("img"))
+
+
+def test_the_text_has_enough_contrast() -> None:
+    """Text and lines have the contrast that WCAG 2.2 AA asks for, on the page and on cards, light and dark."""
+    for mode in re.findall(r":root{[^}]*}", STYLE):
+        colors = {name: _luminance(value) for name, value in re.findall(r"--(\w+):#(\w+)", mode)}
+        for paper in ("paper", "card"):
+            ratios = {name: _contrast(light, colors[paper]) for name, light in colors.items()}
+            assert min(ratios[name] for name in ("ink", "soft", "good", "bad")) >= 4.5
+            assert min(ratio for name, ratio in ratios.items() if re.fullmatch(r"c\d", name)) >= 3
+
+
+def _luminance(color: str) -> float:
+    """Return the relative luminance (0-1) of a color in hexadecimal, as WCAG 2.2 defines it."""
+    digits = color if len(color) == 6 else "".join(2 * digit for digit in color)
+    parts = [int(digits[place : place + 2], 16) / 255 for place in (0, 2, 4)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def _contrast(one: float, other: float) -> float:
+    return (max(one, other) + 0.05) / (min(one, other) + 0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="Chromium is not installed")
+@pytest.mark.parametrize(("width", "scheme"), SCREENS)
+def test_a_browser_shows_the_whole_report(run: RunFolder, tmp_path: Path, width: int, scheme: str) -> None:
+    """On a phone and a large screen every image is loaded, nothing is too wide, and nothing comes from elsewhere."""
+    text = run.report.read_text(encoding="utf-8")
+    broken = tmp_path / "broken.html"
+    broken.write_text(
+        text.replace("</main>", '<img alt="none" src="none.png"><hr style="width:3000px"></main>'), encoding="utf-8"
+    )
+
+    assert check_page(run.report, width, scheme) == []
+    assert len(check_page(broken, width, scheme)) >= 2
 
 
 def test_names_of_files_are_texts(page: Page) -> None:
