@@ -20,18 +20,39 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-@click.group(invoke_without_command=True, epilog=example("cnncli runs --json"))
+@click.group(
+    invoke_without_command=True, epilog=example("cnncli runs --where 'test.accuracy>0.95' --sort -test.accuracy")
+)
 @click.option("--diff", is_flag=True, help="Show the settings in which the runs differ, with validation results only.")
+@click.option(
+    "--where",
+    multiple=True,
+    metavar="EXPR",
+    help="Only list runs that fulfill KEY=VALUE, or != < <= > >=; several conditions must all hold.",
+)
+@click.option("--sort", metavar="KEY", help="Sort by a key; -KEY: largest first.")
 @runs_dir_option
 @json_option
 @click.pass_context
 @console_options
-def command(context: click.Context, diff: bool, runs_dir: Path, as_json: bool, console: Console) -> None:
+def command(
+    context: click.Context,
+    diff: bool,
+    where: tuple[str, ...],
+    sort: str | None,
+    runs_dir: Path,
+    as_json: bool,
+    console: Console,
+) -> None:
     """List the runs with their results.
 
     The oldest run comes first. Columns are name, state, mode, backbone, validation and test accuracy, the 95 %
     interval and number of images of the latter, and the duration. A run is `interrupted` if its process was killed; it
     can be resumed.
+
+    A KEY of --where and --sort is a setting (training.epochs), a fact (name, state, mode, backbone, engine, precision,
+    created, seconds, ...) or a result: SPLIT.METRIC, such as test.accuracy or validation.loss. Runs that lack it do not
+    fulfill a condition, and are sorted last. Quote conditions with < and >.
 
     With --diff, the table has the settings in which the runs differ instead, beside the validation accuracy. Choose by
     validation: a test result by which runs are chosen is too good.
@@ -41,6 +62,10 @@ def command(context: click.Context, diff: bool, runs_dir: Path, as_json: bool, c
     from cnncli.runs.listing import COLUMNS, OPTIONAL, list_runs
 
     runs = list_runs(runs_dir)
+    if where or sort:
+        from cnncli.runs.query import select
+
+        runs = select(runs, where, sort)
     if diff:
         _print_differences([run for run in runs if run.problem is None], as_json, console)
     elif as_json:
@@ -51,7 +76,7 @@ def command(context: click.Context, diff: bool, runs_dir: Path, as_json: bool, c
             if run.problem:
                 log.warning(run.problem)
     else:
-        log.info(f"no runs in {runs_dir}")
+        log.info(f"no runs in {runs_dir}{' fulfill the conditions' if where else ''}")
 
 
 def _print_differences(runs: Sequence[RunSummary], as_json: bool, console: Console) -> None:

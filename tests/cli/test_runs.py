@@ -203,3 +203,74 @@ def test_a_run_in_training_is_not_pruned(finished: RunFolder) -> None:
     with locked(finished):
         assert main(["runs", "prune", str(finished.path), "--yes"]) == 2
     assert "state/000001/arrays.npz" in _files(finished)
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with three finished runs, one without a test split, and a broken one."""
+    folder = tmp_path_factory.mktemp("many")
+    for name, backbone, top1, seed in (("a", "VGG16", 0.97, 3), ("b", "ResNet50", 0.9, 1), ("c", "ResNet50", None, 2)):
+        text = f"data: {{path: /data}}\nbackbone: {{name: {backbone}}}\nseed: {seed}\n"
+        run = create_run(folder, name, {"config.yaml": text, "model.keras": ""}, facts={"backbone": backbone})
+        metrics = {} if top1 is None else {"test": {"n": 10, "loss": 1 - top1, "top1": top1, "top1_ci95": [0.8, 1.0]}}
+        end_run(run, "finished", {"seconds": 2.0, "metrics": metrics})
+        run.path.rename(folder / name)
+    (folder / "broken").mkdir()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (["--where", "backbone=resnet50"], ["b", "c"]),
+        (["--where", "backbone != VGG16", "--where", "state=finished"], ["b", "c"]),
+        (["--where", "test.accuracy>0.95"], ["a"]),
+        (["--where", "test.accuracy>=90%", "--sort", "test.accuracy"], ["b", "a"]),
+        (["--where", "test.accuracy<0.95", "--where", "test.loss<0.05"], []),
+        (["--where", "seed<3", "--sort", "seed"], ["b", "c"]),
+        (["--where", "training.optimizer.name=adam", "--sort", "-seed"], ["a", "c", "b"]),
+        (["--where", "test.accuracy!=null", "--sort", "run"], ["a", "b"]),
+        (["--where", "parent=null", "--where", "state=broken"], ["broken"]),
+        (["--sort", "-test.accuracy"], ["a", "b", "broken", "c"]),
+        (["--where", "backbone>Sigma"], ["a"]),
+        (["--where", "mode<3"], []),
+    ],
+)
+def test_runs_are_selected_and_sorted(
+    many: Path, words: list[str], names: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Conditions on facts, results and settings must all hold; runs without a value are sorted last."""
+    assert main(["runs", "--runs-dir", str(many), "--json", *words]) == 0
+    found = [run["name"] for run in json.loads(capsys.readouterr().out)]
+    is_tie = words == ["--sort", "-test.accuracy"]
+    assert (sorted(found) if is_tie else found) == names
+    assert not is_tie or found[:2] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("words", "codes"),
+    [
+        (["--where", "nmae=a"], ["usage-where-key"]),
+        (["--sort", "-sead"], ["usage-where-key"]),
+        (["--where", "__import__('os')"], ["usage-where"]),
+        (["--where", "backbone", "--where", "sead=1"], ["usage-where", "usage-where-key"]),
+    ],
+)
+def test_wrong_conditions_are_reported_together(
+    many: Path, words: list[str], codes: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Texts that are no conditions and unknown keys are all reported, with similar keys."""
+    assert main(["runs", "--runs-dir", str(many), *words]) == 2
+    error = capsys.readouterr().err
+    assert re.findall(r"\[([\w-]+)\]$", error, re.M) == codes
+    assert "nmae" not in error or "Did you mean name?" in error
+
+
+def test_the_table_has_the_selected_runs(many: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The table lists the selected runs only; if there are none, a line on stderr says so."""
+    assert main(["runs", "--runs-dir", str(many), "--where", "seed=3"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    assert main(["runs", "--runs-dir", str(many), "--where", "seed=4"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "no runs" in captured.err

@@ -1,0 +1,152 @@
+"""Select and sort runs by their facts, results and settings: `test.accuracy>0.95`, `backbone=ResNet50`."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from cnncli.config.fields import settings_by_key
+from cnncli.config.reader import load_resolved
+from cnncli.config.writer import plain_settings
+from cnncli.errors import CnncliError, Message, printable
+from cnncli.runs.folder import RunFolder
+from cnncli.runs.listing import RunSummary
+from cnncli.terminal.suggestions import did_you_mean
+
+_CONDITION = re.compile(r"\s*([A-Za-z][\w.-]*)\s*(!=|<=|>=|=|<|>)\s*(.*?)\s*", re.DOTALL)
+_ORDER: dict[str, Callable[[Any, Any], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+_WORDS = {"true": True, "false": False, "null": None, "none": None}
+_FACTS = ("name", "state", "created", "parent", "mode", "backbone", "seconds")
+_MORE_FACTS = ("engine", "precision", "best_epoch", "finished", "cnncli")
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A comparison of a key with a value, such as `test.accuracy>0.95`."""
+
+    key: str
+    operator: str
+    value: str | float | bool | None
+
+    @classmethod
+    def parse(cls, text: str) -> Condition:
+        """Return the condition of a text. Raises CnncliError."""
+        if (match := _CONDITION.fullmatch(text)) is None:
+            what = f"{printable(text)}: not a condition. Write KEY=VALUE, or another of = != < <= > >=,"
+            example = "as in test.accuracy>0.95 (quoted, since a shell reads > otherwise)."
+            raise CnncliError(Message("usage-where", f"{what} {example}", received=text))
+        key, sign, value = match.groups()
+        return cls(key, sign, parse_value(value))
+
+    def holds(self, value: Any) -> bool:
+        """Return whether a run's value fulfills the condition. Numbers are compared as numbers, text without case."""
+        own = self.value
+        is_equal = value == own if _is_number(value) == _is_number(own) else False
+        if isinstance(own, str) and isinstance(value, str):
+            is_equal = value.casefold() == own.casefold()
+        if self.operator in ("=", "!="):
+            return is_equal == (self.operator == "=")
+        is_comparable = (_is_number(value) and _is_number(own)) or (isinstance(value, str) and isinstance(own, str))
+        return is_comparable and _ORDER[self.operator](value, own)
+
+
+def parse_value(text: str) -> str | float | bool | None:
+    """Return the value of a text: a number, a percentage as a fraction, true, false, null, or the text itself.
+
+    >>> parse_value("0.95"), parse_value("95 %"), parse_value("true"), parse_value("ResNet50")
+    (0.95, 0.95, True, 'ResNet50')
+    """
+    if text.lower() in _WORDS:
+        return _WORDS[text.lower()]
+    number = text.removesuffix("%").rstrip()
+    with suppress(ValueError):
+        return float(number) / 100 if number != text else float(number)
+    return text
+
+
+class QueriedRun:
+    """A run with the values that a condition can name."""
+
+    def __init__(self, summary: RunSummary) -> None:
+        self.summary = summary
+
+    @cached_property
+    def values(self) -> Mapping[str, Any]:
+        """Facts, results as `SPLIT.METRIC`, and settings by dotted key; of a broken run, those that can be read."""
+        facts: Mapping[str, Any] = {}
+        settings: Mapping[str, Any] = {}
+        folder = RunFolder(self.summary.path)
+        with suppress(CnncliError):
+            facts = folder.read_facts()
+        with suppress(CnncliError):
+            settings = plain_settings(load_resolved(folder.config))
+        more = {name: facts[name] for name in _MORE_FACTS if facts.get(name) is not None}
+        own = {name: getattr(self.summary, name) for name in _FACTS}
+        return {**settings, **more, **_results(facts), **own, "name": facts.get("name"), "run": self.summary.name}
+
+
+def _results(facts: Mapping[str, Any]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for split, summary in (facts.get("metrics") or {}).items():
+        numbers = {name: value for name, value in summary.items() if _is_number(value)}
+        if "top1" in numbers:
+            numbers["accuracy"] = numbers["top1"]
+        found |= {f"{split}.{name}": value for name, value in numbers.items()}
+    return found
+
+
+def select(runs: Sequence[RunSummary], where: Sequence[str], sort: str | None) -> tuple[RunSummary, ...]:
+    """Return the runs that fulfill all conditions, in their order or sorted by a key, those without a value last.
+
+    Args:
+        runs: The runs.
+        where: Conditions, such as `test.accuracy>0.95`.
+        sort: A key; with a hyphen in front, the largest value comes first.
+
+    Raises:
+        CnncliError: All texts that are no conditions, and all keys that neither a run nor a config has.
+    """
+    problems: list[Message] = []
+    conditions = []
+    for text in where:
+        try:
+            conditions.append(Condition.parse(text))
+        except CnncliError as error:
+            problems += error.problems
+    queried = [QueriedRun(run) for run in runs]
+    key = None if sort is None else sort.removeprefix("-")
+    known = {name for run in queried for name in run.values} | {"run", *_FACTS, *_MORE_FACTS, *settings_by_key()}
+    for name in [*(one.key for one in conditions), *([] if key is None else [key])]:
+        if name not in known:
+            hint = did_you_mean(name, sorted(known)) or "Use a setting, a fact such as state, or SPLIT.METRIC."
+            text = f"{printable(name)}: no run has this, and it is no setting. {hint}"
+            problems.append(Message("usage-where-key", text, received=name))
+    if problems:
+        raise CnncliError(problems)
+    chosen = [run for run in queried if all(one.holds(run.values.get(one.key)) for one in conditions)]
+    return tuple(run.summary for run in (chosen if key is None else _sorted(chosen, key, is_falling=sort != key)))
+
+
+def _sorted(runs: Sequence[QueriedRun], key: str, is_falling: bool) -> list[QueriedRun]:
+    with_value = [run for run in runs if run.values.get(key) is not None]
+    without = [run for run in runs if run.values.get(key) is None]
+
+    def place(run: QueriedRun) -> tuple[bool, Any]:
+        value = run.values[key]
+        return (False, value) if _is_number(value) else (True, str(value).casefold())
+
+    return [*sorted(with_value, key=place, reverse=is_falling), *without]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
