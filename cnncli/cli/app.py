@@ -42,6 +42,7 @@ VERBS = {
     "replay": "Repeat the step in which a training became NaN or Inf.",
     "runs": "List the runs with their results.",
     "cache": "Show or clear the cache.",
+    "doctor": "Report on the installation and the machine.",
     "errors": "Explain error and warning codes.",
     "completion": "Print the completion script of a shell.",
 }

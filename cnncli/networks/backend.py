@@ -129,9 +129,14 @@ def uninitialized() -> Iterator[None]:
             del waiting[n_before:]
 
 
+def has_gpu_driver() -> bool:
+    """Return whether the driver of a GPU is loaded, on Linux."""
+    return any(map(os.path.exists, _GPU_DEVICES))
+
+
 def gpus() -> tuple[str, ...]:
     """Return the names of the GPUs that TensorFlow sees; it is not imported where no driver offers any."""
-    if "tensorflow" not in sys.modules and sys.platform == "linux" and not any(map(os.path.exists, _GPU_DEVICES)):
+    if "tensorflow" not in sys.modules and sys.platform == "linux" and not has_gpu_driver():
         return ()
     import_keras()  # first, since it keeps TensorFlow's start-up lines off the screen
     import tensorflow as tf
