@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from cnncli.errors import CnncliError, Message, RunError, printable, reason_of
 from cnncli.report.model_card import is_edited, model_card
-from cnncli.report.run_page import MOST_MISTAKES, RunReport
+from cnncli.report.run_page import MOST_MISTAKES, run_page
+from cnncli.report.run_report import RunReport
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.listing import require_finished
 from cnncli.storage.atomic import write_atomically
@@ -73,7 +74,7 @@ def write_report(run: RunFolder, found: RunReport | None = None) -> WrittenRepor
     """
     found = found or RunReport.load(run)
     try:
-        write_atomically(run.report, found.html())
+        write_atomically(run.report, run_page(found))
         if is_edited(run.model_card):
             text = f"{printable(run.model_card)} was edited and is kept; delete it to have it written again."
             log.warning(Message("run-model-card-edited", text, path=run.model_card))

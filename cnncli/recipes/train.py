@@ -36,7 +36,7 @@ from cnncli.recipes.verify import verifying
 from cnncli.report.curves import draw_curves, draw_strengths
 from cnncli.report.evaluation_figures import draw_evaluation
 from cnncli.report.inspection import draw_inspection
-from cnncli.report.run_page import RunReport
+from cnncli.report.run_report import RunReport
 from cnncli.runs.documents import damaged
 from cnncli.runs.folder import RunFolder, end_run
 from cnncli.runs.inspection import read_inspection

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from cnncli.metrics.classification import Metrics
-from cnncli.report.run_page import RunReport
+from cnncli.report.run_report import RunReport
 from cnncli.terminal.formatting import percent, percent_range
 
 MOST_CLASSES = 50

@@ -5,24 +5,16 @@ from __future__ import annotations
 import csv
 import math
 import statistics
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from cnncli.augmentation.views import number_of_views, render_view
-from cnncli.config.reader import load_resolved
-from cnncli.config.schema import Config
-from cnncli.dataset.manifest import Manifest
 from cnncli.errors import ImageError
 from cnncli.evaluation.assessment import Assessment
-from cnncli.evaluation.predictions import PredictedImage, mistakes
-from cnncli.images.decode import PixelSpec, decode
-from cnncli.inference.evaluate_rows import load_assessment
-from cnncli.inference.spec import PredictorSpec
+from cnncli.evaluation.predictions import PredictedImage
+from cnncli.images.decode import decode
 from cnncli.metrics.classification import Metrics
 from cnncli.metrics.table import VALIDATION, metric_named
 from cnncli.report.evaluation_figures import describe_mistake
@@ -41,9 +33,7 @@ from cnncli.report.page import (
     pixels_uri,
     section,
 )
-from cnncli.runs.folder import RunFolder
-from cnncli.runs.records import HistoryRow, read_history
-from cnncli.storage.safe_io import read_json
+from cnncli.report.run_report import RunReport
 from cnncli.terminal.formatting import counted, decimal, duration, percent, percent_range
 from cnncli.training.diagnosis import diagnose
 from cnncli.version import __version__
@@ -59,404 +49,300 @@ EXAMPLES, VIEWS = 3, 4
 """Number of training images whose augmented views are shown, and of views of each at most."""
 
 
-@dataclass(frozen=True)
-class Parent:
-    """The run from which this one continues, with its metrics by split."""
+def run_page(report: RunReport, refresh_s: int | None = None) -> str:
+    """Return the report of a run as HTML, which reloads itself after some seconds, if given."""
+    parts = [
+        paragraph(report.subtitle, "soft"),
+        _verdict(report),
+        section("Training", _training(report)),
+        section("Results by class", _classes(report)),
+        section("Confusion", _confusion(report)),
+        section("Mistakes", _mistakes(report)),
+        section("Suspicious labels", _suspects(report)),
+        section("Can its confidence be trusted?", _calibration(report)),
+        section("When it does not know", _coverage(report)),
+        section("Images", _images(report)),
+        section("Augmented views", _views(report)),
+        section("Config", _folded("config.yaml, with every setting", report.config_text)),
+        section("Run and machine", _machine(report)),
+    ]
+    footer = f"Written by cnncli {__version__}. Everything on this page is in the file; it loads nothing."
+    return html_page(report.title, "".join(parts), footer, refresh_s)
 
-    name: str
-    metrics: Mapping[str, Metrics]
+
+def _verdict(report: RunReport) -> str:
+    if report.found is None:
+        state = report.facts["state"]
+        text = f"This run is {state}: {counted(len(report.history), 'epoch')} so far."
+        last = report.history[-1].scores() if report.history else ""
+        return paragraph(text, "lead") + paragraph(last)
+    metrics, split = report.found.metrics, report.found.split
+    what = "have all labels right" if metrics.is_multi_label else "are classified correctly"
+    parts = [
+        f'<p class="verdict"><b>{escape(percent(metrics.top1))}</b> of {metrics.n:,} {escape(split)} images '
+        f"{what} <span class=soft>(95 % interval {escape(percent_range(*metrics.top1_ci95))})</span></p>\n"
+    ]
+    rows: list[tuple[str, Sequence[Dot]]] = [("this run", [_dot(metrics)])]
+    if report.parent and split in report.parent.metrics:
+        before = report.parent.metrics[split]
+        rows.append((f"parent: {report.parent.name}", [_dot(before)]))
+    if report.baseline:
+        name, accuracy = report.baseline
+        rows.append((f"always “{name}”", [Dot(accuracy, accuracy, accuracy, percent(accuracy))]))
+    parts.append(dot_plot(rows, [(f"accuracy on {split}", False)]))
+    return "".join([*parts, *map(paragraph, _remarks(report, report.found))])
 
 
-@dataclass(frozen=True)
-class RunReport:
-    """Everything that a report says about a run.
+def _remarks(report: RunReport, found: Assessment) -> list[str]:
+    """Return what a reader must know besides the accuracy."""
+    metrics, remarks = found.metrics, []
+    if report.parent and found.split in report.parent.metrics:
+        change = 100 * (metrics.top1 - report.parent.metrics[found.split].top1)
+        text = f"{change:+.1f} points against the parent run {report.parent.name}"
+        remarks.append(f"{text}; `cnncli compare` tests whether that is more than chance.")
+    if found.split == "test" and report.validation:
+        change = 100 * (metrics.top1 - report.validation.top1) + 0.0  # not −0
+        text = f"On the {report.validation.n:,} validation images, by which settings were chosen, it is"
+        remarks.append(f"{text} {percent(report.validation.top1)} ({change:+.1f} points on test).")
+    elif found.split == "validation":
+        text = "There are no test images. Settings were chosen by validation images, so new ones are probably"
+        remarks.append(f"{text} classified less accurately.")
+    results = [one for one in _class_results(metrics) if one[1].n]
+    if len(results) > 2:
+        name, worst = min(results, key=lambda one: one[1].recall)
+        text = f"The class with the lowest recall is “{name}”"
+        remarks.append(f"{text}: {percent(worst.recall)} of its {worst.n:,} images are found.")
+    if similar := len(_rows_of(report.run.near_duplicates)):
+        text = f"Similar images in different splits ({counted(similar, 'pair')}) make results look better than they"
+        remarks.append(f"{text} are; see Images.")
+    return remarks
 
-    Attributes:
-        run: The run.
-        facts: run.json.
-        config: The resolved config, and `config_text` its file.
-        manifest: The images.
-        history: The epochs.
-        stages: stages.json.
-        pixels: How images are decoded; None for a run that is not finished.
-        found: The evaluation of the test images, or of the validation images if there are no others; None if the run is
-            not finished.
-        validation: Metrics of the validation images, if there are any.
-        parent: The parent run, if there is one and it can be read.
-        explanations: Drawings of where the network looked, uint8 RGB, by the path of the image.
-    """
 
-    run: RunFolder
-    facts: Mapping[str, Any]
-    config: Config
-    config_text: str
-    environment: Mapping[str, Any]
-    manifest: Manifest
-    history: Sequence[HistoryRow]
-    stages: Sequence[Mapping[str, Any]]
-    pixels: PixelSpec | None
-    found: Assessment | None
-    validation: Metrics | None
-    parent: Parent | None = None
-    explanations: Mapping[Path, Any] = field(default_factory=dict)
-
-    @classmethod
-    def load(cls, run: RunFolder) -> Self:
-        """Read a run, which may still be training.
-
-        Raises:
-            RunError: A file is damaged or missing.
-        """
-        facts = run.read_facts()
-        is_finished = facts["state"] == "finished"
-        found = (load_assessment(run, "test") or load_assessment(run, "validation")) if is_finished else None
-        metrics = _metrics_of(run)
-        return cls(
-            run=run,
-            facts=facts,
-            config=load_resolved(run.config),
-            config_text=run.config.read_text(encoding="utf-8"),
-            environment=read_json(run.environment) if run.environment.is_file() else {},
-            manifest=Manifest.from_csv(run.manifest),
-            history=read_history(run.history) if run.history.is_file() else (),
-            stages=read_json(run.stages) if run.stages.is_file() else (),
-            pixels=PredictorSpec.load(run.engine).pixels if is_finished else None,
-            found=found,
-            validation=metrics.get("validation"),
-            parent=_parent_of(facts),
+def _training(report: RunReport) -> str:
+    solutions = [stage["solution"] for stage in report.stages if stage.get("solution")]
+    if solutions:
+        return "".join(_solution(one) for one in solutions)
+    parts = []
+    if len(report.history) >= 2:
+        for name in ("loss", "accuracy"):
+            metric, x = metric_named(name), [row.epoch for row in report.history]
+            lines = [
+                Line(label, color, x, [row.metrics.get(key, math.nan) for row in report.history], is_dashed)
+                for label, key, color, is_dashed in (
+                    ("train", name, 0, True),
+                    ("validation", VALIDATION + name, 1, False),
+                )
+            ]
+            parts.append(line_chart(name, "epoch", lines, is_fraction=bool(metric and metric.is_fraction)))
+    if report.history:
+        parts.append(paragraph(f"Diagnosis: {diagnose(report.history).text}."))
+        parts.append(
+            html_table("stages", ("stage", "epochs", "time", "images/s", "trained weights"), _stage_rows(report))
         )
+    return "".join(parts)
 
-    @property
-    def title(self) -> str:
-        """Name of the run."""
-        return str(self.facts.get("name") or self.run.path.name)
 
-    @property
-    def baseline(self) -> tuple[str, float] | None:
-        """The most frequent class of the training images, and the accuracy of always answering it."""
-        if self.found is None or self.found.metrics.is_multi_label:
-            return None
-        counts = Counter(row.label for row in self.manifest.split("train"))
-        if not counts:
-            return None
-        name = min(counts, key=lambda one: (-counts[one], one))
-        images = self.found.images
-        return name, sum(one.labels == (name,) for one in images) / len(images)
+def _stage_rows(report: RunReport) -> list[tuple[str, ...]]:
+    weights = {stage["name"]: f"{stage['trainable_parameters']:,}" for stage in report.stages}
+    rows: list[tuple[str, ...]] = []
+    for name, group in groupby(report.history, key=lambda row: row.stage):
+        epochs = list(group)
+        speed = statistics.median(row.images_per_s for row in epochs)
+        seconds = duration(sum(row.seconds for row in epochs))
+        rows.append((name, str(len(epochs)), seconds, f"{speed:,.0f}", weights.get(name, "–")))
+    return rows
 
-    @cached_property
-    def mistakes(self) -> list[PredictedImage]:
-        """The images that are classified wrongly, the most confident mistakes first; the first ones are shown."""
-        return mistakes(self.found.images) if self.found else []
 
-    def html(self, refresh_s: int | None = None) -> str:
-        """Return the page, which reloads itself after some seconds, if given."""
-        parts = [
-            paragraph(self.subtitle, "soft"),
-            self._verdict(),
-            section("Training", self._training()),
-            section("Results by class", self._classes()),
-            section("Confusion", self._confusion()),
-            section("Mistakes", self._mistakes()),
-            section("Suspicious labels", self._suspects()),
-            section("Can its confidence be trusted?", self._calibration()),
-            section("When it does not know", self._coverage()),
-            section("Images", self._images()),
-            section("Augmented views", self._views()),
-            section("Config", _folded("config.yaml, with every setting", self.config_text)),
-            section("Run and machine", self._machine()),
-        ]
-        footer = f"Written by cnncli {__version__}. Everything on this page is in the file; it loads nothing."
-        return html_page(self.title, "".join(parts), footer, refresh_s)
-
-    @property
-    def subtitle(self) -> str:
-        """Network, mode and date."""
-        created = str(self.facts["created"]).partition("T")[0]
-        return " · ".join(filter(None, (self.facts.get("backbone"), self.facts.get("mode"), created)))
-
-    def _verdict(self) -> str:
-        if self.found is None:
-            state = self.facts["state"]
-            text = f"This run is {state}: {counted(len(self.history), 'epoch')} so far."
-            last = self.history[-1].scores() if self.history else ""
-            return paragraph(text, "lead") + paragraph(last)
-        metrics, split = self.found.metrics, self.found.split
-        what = "have all labels right" if metrics.is_multi_label else "are classified correctly"
-        parts = [
-            f'<p class="verdict"><b>{escape(percent(metrics.top1))}</b> of {metrics.n:,} {escape(split)} images '
-            f"{what} <span class=soft>(95 % interval {escape(percent_range(*metrics.top1_ci95))})</span></p>\n"
-        ]
-        rows: list[tuple[str, Sequence[Dot]]] = [("this run", [_dot(metrics)])]
-        if self.parent and split in self.parent.metrics:
-            before = self.parent.metrics[split]
-            rows.append((f"parent: {self.parent.name}", [_dot(before)]))
-        if self.baseline:
-            name, accuracy = self.baseline
-            rows.append((f"always “{name}”", [Dot(accuracy, accuracy, accuracy, percent(accuracy))]))
-        parts.append(dot_plot(rows, [(f"accuracy on {split}", False)]))
-        return "".join([*parts, *map(paragraph, self._remarks(self.found))])
-
-    def _remarks(self, found: Assessment) -> list[str]:
-        """Return what a reader must know besides the accuracy."""
-        metrics, remarks = found.metrics, []
-        if self.parent and found.split in self.parent.metrics:
-            change = 100 * (metrics.top1 - self.parent.metrics[found.split].top1)
-            text = f"{change:+.1f} points against the parent run {self.parent.name}"
-            remarks.append(f"{text}; `cnncli compare` tests whether that is more than chance.")
-        if found.split == "test" and self.validation:
-            change = 100 * (metrics.top1 - self.validation.top1) + 0.0  # not −0
-            text = f"On the {self.validation.n:,} validation images, by which settings were chosen, it is"
-            remarks.append(f"{text} {percent(self.validation.top1)} ({change:+.1f} points on test).")
-        elif found.split == "validation":
-            text = "There are no test images. Settings were chosen by validation images, so new ones are probably"
-            remarks.append(f"{text} classified less accurately.")
-        results = [one for one in _class_results(metrics) if one[1].n]
-        if len(results) > 2:
-            name, worst = min(results, key=lambda one: one[1].recall)
-            text = f"The class with the lowest recall is “{name}”"
-            remarks.append(f"{text}: {percent(worst.recall)} of its {worst.n:,} images are found.")
-        if similar := len(_rows_of(self.run.near_duplicates)):
-            text = f"Similar images in different splits ({counted(similar, 'pair')}) make results look better than they"
-            remarks.append(f"{text} are; see Images.")
-        return remarks
-
-    def _training(self) -> str:
-        solutions = [stage["solution"] for stage in self.stages if stage.get("solution")]
-        if solutions:
-            return "".join(_solution(one) for one in solutions)
-        parts = []
-        if len(self.history) >= 2:
-            for name in ("loss", "accuracy"):
-                metric, x = metric_named(name), [row.epoch for row in self.history]
-                lines = [
-                    Line(label, color, x, [row.metrics.get(key, math.nan) for row in self.history], is_dashed)
-                    for label, key, color, is_dashed in (
-                        ("train", name, 0, True),
-                        ("validation", VALIDATION + name, 1, False),
-                    )
-                ]
-                parts.append(line_chart(name, "epoch", lines, is_fraction=bool(metric and metric.is_fraction)))
-        if self.history:
-            parts.append(paragraph(f"Diagnosis: {diagnose(self.history).text}."))
-            parts.append(
-                html_table("stages", ("stage", "epochs", "time", "images/s", "trained weights"), self._stage_rows())
-            )
-        return "".join(parts)
-
-    def _stage_rows(self) -> list[tuple[str, ...]]:
-        weights = {stage["name"]: f"{stage['trainable_parameters']:,}" for stage in self.stages}
-        rows: list[tuple[str, ...]] = []
-        for name, group in groupby(self.history, key=lambda row: row.stage):
-            epochs = list(group)
-            speed = statistics.median(row.images_per_s for row in epochs)
-            seconds = duration(sum(row.seconds for row in epochs))
-            rows.append((name, str(len(epochs)), seconds, f"{speed:,.0f}", weights.get(name, "–")))
-        return rows
-
-    def _classes(self) -> str:
-        if self.found is None:
-            return ""
-        results = sorted(_class_results(self.found.metrics), key=lambda one: (one[1].f1, one[0]))
-        shown = results[:MOST_ROWS]
-        rows = [
-            (
-                name,
-                f"{one.n:,}",
-                percent(one.precision),
-                percent(one.recall),
-                percent(one.f1),
-                _percent(one.average_precision),
-            )
-            for name, one in shown
-        ]
-        more = (
-            f"The {len(shown)} classes with the lowest F1 of {len(results)}; metrics.json has all."
-            if len(shown) < len(results)
-            else ""
+def _classes(report: RunReport) -> str:
+    if report.found is None:
+        return ""
+    results = sorted(_class_results(report.found.metrics), key=lambda one: (one[1].f1, one[0]))
+    shown = results[:MOST_ROWS]
+    rows = [
+        (
+            name,
+            f"{one.n:,}",
+            percent(one.precision),
+            percent(one.recall),
+            percent(one.f1),
+            _percent(one.average_precision),
         )
-        columns = ("class", "images", "precision", "recall", "F1", "average precision")
-        return html_table("results by class", columns, rows) + (paragraph(more, "soft") if more else "")
+        for name, one in shown
+    ]
+    more = (
+        f"The {len(shown)} classes with the lowest F1 of {len(results)}; metrics.json has all."
+        if len(shown) < len(results)
+        else ""
+    )
+    columns = ("class", "images", "precision", "recall", "F1", "average precision")
+    return html_table("results by class", columns, rows) + (paragraph(more, "soft") if more else "")
 
-    def _confusion(self) -> str:
-        if self.found is None or self.found.metrics.is_multi_label:
-            return ""
-        metrics, parts = self.found.metrics, []
-        if len(metrics.classes) <= MOST_CLASSES_IN_MATRIX:
-            parts.append(_matrix(metrics))
-        elif (figure := self.run.figures / f"confusion-{self.found.split}.png").is_file():
-            text = "confusion matrix: rows are true classes, columns predicted ones"
-            parts.append(f'<img class="wide" alt="{escape(text)}" src="{data_uri(figure.read_bytes(), "png")}">\n')
-        pairs = metrics.confused_pairs[:MOST_PAIRS]
-        if pairs and len(metrics.classes) > 2:
-            rows = [(pair.label, pair.prediction, f"{pair.n:,}", percent(pair.fraction)) for pair in pairs]
-            parts.append(
-                html_table("most confused pairs", ("true class", "predicted", "images", "of the class"), rows, 2)
-            )
-        return "".join(parts)
 
-    def _mistakes(self) -> str:
-        if self.found is None:
-            return ""
-        wrong, shown = self.mistakes, self.mistakes[:MOST_MISTAKES]
-        if not wrong:
-            return paragraph("There are none.")
-        lines = f"{counted(len(wrong), 'mistake')} in {len(self.found.images):,} images, the most confident first"
-        text = f"{lines}. Some may be wrong labels: `cnncli data review {self.run.path.name}` ranks them."
-        images = [(self._picture(Path(one.path)), Path(one.path).name, _caption(one)) for one in shown]
-        seen = " Warm colors show where the network looked (Grad-CAM)." if self.explanations else ""
-        return paragraph(text + seen) + image_grid(images)
+def _confusion(report: RunReport) -> str:
+    if report.found is None or report.found.metrics.is_multi_label:
+        return ""
+    metrics, parts = report.found.metrics, []
+    if len(metrics.classes) <= MOST_CLASSES_IN_MATRIX:
+        parts.append(_matrix(metrics))
+    elif (figure := report.run.figures / f"confusion-{report.found.split}.png").is_file():
+        text = "confusion matrix: rows are true classes, columns predicted ones"
+        parts.append(f'<img class="wide" alt="{escape(text)}" src="{data_uri(figure.read_bytes(), "png")}">\n')
+    pairs = metrics.confused_pairs[:MOST_PAIRS]
+    if pairs and len(metrics.classes) > 2:
+        rows = [(pair.label, pair.prediction, f"{pair.n:,}", percent(pair.fraction)) for pair in pairs]
+        parts.append(html_table("most confused pairs", ("true class", "predicted", "images", "of the class"), rows, 2))
+    return "".join(parts)
 
-    def _suspects(self) -> str:
-        """Show the labels that `cnncli data review` counts as wrong, if it was run."""
-        rows = _rows_of(self.run.review / "labels.csv")
-        doubtful = [row for row in rows if float(row["score"]) > 0.5]
-        if not doubtful:
-            return paragraph(f"None of {len(rows):,} labels.") if rows else ""
-        text = f"For {len(doubtful):,} of {len(rows):,} images, classifiers that were trained without them find another"
-        sure = sum(row["flagged"] == "True" for row in rows)
-        images = [
-            (
-                image_uri(Path(row["path"]), self.pixels) if self.pixels else None,
-                Path(row["path"]).name,
-                f"<b>{escape(row['label'])} → {escape(row['suggested'])}?</b><br>{escape(Path(row['path']).name)}",
-            )
-            for row in doubtful[:MOST_SUSPECTS]
-        ]
-        text = f"{text} label more probable; {sure:,} of these labels are almost certainly wrong."
-        command = f"`cnncli data review {self.run.path.name} --open` shows them all, to confirm or correct them."
-        return paragraph(f"{text} {command}") + image_grid(images)
 
-    def _picture(self, path: Path) -> str | None:
-        if path in self.explanations:
-            return pixels_uri(self.explanations[path])
-        return image_uri(path, self.pixels) if self.pixels else None
+def _mistakes(report: RunReport) -> str:
+    if report.found is None:
+        return ""
+    wrong, shown = report.mistakes, report.mistakes[:MOST_MISTAKES]
+    if not wrong:
+        return paragraph("There are none.")
+    lines = f"{counted(len(wrong), 'mistake')} in {len(report.found.images):,} images, the most confident first"
+    text = f"{lines}. Some may be wrong labels: `cnncli data review {report.run.path.name}` ranks them."
+    images = [(_picture(report, Path(one.path)), Path(one.path).name, _caption(one)) for one in shown]
+    seen = " Warm colors show where the network looked (Grad-CAM)." if report.explanations else ""
+    return paragraph(text + seen) + image_grid(images)
 
-    def _calibration(self) -> str:
-        if self.found is None:
-            return ""
-        found, metrics = self.found, self.found.metrics
-        used = [one for one in metrics.reliability if one.n]
-        lines = [Line("as it is", 0, [one.confidence for one in used], [one.accuracy for one in used])]
+
+def _suspects(report: RunReport) -> str:
+    """Show the labels that `cnncli data review` counts as wrong, if it was run."""
+    rows = _rows_of(report.run.review / "labels.csv")
+    doubtful = [row for row in rows if float(row["score"]) > 0.5]
+    if not doubtful:
+        return paragraph(f"None of {len(rows):,} labels.") if rows else ""
+    text = f"For {len(doubtful):,} of {len(rows):,} images, classifiers that were trained without them find another"
+    sure = sum(row["flagged"] == "True" for row in rows)
+    images = [
+        (
+            image_uri(Path(row["path"]), report.pixels) if report.pixels else None,
+            Path(row["path"]).name,
+            f"<b>{escape(row['label'])} → {escape(row['suggested'])}?</b><br>{escape(Path(row['path']).name)}",
+        )
+        for row in doubtful[:MOST_SUSPECTS]
+    ]
+    text = f"{text} label more probable; {sure:,} of these labels are almost certainly wrong."
+    command = f"`cnncli data review {report.run.path.name} --open` shows them all, to confirm or correct them."
+    return paragraph(f"{text} {command}") + image_grid(images)
+
+
+def _picture(report: RunReport, path: Path) -> str | None:
+    if path in report.explanations:
+        return pixels_uri(report.explanations[path])
+    return image_uri(path, report.pixels) if report.pixels else None
+
+
+def _calibration(report: RunReport) -> str:
+    if report.found is None:
+        return ""
+    found, metrics = report.found, report.found.metrics
+    used = [one for one in metrics.reliability if one.n]
+    lines = [Line("as it is", 0, [one.confidence for one in used], [one.accuracy for one in used])]
+    if found.calibrated:
+        after = [one for one in found.calibrated.bins if one.n]
+        lines.append(Line("calibrated", 1, [one.confidence for one in after], [one.accuracy for one in after]))
+    low = min((one.confidence for one in used), default=0.0)
+    lines.append(Line("ideal", 6, [low, 1.0], [low, 1.0], is_dashed=True))
+    error = metrics.evaluated.get("calibration_error")
+    text = "Of the predictions with a confidence of 90 %, 90 % should be right."
+    if (error := metrics.evaluated.get("calibration_error")) is not None:
+        text += f" The expected calibration error is {percent(error)}"
         if found.calibrated:
-            after = [one for one in found.calibrated.bins if one.n]
-            lines.append(Line("calibrated", 1, [one.confidence for one in after], [one.accuracy for one in after]))
-        low = min((one.confidence for one in used), default=0.0)
-        lines.append(Line("ideal", 6, [low, 1.0], [low, 1.0], is_dashed=True))
-        error = metrics.evaluated.get("calibration_error")
-        text = "Of the predictions with a confidence of 90 %, 90 % should be right."
-        if (error := metrics.evaluated.get("calibration_error")) is not None:
-            text += f" The expected calibration error is {percent(error)}"
-            if found.calibrated:
-                text += (
-                    f", and {percent(found.calibrated.calibration_error)} at the temperature {found.temperature:.2f}"
-                )
-                text += ", which was fitted on validation images"
-            text += "."
-        scores = [(name, decimal(metrics.evaluated[key])) for key, name in _SCORES.items() if key in metrics.evaluated]
-        table = html_table("scores of the probabilities", ("score", "value"), scores) if scores else ""
-        return (
-            paragraph(text)
-            + line_chart("fraction right", "confidence", lines, is_fraction=True, x_is_fraction=True)
-            + table
-        )
-
-    def _coverage(self) -> str:
-        if self.found is None or not self.found.coverage:
-            return ""
-        curve = self.found.coverage
-        lines = [Line("accuracy of the answers", 2, [one.coverage for one in curve], [one.accuracy for one in curve])]
-        text = "Images that are unlike the training images, or uncertain, are answered with “unknown”."
-        if (answers := self.found.answers) and answers.answered:
-            share = percent(answers.answered / answers.n)
-            text += f" {share} of these images are answered, {percent(answers.accuracy)} of them correctly."
-        return paragraph(text) + line_chart(
-            "accuracy of the answers", "fraction answered", lines, is_fraction=True, x_is_fraction=True
-        )
-
-    def _images(self) -> str:
-        counts, classes = self.manifest.counts(), self.manifest.classes
-        splits = list(counts)
-        shown = classes[:MOST_ROWS]
-        rows = [(name, *(f"{counts[split].get(name, 0):,}" for split in splits)) for name in shown]
-        rows.append(("all images", *(f"{len(self.manifest.split(split)):,}" for split in splits)))
-        parts = [html_table("images", ("class", *splits), rows)]
-        if len(shown) < len(classes):
-            parts.append(paragraph(f"The first {len(shown)} of {len(classes)} classes.", "soft"))
-        sizes = [(row.facts.width, row.facts.height) for row in self.manifest.rows if row.facts.width]
-        if sizes:
-            width, height = (statistics.median(side) for side in zip(*sizes, strict=True))
-            text = f"The median image has {width:.0f} × {height:.0f} pixels"
-            used = f"; the network sees {self.pixels.width} × {self.pixels.height}" if self.pixels else ""
-            parts.append(paragraph(f"{text}{used}."))
-        for path, title in (
-            (self.run.skipped, "left out, because they cannot be used"),
-            (self.run.near_duplicates, "similar, but in different splits"),
-        ):
-            if found := _rows_of(path):
-                files = [
-                    (one.get("path", ""), one.get("path_2") or one.get("reason", "")) for one in found[:MOST_FILES]
-                ]
-                parts.append(paragraph(f"{len(found):,} {title}:") + html_table(title, ("", ""), files, 2, wraps=True))
-        return "".join(parts)
-
-    def _views(self) -> str:
-        settings = self.config.augmentation
-        if self.pixels is None or not settings.is_active:
-            return ""
-        images = []
-        views = number_of_views(settings, trunk_is_empty=False)
-        count = VIEWS if views == "fresh" else min(views - 1, VIEWS)
-        rows = self.manifest.split("train")
-        for row in rows[:: max(1, len(rows) // EXAMPLES)][:EXAMPLES]:
-            try:
-                pixels = decode(row.path, self.pixels)
-            except ImageError:
-                continue
-            for k in range(count + 1):
-                view = render_view(pixels, settings, row.digest, k)
-                images.append(
-                    (pixels_uri(view), f"view {k} of {row.path.name}", escape("as it is" if k == 0 else f"view {k}"))
-                )
-        return image_grid(images)
-
-    def _machine(self) -> str:
-        facts, environment = self.facts, self.environment
-        cpu = environment.get("cpu") or {}
-        packages = environment.get("packages") or {}
-        rows = [
-            ("command", facts.get("command")),
-            ("created", facts.get("created")),
-            ("time", duration(facts["seconds"]) if facts.get("seconds") else None),
-            ("network", facts.get("backbone")),
-            ("mode", facts.get("mode")),
-            ("engine", " ".join(filter(None, (facts.get("engine"), facts.get("precision"))))),
-            ("processor", f"{cpu.get('model')}, {counted(cpu.get('cores') or 0, 'core')}" if cpu else None),
-            ("packages", ", ".join(f"{name} {version}" for name, version in packages.items() if version)),
-            ("platform", environment.get("platform")),
-            ("folder", self.run.path),
-        ]
-        cells = [(name, str(value)) for name, value in rows if value]
-        return html_table("run and machine", ("", ""), cells, 2, wraps=True)
-
-
-_SCORES = {"loss": "loss", "log_loss": "log loss", "brier_score": "Brier score", "roc_auc": "area under the ROC curve"}
-
-
-def _metrics_of(run: RunFolder) -> dict[str, Metrics]:
-    """Return the metrics of the splits of a run; none if it has not finished."""
+            text += f", and {percent(found.calibrated.calibration_error)} at the temperature {found.temperature:.2f}"
+            text += ", which was fitted on validation images"
+        text += "."
+    scores = [(name, decimal(metrics.evaluated[key])) for key, name in _SCORES.items() if key in metrics.evaluated]
+    table = html_table("scores of the probabilities", ("score", "value"), scores) if scores else ""
     return (
-        {split: Metrics.from_dict(one) for split, one in read_json(run.metrics).items()}
-        if run.metrics.is_file()
-        else {}
+        paragraph(text)
+        + line_chart("fraction right", "confidence", lines, is_fraction=True, x_is_fraction=True)
+        + table
     )
 
 
-def _parent_of(facts: Mapping[str, Any]) -> Parent | None:
-    if not facts.get("parent"):
-        return None
-    parent = RunFolder(Path(facts["parent"]))
-    metrics = _metrics_of(parent)
-    return Parent(parent.path.name, metrics) if metrics else None
+def _coverage(report: RunReport) -> str:
+    if report.found is None or not report.found.coverage:
+        return ""
+    curve = report.found.coverage
+    lines = [Line("accuracy of the answers", 2, [one.coverage for one in curve], [one.accuracy for one in curve])]
+    text = "Images that are unlike the training images, or uncertain, are answered with “unknown”."
+    if (answers := report.found.answers) and answers.answered:
+        share = percent(answers.answered / answers.n)
+        text += f" {share} of these images are answered, {percent(answers.accuracy)} of them correctly."
+    return paragraph(text) + line_chart(
+        "accuracy of the answers", "fraction answered", lines, is_fraction=True, x_is_fraction=True
+    )
+
+
+def _images(report: RunReport) -> str:
+    counts, classes = report.manifest.counts(), report.manifest.classes
+    splits = list(counts)
+    shown = classes[:MOST_ROWS]
+    rows = [(name, *(f"{counts[split].get(name, 0):,}" for split in splits)) for name in shown]
+    rows.append(("all images", *(f"{len(report.manifest.split(split)):,}" for split in splits)))
+    parts = [html_table("images", ("class", *splits), rows)]
+    if len(shown) < len(classes):
+        parts.append(paragraph(f"The first {len(shown)} of {len(classes)} classes.", "soft"))
+    sizes = [(row.facts.width, row.facts.height) for row in report.manifest.rows if row.facts.width]
+    if sizes:
+        width, height = (statistics.median(side) for side in zip(*sizes, strict=True))
+        text = f"The median image has {width:.0f} × {height:.0f} pixels"
+        used = f"; the network sees {report.pixels.width} × {report.pixels.height}" if report.pixels else ""
+        parts.append(paragraph(f"{text}{used}."))
+    for path, title in (
+        (report.run.skipped, "left out, because they cannot be used"),
+        (report.run.near_duplicates, "similar, but in different splits"),
+    ):
+        if found := _rows_of(path):
+            files = [(one.get("path", ""), one.get("path_2") or one.get("reason", "")) for one in found[:MOST_FILES]]
+            parts.append(paragraph(f"{len(found):,} {title}:") + html_table(title, ("", ""), files, 2, wraps=True))
+    return "".join(parts)
+
+
+def _views(report: RunReport) -> str:
+    settings = report.config.augmentation
+    if report.pixels is None or not settings.is_active:
+        return ""
+    images = []
+    views = number_of_views(settings, trunk_is_empty=False)
+    count = VIEWS if views == "fresh" else min(views - 1, VIEWS)
+    rows = report.manifest.split("train")
+    for row in rows[:: max(1, len(rows) // EXAMPLES)][:EXAMPLES]:
+        try:
+            pixels = decode(row.path, report.pixels)
+        except ImageError:
+            continue
+        for k in range(count + 1):
+            view = render_view(pixels, settings, row.digest, k)
+            images.append(
+                (pixels_uri(view), f"view {k} of {row.path.name}", escape("as it is" if k == 0 else f"view {k}"))
+            )
+    return image_grid(images)
+
+
+def _machine(report: RunReport) -> str:
+    facts, environment = report.facts, report.environment
+    cpu = environment.get("cpu") or {}
+    packages = environment.get("packages") or {}
+    rows = [
+        ("command", facts.get("command")),
+        ("created", facts.get("created")),
+        ("time", duration(facts["seconds"]) if facts.get("seconds") else None),
+        ("network", facts.get("backbone")),
+        ("mode", facts.get("mode")),
+        ("engine", " ".join(filter(None, (facts.get("engine"), facts.get("precision"))))),
+        ("processor", f"{cpu.get('model')}, {counted(cpu.get('cores') or 0, 'core')}" if cpu else None),
+        ("packages", ", ".join(f"{name} {version}" for name, version in packages.items() if version)),
+        ("platform", environment.get("platform")),
+        ("folder", report.run.path),
+    ]
+    cells = [(name, str(value)) for name, value in rows if value]
+    return html_table("run and machine", ("", ""), cells, 2, wraps=True)
+
+
+_SCORES = {"loss": "loss", "log_loss": "log loss", "brier_score": "Brier score", "roc_auc": "area under the ROC curve"}
 
 
 def _class_results(metrics: Metrics) -> list[tuple[str, Any]]:

@@ -8,7 +8,8 @@ from http.server import ThreadingHTTPServer
 
 from cnncli.errors import CnncliError, printable
 from cnncli.report.page import POLICY, html_page, paragraph
-from cnncli.report.run_page import RunReport
+from cnncli.report.run_page import run_page
+from cnncli.report.run_report import RunReport
 from cnncli.runs.folder import RunFolder
 from cnncli.serving.local import HOST, LocalHandler
 
@@ -39,7 +40,7 @@ class LiveReportServer(ThreadingHTTPServer):
         """Return the page at this moment."""
         try:
             found = RunReport.load(self.run)
-            return found.html(None if found.facts["state"] == "finished" else REFRESH_S)
+            return run_page(found, None if found.facts["state"] == "finished" else REFRESH_S)
         except CnncliError as error:  # a file is incomplete while the run starts
             return html_page(printable(self.run.path.name), paragraph(str(error)), "", REFRESH_S)
 

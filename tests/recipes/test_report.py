@@ -19,7 +19,8 @@ from cnncli.cli import main
 from cnncli.recipes.report import report, write_report
 from cnncli.report.model_card import is_edited
 from cnncli.report.page import STYLE
-from cnncli.report.run_page import RunReport
+from cnncli.report.run_page import run_page
+from cnncli.report.run_report import RunReport
 from cnncli.runs.folder import RunFolder, update_facts
 from cnncli.runs.listing import open_run
 from cnncli.serving.live_report import LiveReportServer
@@ -197,7 +198,7 @@ def test_an_unfinished_run_has_no_report(unfinished: RunFolder, runs: Path) -> N
 
 def test_the_live_page_shows_the_epochs_so_far(unfinished: RunFolder) -> None:
     """The page of a run that trains is loaded again by itself, and has no results."""
-    text = RunReport.load(unfinished).html(refresh_s=5)
+    text = run_page(RunReport.load(unfinished), refresh_s=5)
 
     assert '<meta http-equiv="refresh" content="5">' in text
     assert "1 epoch so far" in text
