@@ -16,7 +16,13 @@ R = TypeVar("R")
 
 
 def workers() -> int:
-    """Return the number of threads for decoding and rendering: one per processor that this process may use."""
+    """Return the number of threads for decoding and rendering: one per processor that this process may use.
+
+    `PYTHON_CPU_COUNT` overrides it, as in Python 3.13: containers and clusters limit time, not processors.
+    """
+    given = os.environ.get("PYTHON_CPU_COUNT", "")
+    if given.isdecimal() and int(given) > 0:
+        return int(given)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

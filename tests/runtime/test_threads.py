@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnncli.runtime.threads import batched, map_ordered
+from cnncli.runtime.threads import batched, map_ordered, workers
 
 
 def test_results_come_in_the_order_of_the_items() -> None:
@@ -57,3 +57,14 @@ def test_batches_hold_every_item_once(items: list[int], size: int) -> None:
     assert [item for batch in batches for item in batch] == items
     assert all(len(batch) == size for batch in batches[:-1])
     assert all(batches)
+
+
+def test_a_container_can_state_its_number_of_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PYTHON_CPU_COUNT sets the number of threads, as in Python 3.13, and anything but a number is ignored."""
+    monkeypatch.delenv("PYTHON_CPU_COUNT", raising=False)
+    default = workers()
+    monkeypatch.setenv("PYTHON_CPU_COUNT", "3")
+    assert workers() == 3
+    for wrong in ("", "0", "default", "-1"):
+        monkeypatch.setenv("PYTHON_CPU_COUNT", wrong)
+        assert workers() == default
