@@ -1,12 +1,14 @@
-"""`cnncli cache`: show or clear cached features, converted graphs and the image index."""
+"""`cnncli cache`: show or clear cached features, converted graphs and the image index; merge the features of others."""
 
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import click
 
-from cnncli.cli.options import console_flags, console_options, example, json_option, print_json
+from cnncli.cli.options import PATH, console_flags, console_options, example, json_option, print_json
+from cnncli.errors import CacheError
 from cnncli.storage.cache_dir import cache_dir
 from cnncli.terminal.console import Console
 from cnncli.terminal.formatting import size
@@ -16,7 +18,7 @@ SECONDS_A_DAY = 86400.0
 
 @click.group(no_args_is_help=True, epilog=example("cnncli cache list"))
 def command() -> None:
-    """Show or clear the cache."""
+    """Show, clear or merge caches."""
 
 
 @command.command(epilog=example("cnncli cache where"))
@@ -79,3 +81,26 @@ def clear(older_than: float | None, as_json: bool, console: Console) -> None:
         return
     kept = f"; {size(cleared.pinned_bytes)} in use by running commands were kept" if cleared.pinned_bytes else ""
     click.echo(f"freed {size(cleared.freed_bytes)}{kept}")
+
+
+@command.command(epilog=example("cnncli cache merge /mnt/node-1/cache /mnt/node-2/cache"))
+@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=PATH)
+@json_option
+@console_options
+def merge(sources: tuple[Path, ...], as_json: bool, console: Console) -> None:
+    """Add the features of other caches, such as those of `extract --shard` on other machines.
+
+    SOURCE is a cache folder, as `cache where` prints it, or a copy of one. Everything in it is verified by its
+    checksums; damaged segments, foreign files, and features that differ from those already cached are refused. What is
+    already cached is kept, so a merge can be repeated.
+    """
+    from cnncli.recipes.cache import merge_caches
+
+    merged = merge_caches(sources, cache_dir())
+    if as_json:
+        print_json(merged)
+    else:
+        added = f"{merged.added:,} features added ({size(merged.added_bytes)})"
+        click.echo(f"{added}, {merged.present:,} already cached")
+    if merged.refused:
+        raise CacheError(merged.refused)

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from cnncli.engines.engine import Array
 from cnncli.storage.atomic import sync_file, sync_folder
+from cnncli.storage.safe_io import read_bytes
 
 LOCK = "lock"
 DESCRIPTION = "recipe.json"
@@ -38,6 +39,9 @@ ROWS = "rows.bin"
 FORMAT = 2
 NAME_LENGTH = 32
 """Number of hexadecimal digits of an index's checksum that name the segment's folder."""
+
+MOST_INDEX_BYTES = 2**28
+"""Maximum size of an index, about three million images; a segment of a killed extraction has 2,048 or so."""
 
 MAX_MAPPED = 128
 """Number of segments mapped at a time: each holds a file descriptor, and some systems allow a process only 256."""
@@ -99,7 +103,7 @@ def read_segment(folder: Path) -> Segment:
         OSError: The index cannot be read.
         ValueError: The index is damaged.
     """
-    data = (folder / INDEX).read_bytes()
+    data = read_bytes(folder / INDEX, MOST_INDEX_BYTES)
     if _segment_name(data) != folder.name:
         raise ValueError("damaged index")
     index = json.loads(data)

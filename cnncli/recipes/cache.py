@@ -1,21 +1,27 @@
-"""`cnncli cache`: list and clear the cache."""
+"""`cnncli cache`: list, clear and merge caches."""
 
 from __future__ import annotations
 
+import logging
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from cnncli.config.reader import cache_settings
 from cnncli.engines.build import GRAPHS_LOCK
+from cnncli.errors import CacheError, Message, printable
 from cnncli.features.eviction import Cleared, default_cap, evict
 from cnncli.features.listing import KeySummary, list_keys
+from cnncli.features.merge import Merged, merge_features
 from cnncli.features.segments import delete, subfolders, sweep
+from cnncli.features.store import FeatureStore
 from cnncli.storage.cache_dir import FEATURES, GRAPHS, IMAGES, require_no_file
 from cnncli.storage.locks import try_exclusive
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -97,3 +103,38 @@ def _sizes_of(paths: Iterable[Path], used_before: float = math.inf) -> dict[Path
         if max((file.st_mtime for file in files), default=0.0) < used_before:
             sizes[path] = sum(file.st_size for file in files)
     return sizes
+
+
+def merge_caches(sources: Sequence[Path], folder: Path) -> Merged:
+    """Add the features in other cache folders to a cache folder.
+
+    Raises:
+        CacheError: A source is no cache, or the same one; the features do not fit, or cannot be written.
+        ConfigError: The cap in the environment is invalid.
+    """
+    require_no_file(folder)
+    _require_other_caches(sources, folder)
+    merged = Merged()
+    with FeatureStore(folder / FEATURES, cache_settings().max_bytes) as store:
+        for source in sources:
+            merge_features(source / FEATURES, store, merged)
+    for name in sorted(merged.foreign):
+        text = f"Features were computed on another processor ({printable(name)}), and only such a machine uses them."
+        log.warning(Message("cache-merge-processor", text, received=name))
+    return merged
+
+
+def _require_other_caches(sources: Sequence[Path], folder: Path) -> None:
+    """Raise CacheError if a source is not a cache folder, or is the cache itself."""
+    problems = []
+    for source in sources:
+        if not any((source / name).exists() for name in (FEATURES, GRAPHS, IMAGES)):
+            text = f"{printable(source)}: not a cache folder, because it contains no {FEATURES}, {GRAPHS} or {IMAGES}"
+            problems.append(Message("cache-merge-no-cache", text, path=source))
+        elif folder.is_dir() and source.samefile(folder):
+            text = (
+                f"{printable(source)}: this is the cache itself; set CNNCLI_CACHE to the one that others are added to"
+            )
+            problems.append(Message("cache-merge-itself", text, path=source))
+    if problems:
+        raise CacheError(problems)

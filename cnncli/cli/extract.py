@@ -1,0 +1,56 @@
+"""`cnncli extract`: compute features into the cache, without training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cnncli.cli.options import PATH, console_options, example, json_option, overrides_argument, print_json
+from cnncli.errors import printable
+from cnncli.terminal.console import Console
+
+if TYPE_CHECKING:
+    from cnncli.features.shards import Shard
+
+
+class ShardType(click.ParamType["Shard"]):
+    """A shard such as 3/8."""
+
+    name = "I/N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Shard:
+        """Return the shard."""
+        from cnncli.features.shards import Shard
+
+        try:
+            return Shard.parse(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is not a shard, such as 3/8, the third of eight; the first is 1/8.", param, ctx)
+
+
+@click.command(epilog=example("cnncli extract configs/quickstart.yaml --shard 1/4"))
+@click.argument("config", metavar="CONFIG|DIR|TABLE", type=PATH)
+@overrides_argument
+@click.option("--shard", type=ShardType(), help="Compute only part I of N of the images, counted from 1.")
+@json_option
+@console_options
+def command(config: Path, overrides: tuple[str, ...], shard: Shard | None, as_json: bool, console: Console) -> None:
+    """Compute the features of a config's images into the cache, without training.
+
+    These are the features of training, validation and test images that `cnncli train` would compute. Features that are
+    cached are not computed again, so a killed extraction continues. With --shard, several processes or machines compute
+    one part each; `cnncli cache merge` collects the caches of machines that do not share one.
+    """
+    from cnncli.dataset.source import read_config
+
+    checked = read_config(config, overrides)  # reports mistakes before heavy imports
+    from cnncli.recipes.extract import extract_features
+
+    found = extract_features(checked, console, shard)
+    if as_json:
+        print_json(found)
+        return
+    counts = f"{found.features.computed:,} features computed, {found.features.reused:,} found in the cache"
+    click.echo(f"{counts} ({found.images:,} images) · {printable(found.cache)}")
