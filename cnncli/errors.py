@@ -6,6 +6,7 @@ command line is a bug: exit code 1, with the traceback in a log.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -156,9 +157,12 @@ class ParityError(CnncliError):
     exit_code = EXIT_MINIMUM_MISSED
 
 
+_STORE = re.compile(r"^(s3|gs|hf):/(?=[^/])")  # `Path` leaves one of the two slashes of a URL
+
+
 def printable(path: str | Path) -> str:
     """Return text that is safe on any terminal, with control characters and bytes that are not UTF-8 escaped."""
-    text = str(path).encode("utf-8", "backslashreplace").decode()
+    text = _STORE.sub(r"\1://", str(path)).encode("utf-8", "backslashreplace").decode()
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
 
 

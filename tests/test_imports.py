@@ -19,7 +19,18 @@ ROOT = Path(cnncli.__file__).parent
 
 # The packages in their order: each may import those before it. The last is cnncli itself.
 PACKAGES = (
-    *("version", "errors", "runtime", "terminal", "storage", "catalogue", "metrics", "images", "augmentation"),
+    *(
+        "version",
+        "errors",
+        "runtime",
+        "terminal",
+        "storage",
+        "shards",
+        "catalogue",
+        "metrics",
+        "images",
+        "augmentation",
+    ),
     *("config", "runs", "dataset", "networks", "engines", "features", "training", "evaluation", "inference"),
     *("explanation", "report", "export", "serving", "cluster", "recipes", "cli", "__main__", "cnncli"),
 )

@@ -6,10 +6,11 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, field_validator, model_validator
 
 from cnncli.catalogue.settings import Expected, Pixels, Settings, Size, ValueRange, as_tuple
 from cnncli.config.checked_names import not_empty
+from cnncli.shards.places import url_of
 
 if TYPE_CHECKING:
     from cnncli.images.decode import PixelSpec
@@ -84,10 +85,12 @@ class GroupsConfig(Settings):
 class DataConfig(Settings):
     """Images and how they are decoded."""
 
-    path: Annotated[Path, BeforeValidator(not_empty), Expected("a folder of images")] = Field(
-        strict=False, json_schema_extra={"minLength": 1}
-    )
-    """Folder with train/, validation/ and test/, each with class folders, or with class folders only."""
+    path: Annotated[
+        Path, BeforeValidator(not_empty), PlainSerializer(url_of, str, when_used="json"), Expected("a folder of images")
+    ] = Field(strict=False, json_schema_extra={"minLength": 1})
+    """Folder with train/, validation/ and test/, each with class folders, or with class folders only. Or shards:
+    WebDataset tars or Parquet files with images, as a folder, a file, or a pattern such as train-{000..099}.tar, also
+    in s3://, gs:// or hf://."""
     labels: Annotated[LabelsConfig, Expected("the path of a table, or a group of settings")] = LabelsConfig()
     """Table of labels: its path, or a group with its columns; default: labels are the names of class folders."""
     groups: GroupsConfig | None = None

@@ -25,6 +25,9 @@ from cnncli.config.tree import Node, Origin, Problem, raise_all, tree_of
 from cnncli.config.yaml_document import read_document
 from cnncli.errors import ConfigError, Message, printable, reason_of
 from cnncli.metrics.table import LAST
+from cnncli.shards.files import find_shards, is_sharded
+from cnncli.shards.places import SUFFIXES as SHARD_SUFFIXES
+from cnncli.shards.places import is_remote
 from cnncli.terminal.suggestions import did_you_mean
 
 WEIGHTS_WORDS = ("imagenet", "none")
@@ -71,19 +74,24 @@ def load_config_or_folder(source: str | Path, overrides: Overrides = ()) -> Conf
         remedy = f"Use `cnncli finetune {run}` to continue it, or `cnncli evaluate {run}` to see its metrics."
         text = f"{run}: is a run directory; expected {expected}. {remedy}"
         raise ConfigError(Message("config-is-run", text, path=Path(source), expected=expected))
-    if Path(source).is_dir() or is_table(source):
+    if is_data(source):
         return config_from_mapping({"data": data_source(source)}, overrides)
     tree, problems = read_document(Path(source), "a YAML config, a folder of images or a table")
     return _resolve(tree, problems, overrides, os.environ, check_paths=True)
 
 
+def is_data(source: str | Path) -> bool:
+    """Return whether a path is that of images: a folder, a table of labels, or shards."""
+    return Path(source).is_dir() or is_table(source) or is_sharded(source)
+
+
 def is_table(source: str | Path) -> bool:
-    """Return whether a path is that of a table of labels, by its suffix."""
-    return Path(source).suffix.lower() in TABLE_SUFFIXES
+    """Return whether a path is that of a table of labels, by its suffix; a Parquet file with images is a shard."""
+    return Path(source).suffix.lower() in TABLE_SUFFIXES and not is_sharded(source)
 
 
 def data_source(source: str | Path) -> dict[str, object]:
-    """Return the settings of `data` for a folder of images, or for a table, whose images are below its folder."""
+    """Return the settings of `data` for images: a folder or shards, or a table, whose images are below its folder."""
     return {"path": Path(source).parent, "labels": source} if is_table(source) else {"path": source}
 
 
@@ -191,6 +199,8 @@ def _activation_for(config: Config) -> str:
 def absolute(written: str, folder: Path) -> Path:
     """Return the absolute form of a path: `~` is the home folder, and relative paths start at `folder`."""
     path = Path(written)
+    if is_remote(path):
+        return path
     # `~somebody` without an account here, and text that cannot be a path, are taken literally.
     with suppress(RuntimeError, ValueError):
         path = path.expanduser()
@@ -203,7 +213,11 @@ def absolute(written: str, folder: Path) -> Path:
 
 def _missing_paths(draft: Draft) -> Iterator[Problem]:
     """Yield a problem for each path of a config that does not exist or is of the wrong kind."""
-    yield from _check(draft, "data.path", draft.config.data.path, "a folder", "a folder of images")
+    data = draft.config.data.path
+    if not is_sharded(data):
+        yield from _check(draft, "data.path", data, "a folder", "a folder of images, or shards (.tar, .parquet)")
+    elif not is_remote(data) and not find_shards(data):
+        yield from _check(draft, "data.path", data, "a file", "shards (.tar, .parquet)", SHARD_SUFFIXES)
     if table := draft.config.data.labels.path:
         suffixes = TABLE_SUFFIXES
         yield from _check(draft, "data.labels.path", table, "a file", f"a table ({', '.join(suffixes)})", suffixes)

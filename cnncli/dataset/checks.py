@@ -37,7 +37,7 @@ def missing_classes(dataset: Dataset) -> Iterator[Issue]:
     """Yield splits without class folders, a missing train split, and datasets with fewer than two classes."""
     found = dataset.found
     for split, folder in found.folders.items():
-        if not found.classes[split] and not found.table:
+        if not found.classes[split] and not found.table and not found.shards:
             tables = tuple(path.name for path in tables_in(folder))
             hint = f", or use the table there: data.labels={shlex.quote(str(folder / tables[0]))}" if tables else ""
             yield error("data-no-class-folders", folder, n=found.left_out[OUTSIDE_CLASSES], hint=hint)
@@ -272,7 +272,7 @@ def _plain_name(name: str) -> str:
 
 def _fix_command(dataset: Dataset) -> str:
     """Return the advice to move similar images into one split, if there are split folders."""
-    command = f"cnncli data check {shlex.quote(str(dataset.found.root))} --fix-splits"
-    return (
-        f"; `{command}` moves each group into one split" if dataset.found.has_splits and not dataset.found.table else ""
-    )
+    found = dataset.found
+    command = f"cnncli data check {shlex.quote(str(found.root))} --fix-splits"
+    has_folders = found.has_splits and not found.table and not found.shards
+    return f"; `{command}` moves each group into one split" if has_folders else ""

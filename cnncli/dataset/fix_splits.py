@@ -46,7 +46,7 @@ def plan_moves(folder: Path, console: Console | None = None) -> tuple[list[Move]
 
     dataset = read_dataset(DataConfig(path=folder), console=console)
     found, images = dataset.found, dataset.good
-    if not found.has_splits:
+    if not found.has_splits or found.shards:
         text = f"{printable(found.root)}: has no split folders to move images between"
         raise DataError(Message("data-fix-no-splits", text, path=found.root))
     near = similar(images, SPLITS, console)

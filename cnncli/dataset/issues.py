@@ -135,6 +135,12 @@ _WORDING: Mapping[str, str] = {
     "data-skipped-images": "unreadable images left out: {n}",
     "data-leaks-accepted": "images in several splits, accepted by data.allow_leakage: {n}",
     "data-too-many-to-compare": "too many images ({n}) or similar pairs to compare; some may not have been found",
+    "data-shard-refused": "{path}: {reason}",
+    "data-shard-without-labels": (
+        "{path}: images without a label: {n} of {total}; they need a .cls or .json file or a folder, as all others"
+    ),
+    "data-shards-without-split": "{path}: shards without a split in their name, unlike the others: {n} ({names})",
+    "data-shard-unknown-class": "{path}: labels beyond the {n} names of the classes: {labels}",
     "data-group-missing": "{path}: has no group by data.groups; images without a group: {n}",
     "data-group-divided": "{path}: groups of data.groups that are in several splits: {n} ({groups})",
     "data-table-repeated-rows": "{path}: rows that repeat an earlier row left out: {n}",

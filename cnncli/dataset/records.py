@@ -63,7 +63,7 @@ class LabeledImages:
 
     Attributes:
         root: Folder of the images, resolved.
-        table: The table that contains the labels; None for class folders.
+        table: The table that contains the labels; None for class folders and shards.
         is_multi_label: Whether an image can have any number of labels.
         folders: Folder of each split; the root for `UNSPLIT` and for tables.
         classes: Class names of each split, sorted.
@@ -71,6 +71,7 @@ class LabeledImages:
         left_out: Number of files and folders that were left out, by reason.
         left_out_of_class: The same for each (split, class).
         issues: Problems with the source itself.
+        shards: Paths of the shards that contain the images; none for files.
         reads_arrays: Whether NumPy arrays (.npy) are images, as they are for `color: bands`.
     """
 
@@ -83,6 +84,7 @@ class LabeledImages:
     left_out: Counter[str] = field(default_factory=Counter)
     left_out_of_class: dict[tuple[str, str], Counter[str]] = field(default_factory=dict)
     issues: list[Issue] = field(default_factory=list)
+    shards: tuple[str, ...] = ()
     reads_arrays: bool = False
 
     @property
@@ -91,8 +93,9 @@ class LabeledImages:
         return UNSPLIT not in self.classes
 
     def place(self, split: str, label: str = "") -> Path:
-        """Return where the labels of a split, or of one of its classes, come from: a folder, or the table."""
-        return self.table or (self.folders[split] if self.is_multi_label else self.folders[split] / label)
+        """Return where the labels of a split, or of one of its classes, come from: a folder, the table, or shards."""
+        is_folder = not self.shards and not self.is_multi_label
+        return self.table or (self.folders[split] / label if is_folder else self.folders[split])
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from cnncli.config.overrides import Overrides
-from cnncli.config.reader import is_table, load_config_or_folder
+from cnncli.config.reader import is_data, load_config_or_folder
 from cnncli.config.schema import Config
 from cnncli.config.small_images import adapt_to_images, largest_side_of_interest
 from cnncli.errors import ConfigError, DataError, Message, printable
@@ -35,7 +35,7 @@ def read_config(source: Path, overrides: Overrides = ()) -> Config:
         )
         raise ConfigError(Message("usage-config-of-finetuned-run", text, path=source, parent=parent))
     config = load_config_or_folder(source, overrides)
-    if source.is_dir() or is_table(source):
+    if is_data(source):
         return adapt_to_images(config, _largest_side(config, largest_side_of_interest(config)))
     return config
 

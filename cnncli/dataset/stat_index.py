@@ -19,12 +19,17 @@ import PIL
 from cnncli.errors import Message
 from cnncli.images.thumbnail import THUMBNAIL_BYTES, THUMBNAIL_VERSION
 from cnncli.images.verify import ImageFacts
+from cnncli.shards.files import FileKey
+from cnncli.shards.shard import place_key
 from cnncli.storage.atomic import touch
 from cnncli.storage.cache_dir import cache_dir
 
 Result = TypeVar("Result")
-StatKey = tuple[int, int, int]
-"""Size in bytes, and the times of the last change of content and inode in nanoseconds."""
+StatKey = FileKey
+"""Size of the file in bytes, and the times of the last change of content and inode in nanoseconds.
+
+For an image in a shard, those of the shard; for remote shards, see `shards.files.file_key`.
+"""
 
 # Other versions of Pillow may refuse different files. Change the text when cnncli does.
 _MADE_BY = f"Pillow {PIL.__version__}, PNG by its sums, thumbnail {THUMBNAIL_VERSION}"
@@ -33,25 +38,25 @@ _WAIT_S = 2.0
 # young are not remembered (git calls such entries racy). Times in whole seconds indicate a clock that counts seconds.
 _FINE_TICK_NS, _COARSE_TICK_NS = 50_000_000, 2_000_000_000
 # The name of the table changes with its columns, so that other versions of cnncli can use the same file.
-_CREATE = """CREATE TABLE IF NOT EXISTS images_3 (
+_CREATE = """CREATE TABLE IF NOT EXISTS images_4 (
     path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, ctime_ns INTEGER, made_by TEXT,
-    digest TEXT, width INTEGER, height INTEGER, format TEXT, mode TEXT, problem TEXT, code TEXT, peak INTEGER,
-    thumbnail BLOB
+    digest TEXT, size_bytes INTEGER, width INTEGER, height INTEGER, format TEXT, mode TEXT, problem TEXT, code TEXT,
+    peak INTEGER, thumbnail BLOB
 ) WITHOUT ROWID"""
-_SELECT = """SELECT path, size, mtime_ns, ctime_ns, digest, width, height, format, mode, coalesce(problem, ''),
-    coalesce(code, ''), peak, thumbnail FROM images_3 WHERE path >= ? AND path < ? AND made_by = ?"""
-_TYPES = (int, int, int, str, int, int, str, str, str, str, int, bytes)
-_INSERT = "INSERT OR REPLACE INTO images_3 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_DELETE = "DELETE FROM images_3 WHERE path = ?"
+_SELECT = """SELECT path, size, mtime_ns, ctime_ns, digest, size_bytes, width, height, format, mode,
+    coalesce(problem, ''), coalesce(code, ''), peak, thumbnail FROM images_4
+    WHERE path >= ? AND path < ? AND made_by = ?"""
+_TYPES = (int, int, int, str, int, int, int, str, str, str, str, int, bytes)
+_INSERT = "INSERT OR REPLACE INTO images_4 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_DELETE = "DELETE FROM images_4 WHERE path = ?"
 
 
 def stat_key(path: Path) -> StatKey | None:
     """Return a key that changes with the file, or None for a file whose problem is found by reading it."""
     try:
-        facts = path.stat()
+        return place_key(path)
     except OSError:
         return None
-    return (facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
 
 
 class StatIndex:
@@ -116,14 +121,15 @@ def _is_settled(key: StatKey, now_ns: int) -> bool:
 
 def _columns(facts: ImageFacts) -> tuple[str | int | bytes | None, ...]:
     problem = (facts.problem, facts.problem.code) if facts.problem is not None else (None, None)
-    return (facts.digest, facts.width, facts.height, facts.format, facts.mode, *problem, facts.peak, facts.thumbnail)
+    size = (facts.size_bytes, facts.width, facts.height)
+    return (facts.digest, *size, facts.format, facts.mode, *problem, facts.peak, facts.thumbnail)
 
 
 def _entry_of(row: Sequence[Any]) -> tuple[StatKey, ImageFacts] | None:
     """Return the entry in a row, or None if its values have other types; SQLite accepts any value in any column."""
     if tuple(map(type, row)) != _TYPES or len(row[-1]) not in (0, THUMBNAIL_BYTES):
         return None
-    size, mtime_ns, ctime_ns, digest, width, height, kind, mode, problem, code, peak, thumbnail = row
+    size, mtime_ns, ctime_ns, digest, size_bytes, width, height, kind, mode, problem, code, peak, thumbnail = row
     message = Message(code or "image-unusable", problem) if problem else None
-    facts = ImageFacts(digest, size, width, height, kind, mode, message, thumbnail=thumbnail, peak=peak)
+    facts = ImageFacts(digest, size_bytes, width, height, kind, mode, message, thumbnail=thumbnail, peak=peak)
     return (size, mtime_ns, ctime_ns), facts

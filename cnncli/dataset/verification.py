@@ -14,6 +14,7 @@ from cnncli.dataset.stat_index import StatIndex, stat_key
 from cnncli.errors import DataError, Message, printable
 from cnncli.images.verify import ImageFacts, verify
 from cnncli.runtime.threads import batched, map_ordered
+from cnncli.shards.shard import reading_order
 from cnncli.terminal.console import Console
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ def _facts_of(records: Records, data: DataConfig, console: Console | None, scan:
         index.forget(file for file in unseen if stat_key(Path(file)) is None)
     facts = {file: known[file][1] for file, key in keys.items() if file in known and known[file][0] == key}
     unknown = [file for file in keys if file not in facts]
+    unknown = [unknown[place] for place in reading_order(unknown)]
     with console.progress(len(unknown), "checking images") if console and unknown else nullcontext() as bar:
         for batch in batched(unknown, _BATCH):
             found = map_ordered(lambda file: verify(Path(file), data.max_pixels, data.bands), batch)

@@ -27,7 +27,7 @@ from cnncli.features.store import FeatureKey, FeatureStore
 from cnncli.features.views import AveragedFeatures, JoinedFeatures, ViewFeatures
 from cnncli.images.decode import PixelSpec, decode
 from cnncli.runtime.threads import batched, map_ordered, workers
-from cnncli.storage.safe_io import read_bytes
+from cnncli.shards.shard import is_there, read_image, reading_order
 from cnncli.terminal.console import Console
 
 DECODING_S = 1 / 600
@@ -261,7 +261,7 @@ def read_pixels(row: ImageRecord, spec: PixelSpec) -> Pixels:
     """
     changed = Message("image-changed", "changed since it was indexed. Run the command again.")
     try:
-        data = read_bytes(row.path, min(row.facts.size_bytes, MAX_IMAGE_BYTES))
+        data = read_image(row.path, min(row.facts.size_bytes, MAX_IMAGE_BYTES))
     except FileNotFoundError as error:
         raise ImageError(row.path, Message("image-not-found", error.strerror or "not found")) from error
     except OSError as error:
@@ -306,9 +306,11 @@ class DecodedImages:
 def _fill(features: FeatureSet, missing: list[set[str]], store: FeatureStore, console: Console) -> None:
     """Compute and cache missing features. `missing` holds the digests of each version; each image is decoded once."""
     extraction, all_missing = features.extraction, set().union(*missing)
-    images = {image.digest: image for image in features.images if image.digest in all_missing}
+    found = {image.digest: image for image in features.images if image.digest in all_missing}
+    images = list(found.values())
+    images = [images[place] for place in reading_order([image.file for image in images])]
     n_versions = -(-sum(map(bool, missing)) // max(1, len(extraction.trunks)))  # of each trunk
-    tasks = batched(images.values(), extraction.images_at_a_time(n_versions))
+    tasks = batched(images, extraction.images_at_a_time(n_versions))
     max_bytes = min(SEGMENT_BYTES, PENDING_BYTES // len(missing))
     pending = [_PendingRows(key, store, max_bytes) for key in features.keys]
     errors: list[ImageError] = []
@@ -377,7 +379,7 @@ class _PendingRows:
 
 def summarize(errors: Sequence[ImageError], rows: Sequence[ImageRecord]) -> list[Message]:
     """Return one message per image, or a single message if all images of a folder are missing."""
-    if len(errors) > 1 and not any(row.path.exists() for row in rows):
+    if len(errors) > 1 and not any(is_there(row.path) for row in rows):
         text = f"{printable(rows[0].path)} and {len(errors) - 1:,} other images that are needed do not exist."
         facts = {"path": rows[0].path, "received": len(errors)}
         return [Message("image-all-missing", f"{text} Was the folder moved?", **facts)]

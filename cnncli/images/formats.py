@@ -21,6 +21,7 @@ from cnncli.errors import DataError, ImageError, Message, printable
 from cnncli.images.limits import LARGE_PIXELS, BinaryFile, too_costly, too_large
 from cnncli.images.readers import read_header, require_checksums
 from cnncli.runtime.warnings import IgnoredWarnings
+from cnncli.shards.shard import open_image_file
 
 SIGNATURE_BYTES = 18
 """Number of leading bytes that identify a format."""
@@ -76,12 +77,14 @@ def is_image_name(name: str) -> bool:
 
 @contextmanager
 def regular_file(path: Path) -> Iterator[BinaryFile]:
-    """Open a regular file for reading, without blocking on a named pipe. Raises ImageError."""
+    """Open a regular file, or an image in a shard, without blocking on a named pipe. Raises ImageError."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            kind = "a directory" if path.is_dir() else "a pipe, socket or device"
-            raise ImageError(path, Message("image-not-a-file", f"is {kind}, not an image file"))
-        file = path.open("rb")
+        file = open_image_file(path)
+        if file is None:
+            if not stat.S_ISREG(path.stat().st_mode):
+                kind = "a directory" if path.is_dir() else "a pipe, socket or device"
+                raise ImageError(path, Message("image-not-a-file", f"is {kind}, not an image file"))
+            file = path.open("rb")
     except FileNotFoundError:
         reason = "is a broken link" if path.is_symlink() else "does not exist"
         raise TransientImageError(path, Message("image-not-found", reason)) from None

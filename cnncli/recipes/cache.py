@@ -18,7 +18,7 @@ from cnncli.features.listing import KeySummary, list_keys
 from cnncli.features.merge import Merged, merge_features
 from cnncli.features.segments import delete, subfolders, sweep
 from cnncli.features.store import FeatureStore
-from cnncli.storage.cache_dir import FEATURES, GRAPHS, IMAGES, require_no_file
+from cnncli.storage.cache_dir import FEATURES, GRAPHS, IMAGES, SHARDS, require_no_file
 from cnncli.storage.locks import try_exclusive
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class CacheContents:
-    """Contents of the cache: features by key with their total size and cap, converted graphs, the image index."""
+    """Contents of the cache: features by key with their total size and cap, graphs, indexes of images and shards."""
 
     folder: Path
     max_bytes: int
@@ -56,7 +56,7 @@ def list_cache(folder: Path) -> CacheContents:
         features=keys,
         graphs=len(graphs),
         graphs_bytes=sum(graphs.values()),
-        index_bytes=sum(_sizes_of(folder.glob(f"{IMAGES}*")).values()),
+        index_bytes=sum(_sizes_of(_indexes(folder)).values()),
     )
 
 
@@ -73,11 +73,16 @@ def clear_cache(folder: Path, used_before: float = math.inf) -> Cleared:
     require_no_file(folder)
     features = evict(folder / FEATURES, 0, used_before)
     graphs = _clear_graphs(folder / GRAPHS, used_before)
-    index = _sizes_of(folder.glob(f"{IMAGES}*"), used_before)
+    index = _sizes_of(_indexes(folder), used_before)
     for path in index:
         path.unlink(missing_ok=True)
     freed_bytes = features.freed_bytes + graphs.freed_bytes + sum(index.values())
     return Cleared(freed_bytes, features.pinned_bytes + graphs.pinned_bytes)
+
+
+def _indexes(folder: Path) -> list[Path]:
+    """Return the files that remember images and shards."""
+    return [*folder.glob(f"{IMAGES}*"), *(folder / SHARDS).glob("*")]
 
 
 def _clear_graphs(graphs: Path, used_before: float) -> Cleared:

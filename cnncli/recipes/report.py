@@ -15,6 +15,7 @@ from cnncli.report.run_page import MOST_MISTAKES, run_page
 from cnncli.report.run_report import RunReport
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.listing import require_finished
+from cnncli.shards.shard import is_there
 from cnncli.storage.atomic import write_atomically
 from cnncli.terminal.console import Console
 
@@ -91,7 +92,7 @@ def _explained(run: RunFolder, found: RunReport, console: Console) -> dict[Path,
     from cnncli.recipes.explain import explain as explain_images
     from cnncli.report.explanation_figure import overlay_heat
 
-    paths = [path for one in found.mistakes[:MOST_MISTAKES] if (path := Path(one.path)).is_file()]
+    paths = [path for one in found.mistakes[:MOST_MISTAKES] if is_there(path := Path(one.path))]
     if not paths:
         return {}
     explained = explain_images(run, paths, console=console)

@@ -51,6 +51,7 @@ from cnncli.metrics.classification import Metrics
 from cnncli.recipes.predict import predict
 from cnncli.runs.folder import RunFolder, update_facts
 from cnncli.runs.records import read_history
+from cnncli.shards.shard import is_there
 from cnncli.storage.cache_dir import FEATURES, cache_dir
 from cnncli.storage.safe_io import read_json
 from cnncli.terminal.console import Console
@@ -148,7 +149,7 @@ class Verification:
         paths = tuple(row.file for row in rows)
         reported = Reported(paths, manifest.labels(rows), manifest.classes, probabilities)
         # After training, images can be gone whose features were cached: `cnncli update` does not need them.
-        there = np.array([place for place, row in enumerate(rows) if n is None or row.path.is_file()], np.int64)
+        there = np.array([place for place, row in enumerate(rows) if n is None or is_there(row.path)], np.int64)
         if not len(there):
             raise StoppedError(f"no image of {split} is there")
         few, keras = there[_spread(len(there), n or len(there))], there[_spread(len(there), n_in_keras)]

@@ -11,8 +11,8 @@ from cnncli.runtime.machine import expand_home, require_utf8
 
 VARIABLE = "CNNCLI_CACHE"
 
-FEATURES, GRAPHS, IMAGES = "features", "graphs", "images.sqlite"
-"""Names in the cache directory: feature cache, converted graphs, index of images."""
+FEATURES, GRAPHS, IMAGES, SHARDS = "features", "graphs", "images.sqlite", "shards"
+"""Names in the cache directory: feature cache, converted graphs, index of images, indexes of shards."""
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 

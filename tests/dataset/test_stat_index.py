@@ -138,7 +138,7 @@ def test_rows_with_wrong_types_are_ignored(index: StatIndex) -> None:
     """Rows with values of a wrong type are ignored."""
     index.remember([("/d/a", OLD, FACTS), ("/d/b", OLD, FACTS)])
     with closing(sqlite3.connect(index.path)) as table, table:
-        table.execute("UPDATE images_3 SET digest = 5, width = 'wide' WHERE path = ?", (b"/d/a",))
+        table.execute("UPDATE images_4 SET digest = 5, width = 'wide' WHERE path = ?", (b"/d/a",))
     assert list(index.below(Path("/d"))) == ["/d/b"]
 
 
@@ -166,7 +166,7 @@ def test_a_table_with_different_columns_is_tolerated(index: StatIndex) -> None:
     """A table with unexpected columns is treated as empty."""
     index.path.parent.mkdir()
     with closing(sqlite3.connect(index.path)) as table, table:
-        table.execute("CREATE TABLE images_3 (other TEXT)")
+        table.execute("CREATE TABLE images_4 (other TEXT)")
     index.remember([("/d/a", OLD, FACTS)])
     assert index.below(Path("/d")) == {}
 
@@ -201,7 +201,7 @@ def test_invalid_thumbnails_are_ignored(index: StatIndex, blob: object) -> None:
     """Rows with a thumbnail of a wrong type or size are ignored."""
     index.remember([("/d/a", OLD, FACTS), ("/d/b", OLD, FACTS)])
     with closing(sqlite3.connect(index.path)) as table, table:
-        table.execute("UPDATE images_3 SET thumbnail = ? WHERE path = ?", (blob, b"/d/a"))
+        table.execute("UPDATE images_4 SET thumbnail = ? WHERE path = ?", (blob, b"/d/a"))
     assert list(index.below(Path("/d"))) == ["/d/b"]
 
 

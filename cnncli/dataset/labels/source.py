@@ -1,4 +1,4 @@
-"""The label source of a config: class folders, or a table; several labels per image, and groups of images."""
+"""The label source of a config: class folders, a table, or shards; several labels per image, and groups of images."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 
 from cnncli.dataset.issues import Issue, error, note
 from cnncli.dataset.labels.folders import divide_names, labels_in, read_folders
+from cnncli.dataset.labels.shards import read_shards
 from cnncli.dataset.labels.table import read_table, tables_in
 from cnncli.dataset.records import LABEL_SEPARATOR, LabeledImages
+from cnncli.shards.files import is_sharded
 
 if TYPE_CHECKING:
     from cnncli.config.data_settings import DataConfig, GroupsConfig
@@ -34,6 +36,10 @@ def read_labels(data: DataConfig) -> LabeledImages:
             found.issues.append(
                 note("data-labels-combined", data.labels.path, separator=separator, n=len(found.labels))
             )
+    elif is_sharded(data.path):
+        found = read_shards(data)
+        if data.labels.separator:
+            divide_names(found, data.labels.separator)
     else:
         found = read_folders(data.path, reads_arrays=data.color == "bands")
         found.issues += [note("data-table-in-folder", path) for path in tables_in(data.path) if found.records]

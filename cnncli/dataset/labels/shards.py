@@ -1,0 +1,175 @@
+"""Shards as a label source: tar files of WebDataset, Parquet files of Hugging Face.
+
+Labels come from the shards: `.cls` or `.json` next to an image in a tar, else the folder of the image; in Parquet the
+column of labels. Splits come from the names of the shards, such as `train-0001.tar`, or of their folders.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
+
+from cnncli.dataset.issues import error
+from cnncli.dataset.labels.folders import split_named
+from cnncli.dataset.records import SPLITS, UNSPLIT, ImageRecord, LabeledImages
+from cnncli.errors import DataError, Message, printable, reason_of
+from cnncli.images.formats import ARRAY_SUFFIX
+from cnncli.runtime.threads import map_ordered
+from cnncli.shards.files import find_shards, read_beside
+from cnncli.shards.places import is_remote
+from cnncli.shards.shard import ShardIndex, read_index
+from cnncli.storage.safe_io import MOST_JSON_BYTES, parse_json
+
+if TYPE_CHECKING:
+    from cnncli.config.data_settings import DataConfig
+
+CLASS_FILES = ("classes.txt", "classes.json")
+"""Files next to shards with the names of the classes, if labels are their indexes: one a line, or a list or mapping."""
+
+
+def read_shards(data: DataConfig) -> LabeledImages:
+    """Find the images of shards with their labels; only headers, labels and, of Parquet, no images are read.
+
+    All problems of all shards are issues.
+
+    Raises:
+        DataError: There are no shards, or they cannot be read.
+    """
+    root, indexes = _read_indexes(data.path)
+    found = LabeledImages(root, shards=tuple(indexes))
+    _add_problems(found, indexes)
+    splits = _splits_of(found, tuple(indexes))
+    for shard, labels in _labels_of(found, indexes).items():
+        without = 0
+        for name, label in zip(indexes[shard].names, labels, strict=True):
+            if name.lower().endswith(ARRAY_SUFFIX) and data.color != "bands":
+                found.left_out["not an image"] += 1
+            elif label:
+                found.records.append(ImageRecord(f"{shard}{os.sep}{name}", (label,), splits[shard]))
+            else:
+                without += 1
+        if without:
+            found.issues.append(error("data-shard-without-labels", Path(shard), n=without, total=len(labels)))
+    found.records.sort(key=lambda one: ((*SPLITS, UNSPLIT).index(one.split), one.labels, one.file))
+    for split in sorted(set(splits.values()), key=(*SPLITS, UNSPLIT).index):
+        found.folders[split] = found.root
+        classes = {label for one in found.records if one.split == split for label in one.labels}
+        found.classes[split] = tuple(sorted(classes))
+    return found
+
+
+def split_of_shard(path: str, root: Path) -> str | None:
+    """Return the split that a word in the name of a shard states, or its folder below the root, or None.
+
+    >>> names = ("train-0001.tar", "imagenet-val-01.tar", "test/0.tar", "a.tar")
+    >>> [split_of_shard(f"test/{name}", Path("test")) for name in names]
+    ['train', 'validation', 'test', None]
+    """
+    place = PurePath(path)
+    named = {split for word in re.split(r"[\W_\d]+", place.stem) if (split := split_named(word))}
+    if len(named) == 1:
+        return named.pop()
+    return None if place.parent == root else split_named(place.parent.name)
+
+
+def _read_indexes(path: Path) -> tuple[Path, dict[str, ShardIndex]]:
+    """Return the folder of all shards, and their indexes by path; raise DataError if there are none."""
+    if not is_remote(path):
+        # A link to a folder is resolved as for class folders; one to a file may lead to a name without a suffix.
+        path = path.resolve() if path.is_dir() else path.parent.resolve() / path.name
+    try:
+        shards = find_shards(path)
+        indexes = dict(zip(shards, map_ordered(_read_index, shards), strict=True))
+    except (OSError, ValueError) as problem:
+        text = f"{printable(path)}: cannot be read as shards ({reason_of(problem)})"
+        raise DataError(Message("data-shards-missing", text, path=path)) from None
+    if not shards:
+        text = f"{printable(path)}: no shards (.tar or .parquet) have this name, or are in this folder"
+        raise DataError(Message("data-shards-missing", text, path=path))
+    folders = [os.path.dirname(shard) for shard in shards]  # noqa: PTH120
+    return path if not is_remote(path) and path.is_dir() else Path(os.path.commonpath(folders)), indexes
+
+
+def _read_index(path: str) -> ShardIndex:
+    """Return the index of a shard; one that cannot be read has a problem instead of images."""
+    try:
+        return read_index(path)
+    except OSError as problem:
+        return ShardIndex.unusable(f"cannot be read ({reason_of(problem)})")
+
+
+def _add_problems(found: LabeledImages, indexes: Mapping[str, ShardIndex]) -> None:
+    for shard, index in indexes.items():
+        for name, reason in index.problems:
+            place = Path(f"{shard}{os.sep}{name}" if name else shard)
+            found.issues.append(error("data-shard-refused", place, reason=reason))
+        if index.left_out:
+            found.left_out["not an image"] += index.left_out
+
+
+def _splits_of(found: LabeledImages, shards: Sequence[str]) -> dict[str, str]:
+    """Return the split of each shard; either all of them have one, or none."""
+    splits = {shard: split_of_shard(shard, found.root) for shard in shards}
+    without = [shard for shard, split in splits.items() if split is None]
+    if without and len(without) < len(shards):
+        others = tuple(PurePath(shard).name for shard in without)
+        found.issues.append(error("data-shards-without-split", found.root, names=others, n=len(others)))
+    return {shard: (UNSPLIT if without else split) or UNSPLIT for shard, split in splits.items()}
+
+
+def _labels_of(found: LabeledImages, indexes: Mapping[str, ShardIndex]) -> dict[str, list[str]]:
+    """Return the labels of the images of each shard: as stated, by their names if they are indexes, or the folders."""
+    if not any(any(index.labels) for index in indexes.values()):
+        return {shard: [PurePath(name).parent.name for name in index.names] for shard, index in indexes.items()}
+    beside: dict[str, dict[str, str]] = {}
+    labels = {}
+    for shard, index in indexes.items():
+        names = {str(n): name for n, name in enumerate(index.classes)}
+        if not names:
+            folder = os.path.dirname(shard)  # noqa: PTH120
+            names = beside[folder] = beside[folder] if folder in beside else _names_beside(found, folder)
+        labels[shard] = [names.get(label, label) for label in index.labels]
+        unknown = {label for label in index.labels if label.isdecimal() and label not in names} if names else ()
+        if unknown:
+            issue = error("data-shard-unknown-class", Path(shard), labels=tuple(sorted(unknown)), n=len(names))
+            found.issues.append(issue)
+    return labels
+
+
+def _names_beside(found: LabeledImages, folder: str) -> dict[str, str]:
+    """Return the names of the classes by the text of their index, from a file next to shards."""
+    for name in CLASS_FILES:
+        path = f"{folder}{os.sep}{name}"
+        try:
+            content = read_beside(path, MOST_JSON_BYTES)
+            if content is not None:
+                return _parse_names(content, is_json=name.endswith(".json"))
+        except (OSError, ValueError) as problem:
+            found.issues.append(
+                error("data-shard-refused", Path(path), reason=f"cannot be read ({reason_of(problem)})")
+            )
+    return {}
+
+
+def _parse_names(content: bytes, is_json: bool) -> dict[str, str]:
+    """Return names by index: from lines, or a JSON list, or a mapping from index to name or from name to index.
+
+    >>> _parse_names(b'{"cats": 0, "dogs": 1}', is_json=True)
+    {'0': 'cats', '1': 'dogs'}
+    """
+    if not is_json:
+        lines = content.decode("utf-8-sig").splitlines()
+        return {str(n): line.strip() for n, line in enumerate(lines) if line.strip()}
+    value = parse_json(content)
+    if isinstance(value, list):
+        value = {str(n): name for n, name in enumerate(value)}
+    if not isinstance(value, dict):
+        raise ValueError("neither a list nor a mapping")
+    if all(isinstance(one, int) for one in value.values()):
+        value = {str(number): name for name, number in value.items()}
+    if not all(isinstance(name, str) and name for name in value.values()):
+        raise ValueError("a name that is not text")
+    return value

@@ -1,0 +1,360 @@
+"""An open shard: where its images are, from an index that is read once and cached while the file is unchanged."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import json
+import os
+import re
+import threading
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnncli.shards.files import FileKey, Window, file_key, open_shard
+from cnncli.shards.parquet import RowGroups, open_parquet, parquet_columns
+from cnncli.shards.places import COMPRESSED, PARQUET, split_place
+from cnncli.shards.tar import read_tar
+from cnncli.storage.atomic import replacing, touch
+from cnncli.storage.cache_dir import SHARDS, cache_dir
+from cnncli.storage.safe_io import open_regular, parse_json
+
+FORMAT = 1
+MAX_LABEL_BYTES = 2**20
+MAX_PROBLEMS = 20
+"""Maximum number of problems of a shard that are listed one by one."""
+
+_LABEL_KEYS = ("label", "cls", "class", "class_name")
+_KEY = re.compile(
+    r"((?:.*/)?[^/.]+)\.([^/]*)", re.DOTALL
+)  # as in webdataset: the key ends at the first dot of the name
+_IMAGES = re.compile(r"\.(?:jpe?g|jpe|jfif|a?png|bmp|dib|gif|webp|tiff?|npy)", re.IGNORECASE)
+_SEPARATOR = "\0"
+
+
+@dataclass(frozen=True)
+class ShardIndex:
+    """The images of a shard, in the order of the file.
+
+    Attributes:
+        names: Name of each image: its name in the tar, or the number of its row.
+        offsets, sizes: Place and number of bytes of each image in a tar; row and 0 in a Parquet file.
+        labels: Label of each image; an empty text if the shard does not state one.
+        classes: Names of the classes if labels are their indexes, as stated in a Parquet file.
+        problems: What cannot be used: name, or an empty text for the shard as a whole, and reason.
+        left_out: Number of files that are neither images nor labels.
+    """
+
+    names: Sequence[str]
+    offsets: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    labels: Sequence[str]
+    classes: tuple[str, ...] = ()
+    problems: tuple[tuple[str, str], ...] = ()
+    left_out: int = 0
+
+    def save(self, path: Path, key: FileKey) -> None:
+        """Write the index to the cache."""
+        facts = {"classes": self.classes, "problems": self.problems, "left_out": self.left_out}
+        texts = {"names": self.names, "labels": self.labels, "facts": [json.dumps(facts)]}
+        arrays: dict[str, NDArray[Any]] = {name: _packed(lines) for name, lines in texts.items()}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            arrays |= {"key": np.array(key), "offsets": self.offsets, "sizes": self.sizes}
+            np.savez(temporary, allow_pickle=False, **arrays)
+
+    @classmethod
+    def unusable(cls, reason: str) -> ShardIndex:
+        """Return the index of a shard that cannot be used at all."""
+        none = np.empty(0, np.int64)
+        return cls([], none, none, [], problems=(("", reason),))
+
+    @classmethod
+    def load(cls, path: Path, key: FileKey) -> ShardIndex | None:
+        """Read the index of a shard from the cache, or return None if there is none for its present content."""
+        try:
+            with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
+                if tuple(file["key"].tolist()) != key:
+                    return None
+                names, labels, (facts,) = (_unpacked(file[name]) for name in ("names", "labels", "facts"))
+                known = json.loads(facts)
+                found = cls(
+                    names,
+                    file["offsets"],
+                    file["sizes"],
+                    labels,
+                    tuple(known["classes"]),
+                    tuple((name, reason) for name, reason in known["problems"]),
+                    known["left_out"],
+                )
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+            return None
+        return found if len(found.names) == len(found.labels) == len(found.offsets) == len(found.sizes) else None
+
+
+@dataclass
+class Shard:
+    """A shard with the places of its images, 24 bytes each; names and labels are read from the cache when needed."""
+
+    path: str
+    key: FileKey
+    n_images: int
+    _hashes: NDArray[np.uint64]
+    _offsets: NDArray[np.int64]
+    _sizes: NDArray[np.int64]
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @classmethod
+    def of(cls, path: str, key: FileKey, index: ShardIndex) -> Shard:
+        """Keep the places of an index."""
+        if path.lower().endswith(PARQUET):
+            nothing = np.empty(0, np.int64)
+            return cls(path, key, len(index.names), np.empty(0, np.uint64), nothing, nothing)
+        hashes = np.fromiter(map(_hash, index.names), np.uint64, len(index.names))
+        order = np.argsort(hashes, kind="stable")
+        return cls(path, key, len(index.names), hashes[order], index.offsets[order], index.sizes[order])
+
+    def locate(self, name: str) -> tuple[int, int]:
+        """Return the place of an image in the shard and its size, or row and 0 in a Parquet file.
+
+        Raises:
+            FileNotFoundError: There is no such image.
+        """
+        if self.path.lower().endswith(PARQUET):
+            if name.isdecimal() and str(int(name)) == name and int(name) < self.n_images:
+                return int(name), 0
+        else:
+            wanted = np.uint64(_hash(name))
+            place = int(np.searchsorted(self._hashes, wanted))
+            if place < len(self._hashes) and self._hashes[place] == wanted:
+                return int(self._offsets[place]), int(self._sizes[place])
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), f"{self.path}/{name}")
+
+    def open(self, name: str) -> io.BufferedReader | io.BytesIO:
+        """Open an image for reading.
+
+        Raises:
+            OSError: There is no such image, or it cannot be read.
+        """
+        offset, size = self.locate(name)
+        if not self.path.lower().endswith(PARQUET):
+            window = Window(open_shard(self.path), offset, size)
+            return io.BufferedReader(window, min(max(size, 1), 2**20))
+        try:
+            content = self._rows.read(offset)
+        except Exception as error:  # pyarrow can raise anything for a hostile file
+            raise OSError(errno.EIO, f"damaged ({str(error).partition(chr(10))[0][:200]})") from None
+        return io.BytesIO(content or b"")
+
+    @cached_property
+    def _rows(self) -> RowGroups:
+        file = open_parquet(open_shard(self.path), self.path)
+        columns = parquet_columns(file.schema_arrow)
+        if isinstance(columns, str):
+            raise ValueError(columns)
+        return RowGroups(file, columns.image)
+
+
+_opened: dict[str, Shard] = {}
+_lock = threading.Lock()
+
+
+def open_image_file(place: Path) -> io.BufferedReader | io.BytesIO | None:
+    """Open an image in a shard, or return None for the path of an ordinary file.
+
+    Raises:
+        OSError: There is no such image, or it cannot be read.
+    """
+    found = split_place(place)
+    return None if found is None else shard_at(found[0]).open(found[1])
+
+
+def read_image(place: Path, most: int) -> bytes:
+    """Return the content of an image file, which can be in a shard.
+
+    Raises:
+        OSError: It is larger than `most` bytes, or cannot be read.
+    """
+    with open_image_file(place) or open_regular(place) as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        data = file.read(min(size, most) + 1)  # allocates at most this
+    if size > most or len(data) > most:
+        raise OSError(errno.EFBIG, f"larger than {most:,} bytes", str(place))
+    return data
+
+
+def is_there(place: Path) -> bool:
+    """Return whether there is an image file, which can be in a shard."""
+    try:
+        found = split_place(place)
+        return place.is_file() if found is None else bool(shard_at(found[0]).locate(found[1]))
+    except OSError:
+        return False
+
+
+def place_key(place: Path) -> FileKey:
+    """Return a key that changes with the file of an image, which can be a shard.
+
+    Raises:
+        OSError: There is no such file.
+    """
+    found = split_place(place)
+    return file_key(os.fspath(place) if found is None else found[0])
+
+
+def reading_order(places: Sequence[str]) -> list[int]:
+    """Return the order in which images are read fastest: those of a shard one after the other, as they are stored."""
+
+    def key(number: int) -> tuple[str, int]:
+        found = split_place(places[number])
+        try:
+            return ("", 0) if found is None else (found[0], shard_at(found[0]).locate(found[1])[0])
+        except OSError:
+            return found[0] if found else "", -1
+
+    return sorted(range(len(places)), key=key)
+
+
+def shard_at(path: str) -> Shard:
+    """Return a shard; its index is read if the file has changed since the last time.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    key = file_key(path)
+    with _lock:
+        found = _opened.get(path)
+    if found is None or found.key != key:
+        found = Shard.of(path, key, read_index(path))
+        with _lock:
+            _opened[path] = found
+    return found
+
+
+def read_index(path: str) -> ShardIndex:
+    """Return the index of a shard from the cache, or from its headers.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    key = file_key(path)
+    cached = cache_dir() / SHARDS / f"{hashlib.sha256(os.fsencode(path)).hexdigest()[:32]}.{FORMAT}.npz"
+    found = ShardIndex.load(cached, key)
+    if found is not None:
+        touch(cached)
+        return found
+    if path.lower().endswith(COMPRESSED):
+        return ShardIndex.unusable(
+            "is compressed, so that its images cannot be read in place; unpack it to a plain .tar file"
+        )
+    with open_shard(path) as file:
+        try:
+            found = _index_of_parquet(file, path) if path.lower().endswith(PARQUET) else _index_of_tar(file)
+        except ValueError as error:
+            return ShardIndex.unusable(f"cannot be read ({error})")
+    with suppress(OSError):  # the cache may be read-only, and only saves time
+        found.save(cached, key)
+    return found
+
+
+def _index_of_tar(file: BinaryIO) -> ShardIndex:
+    """Read the headers of a tar, and the labels in it."""
+    images: list[tuple[str, int, int]] = []
+    problems: list[tuple[str, str]] = []
+    labels: dict[str, str] = {}
+    names: set[str] = set()
+    left_out = 0
+    for one in read_tar(file):
+        key, extension = _key_of(one.name)
+        if one.problem or one.name in names:
+            problems.append((one.name, one.problem or "is in the archive twice"))
+        elif _IMAGES.fullmatch(extension[extension.rfind(".") :]):
+            images.append((one.name, one.offset, one.size))
+        elif extension.rpartition(".")[2] in ("cls", "json"):
+            label = _read_label(file, one.offset, one.size, extension)
+            if isinstance(label, ValueError):
+                problems.append((one.name, str(label)))
+            elif label is not None and (key not in labels or extension.endswith("cls")):
+                labels[key] = label
+        else:
+            left_out += 1
+        names.add(one.name)
+    return ShardIndex(
+        [name for name, _, _ in images],
+        np.array([offset for _, offset, _ in images], np.int64),
+        np.array([size for _, _, size in images], np.int64),
+        [labels.get(_key_of(name)[0], "") for name, _, _ in images],
+        problems=_listed(problems),
+        left_out=left_out,
+    )
+
+
+def _key_of(name: str) -> tuple[str, str]:
+    """Return the key of a sample and the rest of a name, with its dot and in lower case.
+
+    >>> _key_of("cat/0001.left.JPG")
+    ('cat/0001', '.left.jpg')
+    """
+    found = _KEY.fullmatch(name)
+    return (found[1], f".{found[2].lower()}") if found else (name, "")
+
+
+def _read_label(file: BinaryIO, offset: int, size: int, extension: str) -> str | ValueError | None:
+    """Return the label in a file of a tar, None if a JSON file has none, or the reason why it cannot be used."""
+    if size > MAX_LABEL_BYTES:
+        return ValueError(f"is a label of {size:,} bytes")
+    file.seek(offset)
+    content = file.read(size)
+    try:
+        value = content.decode("utf-8").strip() if extension.endswith("cls") else parse_json(content)
+    except ValueError:
+        return ValueError("is neither text nor a number" if extension.endswith("cls") else "is not JSON")
+    if isinstance(value, Mapping):
+        value = next((value[name] for name in _LABEL_KEYS if name in value), None)
+        if value is None:
+            return None
+    if isinstance(value, bool) or not isinstance(value, str | int) or not str(value) or _SEPARATOR in str(value):
+        return ValueError("has no label that is text or an integer")
+    return str(value)
+
+
+def _index_of_parquet(file: BinaryIO, path: str) -> ShardIndex:
+    """Read the labels of a Parquet file; its images are not read."""
+    parquet = open_parquet(file, path)
+    columns = parquet_columns(parquet.schema_arrow)
+    if isinstance(columns, str):
+        return ShardIndex.unusable(columns)
+    cells = parquet.read(columns=[columns.label]).column(0).to_pylist()
+    labels = ["" if cell is None or cell == -1 else str(cell) for cell in cells]
+    rows = np.arange(len(labels))
+    return ShardIndex(list(map(str, rows)), rows, np.zeros(len(rows), np.int64), labels, columns.names)
+
+
+def _listed(problems: list[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """Return the first problems, those of the whole shard first, and the number of the others."""
+    ordered = sorted(problems, key=lambda one: one[0] != "")
+    others = len(ordered) - MAX_PROBLEMS
+    return (*ordered[:MAX_PROBLEMS], *([("", f"has {others:,} more files that cannot be used")] if others > 0 else []))
+
+
+def _hash(name: str) -> int:
+    digest = hashlib.blake2b(os.fsencode(name), digest_size=8).digest()
+    return int.from_bytes(digest, "big")
+
+
+def _packed(lines: Iterable[str]) -> NDArray[np.uint8]:
+    return np.frombuffer("".join(f"{line}{_SEPARATOR}" for line in lines).encode("utf-8", "surrogateescape"), np.uint8)
+
+
+def _unpacked(data: NDArray[np.uint8]) -> list[str]:
+    return data.tobytes().decode("utf-8", "surrogateescape").split(_SEPARATOR)[:-1]

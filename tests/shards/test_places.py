@@ -1,0 +1,56 @@
+"""The places of images in shards, and the patterns that name shards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cnncli.shards.files import find_shards, is_sharded
+from cnncli.shards.places import expand_braces, split_place
+from tests.images.making import jpeg, write_tree
+from tests.shards.writing import samples, write_parquet, write_tar
+
+
+def test_the_first_file_on_the_way_is_the_shard(tmp_path: Path) -> None:
+    """A folder can be named like a shard, and the name of an image can contain one."""
+    shard = write_tar(tmp_path / "old.tar" / "a.tar", [])
+
+    assert split_place(shard / "b.tar" / "c.jpg") == (str(shard), "b.tar/c.jpg")
+    assert split_place(shard) is None
+    assert split_place(tmp_path / "old.tar" / "c.jpg") is None
+    assert split_place("s3:/bucket/a.tar/cat/1.jpg") == ("s3:/bucket/a.tar", "cat/1.jpg")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "n", "last"),
+    [
+        ("a.tar", 1, "a.tar"),
+        ("{train,val}-{00..02}.tar", 6, "val-02.tar"),
+        ("{0..1}/{8..11}.tar", 8, "1/11.tar"),
+        ("{a}.tar", 1, "{a}.tar"),
+    ],
+)
+def test_braces_stand_for_paths(pattern: str, n: int, last: str) -> None:
+    """Ranges keep leading zeros, and several braces give all combinations."""
+    assert (len(expand_braces(pattern)), expand_braces(pattern)[-1]) == (n, last)
+
+
+@pytest.mark.parametrize("pattern", ["{5..1}.tar", "{0..99999999}.tar", "{0..9999}{0..9999}.tar"])
+def test_absurd_ranges_are_refused(pattern: str) -> None:
+    """Braces that stand for no path or for too many raise ValueError before a list is made."""
+    with pytest.raises(ValueError, match="braces"):
+        expand_braces(pattern)
+
+
+def test_a_folder_with_nothing_but_shards_is_sharded(tmp_path: Path) -> None:
+    """Shards lie in the folder or in those in it; archives next to class folders are not the dataset."""
+    tar, chosen = write_tar(tmp_path / "flat" / "a.tar", []), samples(2)
+    deep = write_parquet(tmp_path / "deep" / "data" / "train-00000-of-00001.parquet", chosen)
+    write_tree(tmp_path / "photos", {"cats/1.jpg": jpeg(), "old.tar": b"", "table.parquet": b""})
+
+    assert find_shards(tmp_path / "flat") == find_shards(tmp_path / "flat" / "*.tar") == [str(tar)]
+    assert find_shards(tmp_path / "deep") == [str(deep)]
+    assert [is_sharded(tmp_path / name) for name in ("flat", "deep", "photos")] == [True, True, False]
+    assert is_sharded(deep)
+    assert not is_sharded(tmp_path / "photos" / "table.parquet")

@@ -1,0 +1,116 @@
+"""An open shard gives the bytes of its images, from an index that is read once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from cnncli.shards import shard as shards
+from cnncli.shards.shard import open_image_file, read_image, read_index, reading_order
+from cnncli.storage.cache_dir import SHARDS, cache_dir
+from tests.shards.writing import Sample, samples, write_parquet, write_tar, write_webdataset
+
+CHOSEN = samples(24)
+WRITERS: dict[str, Callable[[Path], Path]] = {
+    "tar": lambda folder: write_webdataset(folder / "a.tar", CHOSEN),
+    "parquet": lambda folder: write_parquet(folder / "a.parquet", CHOSEN),
+}
+
+
+@pytest.fixture(params=WRITERS)
+def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """Return a shard of 24 images of each kind."""
+    return WRITERS[request.param](tmp_path)
+
+
+def places(path: Path) -> list[str]:
+    """Return the places of all images of a shard."""
+    return [f"{path}/{name}" for name in read_index(str(path)).names]
+
+
+def test_images_are_read_byte_for_byte(path: Path) -> None:
+    """The content of an image in a shard is that of its file, also for several threads in any order."""
+    expected = dict(zip(places(path), [content for _, _, content in CHOSEN], strict=True))
+    wanted = [*expected, *reversed(expected)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda place: read_image(Path(place), 10**6), wanted))
+
+    assert found == [expected[place] for place in wanted]
+
+
+def test_an_image_behaves_like_a_file(path: Path) -> None:
+    """It can be read in parts and from any place, and ends where the image ends."""
+    place, content = places(path)[3], CHOSEN[3][2]
+    with open_image_file(Path(place)) as file:  # type: ignore[union-attr]
+        assert file.seek(0, os.SEEK_END) == len(content)
+        assert file.read() == b""
+        assert file.seek(10) == 10
+        assert file.read(5) == content[10:15]
+        assert file.read() == content[15:]
+
+
+@pytest.mark.parametrize("name", ["absent.jpg", "24", "-1", "03", "", "cats/../cats/00000.jpg"])
+def test_an_unknown_name_is_not_found(path: Path, name: str) -> None:
+    """A name that is not that of an image in the shard raises FileNotFoundError."""
+    with pytest.raises(FileNotFoundError):
+        read_image(Path(f"{path}/{name}") if name else path / "x", 10**6)
+
+
+def test_no_more_is_read_than_allowed(path: Path) -> None:
+    """An image that is larger than the manifest says raises OSError."""
+    with pytest.raises(OSError, match="larger"):
+        read_image(Path(places(path)[0]), 10)
+
+
+def test_the_index_is_read_once_and_again_after_a_change(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unchanged shard is not opened again; a changed one, or a damaged index, is."""
+    first = read_index(str(path))
+    with monkeypatch.context() as patch:
+        patch.setattr(shards, "open_shard", None)
+        again = read_index(str(path))
+    assert (list(again.names), list(again.labels)) == (list(first.names), list(first.labels))
+    assert again.offsets.tolist() == first.offsets.tolist()
+
+    (cached,) = (cache_dir() / SHARDS).iterdir()
+    cached.write_bytes(cached.read_bytes()[:50])
+    assert list(read_index(str(path)).names) == list(first.names)
+
+    path.unlink()
+    fewer: list[Sample] = CHOSEN[:3]
+    (write_webdataset if path.suffix == ".tar" else write_parquet)(path, fewer)
+    assert len(read_index(str(path)).names) == 3
+    assert read_image(Path(places(path)[2]), 10**6) == fewer[2][2]
+
+
+def test_images_are_read_in_the_order_of_the_shard(path: Path) -> None:
+    """Images of a shard are read as they are stored, whatever the order in which they are asked for."""
+    wanted = [*reversed(places(path)), "/photos/b.jpg", "/photos/a.jpg"]
+
+    assert [wanted[n] for n in reading_order(wanted)] == ["/photos/b.jpg", "/photos/a.jpg", *places(path)]
+
+
+def test_labels_come_from_cls_before_json(tmp_path: Path) -> None:
+    """A .cls file is the label of all images with its key; JSON counts without one, in whatever order they come."""
+    members = [
+        ("a.json", b'{"label": "wrong"}'),
+        ("a.left.jpg", b"1"),
+        ("a.cls", b" cats\n"),
+        ("a.right.JPG", b"2"),
+        ("b.jpg", b"3"),
+        ("b.json", b'{"width": 3, "label": 7}'),
+        ("c.png", b"4"),
+        ("c.txt", b"a caption"),
+    ]
+    found = read_index(str(write_tar(tmp_path / "a.tar", members)))
+
+    assert dict(zip(found.names, found.labels, strict=True)) == {
+        "a.left.jpg": "cats",
+        "a.right.JPG": "cats",
+        "b.jpg": "7",
+        "c.png": "",
+    }
+    assert (found.problems, found.left_out) == ((), 1)
