@@ -106,6 +106,7 @@ _LOWEST_FIRST = WrapValidator(_lowest_first)
 Range = Annotated[tuple[NotNegative, NotNegative], _LOWEST_FIRST, Expected("[lowest, highest] of at least 0")]
 ZoomRange = Annotated[tuple[Positive, Positive], _LOWEST_FIRST, Expected("[lowest, highest] above 0")]
 AreaRange = Annotated[tuple[_Area, _Area], _LOWEST_FIRST, Expected("[lowest, highest] above 0, at most 1")]
+GrayWindow = Annotated[tuple[_Value, Positive], BeforeValidator(as_tuple), Expected("[center, width], width above 0")]
 ValueRange = Annotated[
     tuple[_Value, _Value], WrapValidator(_increasing), Expected("[black, white], two numbers in increasing order")
 ]

@@ -142,12 +142,13 @@ def command(
         results = predict_imagenet(backbone, paths, top, shown_on)
     found: list[Prediction] = []
     refused = 0
+    warned: set[str] = set()
     write = found.append if as_json else _csv_lines(results.abstains) if as_csv else _print_line
     with closing(write_table(table, results) if table else results.found) as recorded:
         for result in recorded:
             if isinstance(result, ImageError):
                 refused += 1
-                log.warning(result.problems[0])
+                _warn(result, warned)
             elif as_json or not table:
                 write(result)
     if table is not None:
@@ -156,6 +157,15 @@ def command(
         print_json(found)
     if refused:
         click.get_current_context().exit(2)
+
+
+def _warn(error: ImageError, warned: set[str]) -> None:
+    """Report an image that cannot be used; that a reader is not installed, only once."""
+    if error.code == "image-reader-not-installed":
+        if (kind := str(error.facts["received"])) in warned:
+            return
+        warned.add(kind)
+    log.warning(error.problems[0])
 
 
 def _print_line(prediction: Prediction) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer, field_validator, model_validator
 
-from cnncli.catalogue.settings import Expected, Pixels, Settings, Size, ValueRange, as_tuple
+from cnncli.catalogue.settings import Expected, GrayWindow, Pixels, Settings, Size, ValueRange, as_tuple
 from cnncli.config.checked_names import not_empty
 from cnncli.shards.places import url_of
 
@@ -82,6 +82,14 @@ class GroupsConfig(Settings):
         return pattern
 
 
+class DicomConfig(Settings):
+    """DICOM images."""
+
+    window: GrayWindow | None = None
+    """Window [center, width] that becomes gray, in units after rescaling: [40, 400] in Hounsfield units shows the soft
+    tissue of a CT; default: the window in each file, else all values that it can store."""
+
+
 class DataConfig(Settings):
     """Images and how they are decoded."""
 
@@ -129,6 +137,8 @@ class DataConfig(Settings):
     """Values of 16-bit grayscale images, or of bands, that become black and white, e.g. [0, 4095] for 12-bit
     microscopy; default: the range stated in the file, else all values of the data type, for floating-point bands
     [0, 1]."""
+    dicom: DicomConfig = DicomConfig()
+    """How the values of DICOM images become gray."""
 
     @property
     def channels(self) -> int:
@@ -142,8 +152,13 @@ class DataConfig(Settings):
 
     def pixel_spec(self, default_size: tuple[int, int]) -> PixelSpec:
         """Return the size, colors and fit of decoded pixels; `default_size` is the backbone's own (height, width)."""
-        from cnncli.images.decode import PixelSpec
-
         size = self.image_size or default_size
         height, width = (size, size) if isinstance(size, int) else size
-        return PixelSpec(height, width, self.color, self.fit, self.max_pixels, self.range, self.bands)
+        return self.pixel_spec_of(height, width, self.fit)
+
+    def pixel_spec_of(self, height: int, width: int, fit: Literal["stretch", "crop", "pad"]) -> PixelSpec:
+        """Return the colors of decoded pixels, in another size and fit."""
+        from cnncli.images.decode import PixelSpec
+
+        colors = (self.color, fit, self.max_pixels, self.range, self.bands)
+        return PixelSpec(height, width, *colors, window=self.dicom.window)

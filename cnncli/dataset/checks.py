@@ -17,7 +17,7 @@ from typing import Any
 from cnncli.dataset.dataset import Dataset
 from cnncli.dataset.duplicates import across_labels, across_splits, most_similar
 from cnncli.dataset.issues import Issue, error, note, warning
-from cnncli.dataset.labels.folders import HEIC, OUTSIDE_CLASSES, RAW, folder_names, split_named
+from cnncli.dataset.labels.folders import OUTSIDE_CLASSES, RAW, folder_names, missing_readers, split_named
 from cnncli.dataset.labels.table import tables_in
 from cnncli.dataset.perceptual_hash import Pair
 from cnncli.dataset.records import UNSPLIT, ImageRecord
@@ -133,11 +133,14 @@ def left_out_files(dataset: Dataset) -> Iterator[Issue]:
     found = dataset.found
     sizes = Counter((one.split, one.label) for one in dataset.images)
     for (split, label), reasons in found.left_out_of_class.items():
-        photographs = {reason: reasons[reason] for reason in (HEIC, RAW) if reasons[reason]}
-        n = sum(photographs.values())
-        total = n + sizes[split, label]
+        total = (n := reasons[RAW]) + sizes[split, label]
         if n > LEFT_OUT_FRACTION * total:
-            yield warning("data-files-left-out", found.place(split, label), n=n, total=total, reasons=photographs)
+            yield warning("data-files-left-out", found.place(split, label), n=n, total=total, reasons={RAW: n})
+
+
+def readers_not_installed(dataset: Dataset) -> Iterator[Issue]:
+    """Yield formats of which images are left out because their reader is not installed."""
+    yield from missing_readers(dataset.found)
 
 
 def narrow_ranges(dataset: Dataset) -> Iterator[Issue]:
@@ -243,6 +246,7 @@ FOLDER_CHECKS: tuple[Check, ...] = (
     contradicting_labels,
     similar_class_names,
     left_out_files,
+    readers_not_installed,
     narrow_ranges,
 )
 """Checks of folders and files, made before splits are assigned."""

@@ -113,6 +113,7 @@ _WORDING: Mapping[str, str] = {
     "data-class-names-similar": '{path}: the classes "{one}" and "{other}" differ only in case, spaces or accents',
     "data-class-named-like-split": "{path}: classes named like splits: {names}; split folders contain class folders",
     "data-repeated-subfolders": "{path}: the class folders {labels} contain {names}; are those the real classes?",
+    "data-reader-not-installed": "{path}: {reason}",
     "data-files-left-out": "{path}: {n} of {total} files are left out ({reasons})",
     "data-two-labels": "{paths}: the same image with two labels in one split ({n} such images)",
     "data-few-images": "classes with fewer than {minimum} training images: {n} ({counts})",

@@ -128,7 +128,7 @@ def preview_spec(row: ImageRecord, data: DataConfig, side: int) -> PixelSpec:
     """Return how an image is decoded with its own aspect ratio, so that its longer side has at most `side` pixels."""
     scale = min(1.0, side / max(row.facts.width, row.facts.height))
     height, width = (max(1, round(length * scale)) for length in (row.facts.height, row.facts.width))
-    return PixelSpec(height, width, data.color, "stretch", data.max_pixels, data.range, data.bands)
+    return data.pixel_spec_of(height, width, "stretch")
 
 
 def measure_sharpness(gray: NDArray[np.floating]) -> float:

@@ -32,7 +32,7 @@ For an image in a shard, those of the shard; for remote shards, see `shards.file
 """
 
 # Other versions of Pillow may refuse different files. Change the text when cnncli does.
-_MADE_BY = f"Pillow {PIL.__version__}, PNG by its sums, thumbnail {THUMBNAIL_VERSION}"
+_MADE_BY = f"Pillow {PIL.__version__}, PNG by its sums, ten formats, thumbnail {THUMBNAIL_VERSION}"
 _WAIT_S = 2.0
 # A file that changes twice within one tick of its file system's clock looks unchanged the second time, so files that
 # young are not remembered (git calls such entries racy). Times in whole seconds indicate a clock that counts seconds.

@@ -70,7 +70,7 @@ def _on_white(image: Image.Image) -> Image.Image:
 def _from_16_bits(image: Image.Image, tags: Mapping[int, Any], value_range: tuple[float, float] | None) -> Image.Image:
     """Convert 16-bit grayscale, or 12-bit in some TIFFs, for which Pillow does not apply inverted photometry."""
     values = np.asarray(image)
-    bits = tags.get(BITSPERSAMPLE, (16,))[0]
+    bits = tags.get(BITSPERSAMPLE, (image.info.get("bits", 16),))[0]
     low, high = value_range or _stated_range(tags, bits)
     if (low, high) == (0, 2**bits - 1):
         gray = (values >> (bits - 8)).astype(np.uint8)

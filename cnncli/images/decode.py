@@ -20,6 +20,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from cnncli.errors import ImageError, Message
 from cnncli.images.color_modes import flat_color
+from cnncli.images.dicom import DicomImageFile
 from cnncli.images.exif_orientation import orientation_of
 from cnncli.images.formats import image_errors, open_image, regular_file, require_usable
 from cnncli.images.limits import LARGE_PIXELS, MAX_PIXELS
@@ -48,6 +49,7 @@ class PixelSpec:
         value_range: Values of 16-bit grayscale images, or of bands, that become black and white; None: the range stated
             in the file, else that of the data type, for floating-point numbers 0-1.
         bands: Number of channels for color bands; None for all others.
+        window: Center and width of the values of DICOM images that become gray; None: those in the file.
     """
 
     height: int
@@ -57,6 +59,7 @@ class PixelSpec:
     max_pixels: int = MAX_PIXELS
     value_range: tuple[float, float] | None = None
     bands: int | None = None
+    window: tuple[float, float] | None = None
 
     @property
     def channels(self) -> int:
@@ -78,6 +81,8 @@ class PixelSpec:
             key["value_range"] = "-".join(map(str, self.value_range))
         if self.bands is not None:
             key["bands"] = self.bands
+        if self.window is not None:
+            key["window"] = "-".join(map(str, self.window))
         return key
 
 
@@ -164,6 +169,8 @@ def _pixels_of_bands(values: NDArray[Any], spec: PixelSpec) -> NDArray[np.uint8]
 
 
 def _pixels_of(image: Image.Image, spec: PixelSpec, close: bool = False) -> NDArray[np.uint8]:
+    if isinstance(image, DicomImageFile):
+        image.window = spec.window
     least = (2 * spec.width, 2 * spec.height)
     if isinstance(image, JpegImageFile) and orientation_of(image).swaps_axes:
         least = least[::-1]

@@ -1,10 +1,13 @@
-"""Recognize JPEG, PNG, BMP, GIF, WebP and TIFF by content, open them with Pillow, or refuse them with a reason.
+"""Recognize the image formats by content, open images with Pillow, or refuse them with a reason.
+
+HEIC and DICOM need a package that an extra installs; without it, their files are refused with the command for it.
 
 Camera RAW files, most of which are TIFFs, are refused, because the first image in them is a preview.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import logging
 import re
@@ -12,6 +15,7 @@ import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image, ImageFile
@@ -23,10 +27,13 @@ from cnncli.images.readers import read_header, require_checksums
 from cnncli.runtime.warnings import IgnoredWarnings
 from cnncli.shards.shard import open_image_file
 
-SIGNATURE_BYTES = 18
-"""Number of leading bytes that identify a format."""
+SIGNATURE_BYTES = 132
+"""Number of leading bytes that identify a format; DICOM files begin with 128 bytes of anything."""
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff")
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff"),
+    *(".avif", ".avifs", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
+)
 """Suffixes of image files. A file with such a suffix that is not an image is an error and not skipped."""
 
 ARRAY_SUFFIX, ARRAY_SIGNATURE = ".npy", b"\x93NUMPY"
@@ -40,14 +47,18 @@ RAW_SUFFIXES = (
 
 _TIFF = rb"(?:II[*+]\0|MM\0[*+]|MM\*\0|II\0\*)"  # the last two have the wrong byte order; Pillow reads such files
 _CANON_RAW = _TIFF + rb".{4}CR"
-_HEIC = rb".{4}ftyp(?:heic|heix|hevc|mif1|msf1)"
+_HEIC_BRANDS = rb"hei[cxms]|hev[cxms]|mif1|msf1"
 _SIGNATURES = {
+    "DICOM": rb".{128}DICM",
     "JPEG": rb"\xff\xd8\xff",
     "PNG": rb"\x89PNG\r\n\x1a\n",
     "GIF": rb"GIF8[79]a",
     "WEBP": rb"RIFF.{4}WEBP",
     "TIFF": rb"(?!" + _CANON_RAW + rb")" + _TIFF,
     "BMP": rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0",  # text can start with "BM", too
+    "JPEG2000": rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51",
+    "AVIF": rb".{4}ftyp(?:avi[fs]|(?:mif1|msf1).{4}(?:.{4})*?avi[fs])",
+    "HEIC": rb".{4}ftyp(?:" + _HEIC_BRANDS + rb")",
 }
 _NEW_SUBFILE_TYPE, _SUB_IFDS, _DNG_VERSION, _REDUCED_RESOLUTION = 254, 330, 50706, 1  # TIFF tags and a value
 _MODES = (
@@ -56,7 +67,7 @@ _MODES = (
 )
 _RAW = Message("image-raw", "is a camera RAW file, whose first image is a preview; export it as JPEG or PNG")
 _one_large_image = threading.Lock()
-_PILLOW_WARNINGS = IgnoredWarnings(Warning, "PIL.")
+_PILLOW_WARNINGS, _PYDICOM_WARNINGS = IgnoredWarnings(Warning, "PIL."), IgnoredWarnings(Warning, "pydicom.")
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # otherwise logging prints Pillow's messages to stderr
 
 
@@ -64,8 +75,51 @@ class TransientImageError(ImageError):
     """An image that can become usable without a change of its file, e.g. if a permission or free memory was missing."""
 
 
+@dataclass(frozen=True)
+class ExtraFormat:
+    """A format whose reader is not installed with cnncli.
+
+    Attributes:
+        extra: Name of the extra that installs it.
+        package: Name under which it is imported.
+        project: Name under which it is known.
+        suffixes: Suffixes of the files.
+    """
+
+    extra: str
+    package: str
+    project: str
+    suffixes: tuple[str, ...]
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether the reader can be imported."""
+        return importlib.util.find_spec(self.package) is not None
+
+    @property
+    def command(self) -> str:
+        """The command that installs the reader."""
+        return f"pip install 'cnncli[{self.extra}]'"
+
+
+EXTRA_FORMATS = {
+    "HEIC": ExtraFormat("heic", "pillow_heif", "pillow-heif", (".heic", ".heif", ".hif")),
+    "DICOM": ExtraFormat("dicom", "pydicom", "pydicom", (".dcm", ".dicom")),
+}
+
+
+def extra_format_named(name: str) -> str | None:
+    """Return HEIC or DICOM for the name of a file with one of their suffixes, or None."""
+    return next((kind for kind, one in EXTRA_FORMATS.items() if name.lower().endswith(one.suffixes)), None)
+
+
+def is_readable(kind: str | None) -> bool:
+    """Return whether images of a format can be read; None is no format."""
+    return kind is not None and (kind not in EXTRA_FORMATS or EXTRA_FORMATS[kind].is_installed)
+
+
 def format_of(first_bytes: bytes) -> str | None:
-    """Return JPEG, PNG, BMP, GIF, WEBP or TIFF for the first `SIGNATURE_BYTES` of a file, or None."""
+    """Return the format, such as JPEG, for the first `SIGNATURE_BYTES` of a file, or None."""
     kinds = (kind for kind, pattern in _SIGNATURES.items() if re.match(pattern, first_bytes, re.DOTALL))
     return next(kinds, None)
 
@@ -102,19 +156,21 @@ def open_image(file: BinaryFile, name: str | Path, max_pixels: int) -> Iterator[
     images of more than `LARGE_PIXELS` are processed one at a time.
 
     Raises:
-        ImageError: Not one of the six formats, damaged, too large, too costly to decode, or of a color mode without a
+        ImageError: Of another format, damaged, too large, too costly to decode, or of a color mode without a
             defined range.
         DataError: This process has configured Pillow to accept truncated files.
     """
     if ImageFile.LOAD_TRUNCATED_IMAGES:
         text = "PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set in this process, which would hide damaged images"
         raise DataError(Message("image-load-truncated", f"{text}. Set it to False."))
-    with image_errors(name), _PILLOW_WARNINGS.here():
+    with image_errors(name), _PILLOW_WARNINGS.here(), _PYDICOM_WARNINGS.here():
         size_bytes = require_acceptable_size(file, name, max_pixels)
         first_bytes = file.read(SIGNATURE_BYTES)
         kind = format_of(first_bytes)
         if kind is None:
             raise ImageError(name, _unknown_format(first_bytes))
+        if not is_readable(kind):
+            raise TransientImageError(name, _not_installed(kind))
         if kind == "WEBP" and size_bytes < (stated := 8 + int.from_bytes(first_bytes[4:8], "little")):
             raise EOFError(f"{size_bytes:,} of {stated:,} bytes")  # libwebp's only name for all errors
         file.seek(0)
@@ -193,7 +249,11 @@ def _unknown_format(first_bytes: bytes) -> Message:
         return Message("image-empty", "is empty (0 bytes)")
     if re.match(_CANON_RAW, first_bytes, re.DOTALL):
         return _RAW
-    if re.match(_HEIC, first_bytes, re.DOTALL):
-        return Message("image-heic", "is a HEIC image; convert it to JPEG or PNG")
-    text = f"is not a JPEG, PNG, BMP, GIF, WebP or TIFF image (begins with {first_bytes[:12]!r})"
+    text = f"is not an image of a known format (begins with {first_bytes[:12]!r})"
     return Message("image-unknown-format", text, received=first_bytes[:12])
+
+
+def _not_installed(kind: str) -> Message:
+    one = EXTRA_FORMATS[kind]
+    text = f"is a {kind} image, which needs {one.project}. Install it with: {one.command}"
+    return Message("image-reader-not-installed", text, received=kind, expected=one.project)

@@ -22,8 +22,9 @@ SCANNED_PIXELS = 5_000_000_000
 """Maximum of pixels × scans of a progressive JPEG. Every scan visits the whole image but may take only four bytes of
 the file; ten scans are usual."""
 
-WEBP_PIXELS = 80_000_000
-"""Maximum number of pixels of a WebP, whose decoder holds five copies of an image; other decoders hold one or two."""
+COPIED_PIXELS = 80_000_000
+"""Maximum number of pixels in formats whose decoders hold several copies of an image; others hold one or two."""
+_COPIED = ("WEBP", "AVIF", "HEIF", "JPEG2000")
 
 LONGEST_SIDE_PX = 10_000_000
 """Maximum width and height: Pillow keeps eight additional bytes for each row of each copy of an image."""
@@ -62,7 +63,7 @@ def too_costly(image: ImageFile.ImageFile, file: BinaryFile) -> Message | None:
     is_run_length = bool(image.tile) and image.tile[0][0] == "bmp_rle"
     costs = (
         (max(image.size), LONGEST_SIDE_PX, "pixels on one side"),
-        (pixels if image.format == "WEBP" else 0, WEBP_PIXELS, "pixels as a WebP"),
+        (pixels if image.format in _COPIED else 0, COPIED_PIXELS, f"pixels as {image.format}"),
         (max(pixels, size_bytes) if is_run_length else 0, LARGE_PIXELS, "pixels or bytes as a run-length encoded BMP"),
         (pixels * _scans(file) if image.info.get("progressive") else 0, SCANNED_PIXELS, "pixels in all scans"),
         (_part_bytes(image) if isinstance(image, TiffImageFile) else 0, PART_BYTES, "bytes in each strip or tile"),

@@ -1,4 +1,4 @@
-"""Pillow's readers for the six formats, with additional checks and limits."""
+"""Pillow's readers of the formats, with additional checks and limits."""
 
 from __future__ import annotations
 
@@ -9,23 +9,29 @@ import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import PIL
 from PIL import Image, ImageFile, ImageOps, TiffTags
+from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
+from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from cnncli.images.dicom import DicomImageFile
 from cnncli.images.limits import BLOCK_BYTES, BinaryFile
 
 SMALL_READS = 5_000_000
 """Maximum number of small reads from a file."""
 
-HEADER_READS = {"PNG": 4_000}
-"""Maximum number of small reads of the header, if lower: 1,000 bytes of a PNG chunk may expand to a million."""
+HEADER_READS = {"PNG": 4_000, "DICOM": 200_000}
+"""Maximum number of small reads of the header, if lower: 1,000 bytes of a PNG chunk may expand to a million, and each
+element of a DICOM becomes several objects."""
 
 _SMALL_BYTES = 20  # the longest entry of a table in a header
 _LIST_BYTES = 800_000
@@ -45,6 +51,11 @@ def read_header(file: BinaryFile, kind: str) -> ImageFile.ImageFile:
         _silence_libtiff()
     if kind == "BMP":  # its header is not a list of parts, and each run length has two bytes
         return BmpImageFile(file)
+    if kind == "HEIC":
+        from pillow_heif import HeifImageFile
+
+        heic: ImageFile.ImageFile = HeifImageFile(file)
+        return heic
     source = LimitedReads(file, HEADER_READS.get(kind, SMALL_READS))
     image = _READERS[kind](source)  # type: ignore[arg-type] # Pillow reads from any object with its methods
     source.remaining = SMALL_READS
@@ -57,7 +68,8 @@ def load_scaled(image: Image.Image, least: tuple[int, int]) -> tuple[float, floa
     Return the (width, height) of the pixels that belong to the image: if the size of a JPEG is not a multiple of the
     factor, the last column and row extend past its edge by a fraction of a pixel.
     """
-    drafted = image.draft(None, least)
+    # A HEIC would be replaced by its thumbnail.
+    drafted = image.draft(None, least) if isinstance(image, JpegImageFile) else None
     image.load()
     return drafted[1][2:] if drafted else image.size
 
@@ -123,12 +135,37 @@ class CompletePngFile(PngImageFile):
             _require_rows(self.fp)  # type: ignore[arg-type] # Pillow closes it later
 
 
+class UnscaledJpeg2000File(Jpeg2KImageFile):
+    """JPEG 2000 reader that keeps grayscale values of 9 to 15 bits; Pillow multiplies them to fill 16 bits."""
+
+    def load(self) -> Any:
+        """Decode the pixels and undo the multiplication."""
+        bits = 16
+        if self.tile and self.mode.startswith("I;16"):
+            bits = _jpeg2000_bits(self.fp)  # type: ignore[arg-type] # Pillow's name for any file
+        access = super().load()
+        if bits < 16:
+            self.info["bits"] = bits
+            self.im = Image.fromarray(np.asarray(self) >> (16 - bits)).im
+        return access
+
+
+def _jpeg2000_bits(file: BinaryFile) -> int:
+    """Return the bits of the first component of a JPEG 2000, which its codestream begins with."""
+    file.seek(0)
+    _, _, segment = file.read(BLOCK_BYTES).partition(b"\xff\x4f\xff\x51")
+    return (segment[38] & 0x7F) + 1
+
+
 _READERS: dict[str, type[ImageFile.ImageFile]] = {
     "JPEG": PlainJpegFile,
     "PNG": CompletePngFile,
     "GIF": GifImageFile,
     "WEBP": WebPImageFile,
     "TIFF": BoundedTiffFile,
+    "AVIF": AvifImageFile,
+    "JPEG2000": UnscaledJpeg2000File,
+    "DICOM": DicomImageFile,
 }
 
 

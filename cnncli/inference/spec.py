@@ -47,7 +47,7 @@ class PredictorSpec:
         pretrained: Whether the backbone started from pretrained weights.
         activation: Activation of the head.
         classes: Class names, in the order of the probabilities.
-        height, width, color, fit, max_pixels, value_range, bands: See `PixelSpec`.
+        height, width, color, fit, max_pixels, value_range, bands, window: See `PixelSpec`.
         gpu: Whether TensorFlow saw a GPU in training. Without a GPU, such a run is not computed in bfloat16, which
             Keras would emulate; a run that was trained on a CPU is emulated as in its training.
         cut: Name of the layer where the trunk ends, or of that of each of several backbones, for information only.
@@ -76,6 +76,7 @@ class PredictorSpec:
     cut: str | tuple[str, ...] | None = None
     value_range: tuple[float, float] | tuple[int, int] | None = None
     bands: int | None = None
+    window: tuple[float, float] | None = None
     thresholds: tuple[float, ...] = ()
     tta: Literal["none", "flip"] = "none"
     loss: str = CROSS_ENTROPY
@@ -136,7 +137,7 @@ class PredictorSpec:
     def pixels(self) -> PixelSpec:
         """Size, colors and fit of decoded images."""
         pixels = (self.height, self.width, self.color, self.fit, self.max_pixels, self.value_range, self.bands)
-        return PixelSpec(*pixels)
+        return PixelSpec(*pixels, self.window)
 
     def save(self, folder: Path) -> None:
         """Write the spec to its file in a run's engine folder."""
@@ -164,6 +165,7 @@ def find_problem(facts: Mapping[str, Any]) -> str | None:
     wrong += [name[:40] for name in facts if name not in types]
     if not wrong:
         (low, high), thresholds = facts.get("value_range") or (0, 1), facts.get("thresholds", ())
+        window = facts.get("window") or (0, 1)
         is_valid = {
             "trunk": facts["trunk"] != [],
             "precision": not isinstance(facts["precision"], list) or _is_pair(facts["precision"], facts["trunk"]),
@@ -176,6 +178,7 @@ def find_problem(facts: Mapping[str, Any]) -> str | None:
             "metrics": set(facts.get("metrics", ())) <= set(KERAS_METRICS),
             "loss": facts.get("loss", CROSS_ENTROPY) in LOSSES,
             "thresholds": len(thresholds) in (0, len(facts["classes"])) and all(0 <= one <= 1 for one in thresholds),
+            "window": all(map(math.isfinite, window)) and window[1] > 0,
             "value_range": -math.inf < low < high < math.inf,
             "bands": (facts.get("bands") is not None) == (facts["color"] == "bands"),
             "number of bands": 1 <= (facts.get("bands") or 1) <= MAX_BANDS,

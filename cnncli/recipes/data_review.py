@@ -211,7 +211,7 @@ def _draw(review: Review) -> None:
 
 
 def _square(data: DataConfig) -> PixelSpec:
-    return PixelSpec(TILE_PX, TILE_PX, data.color, "pad", data.max_pixels, data.range, data.bands)
+    return data.pixel_spec_of(TILE_PX, TILE_PX, "pad")
 
 
 def cards_of(review: Review) -> list[Card]:

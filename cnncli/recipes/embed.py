@@ -17,7 +17,7 @@ from cnncli.dataset.records import LABEL_SEPARATOR, ImageRecord
 from cnncli.errors import DataError, ImageError, Message, RunError, printable
 from cnncli.explanation.projection import Method, project
 from cnncli.features.extract import Extraction
-from cnncli.images.decode import PixelSpec, decode
+from cnncli.images.decode import decode
 from cnncli.inference.embeddings import Vectors, embedding_of
 from cnncli.report.contact_sheet import SheetRow, draw_contact_sheet
 from cnncli.report.embedding_map import MapPoint, draw_embedding_map
@@ -127,7 +127,7 @@ def draw_map(embedded: Embedded, method: Method, path: Path) -> Path:
         raise DataError(Message("data-too-few-for-map", text, received=n, expected=LEAST_IMAGES))
     places = project(embedded.vectors, method, embedded.config.seed)
     data = embedded.config.data
-    spec = PixelSpec(64, 64, data.color, "crop", data.max_pixels, data.range, data.bands)
+    spec = data.pixel_spec_of(64, 64, "crop")
 
     def thumbnail(number: int) -> NDArray[np.uint8] | None:
         try:

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -580,10 +581,10 @@ def test_classes_with_similar_names_are_a_warning(tmp_path: Path) -> None:
     assert (issue.facts["one"], issue.facts["other"]) == ("Cats", "cats")
 
 
-def test_many_heic_files_in_a_class_are_a_warning(tmp_path: Path) -> None:
-    """A class that consists mostly of HEIC files, which are left out, is reported in a warning with their number."""
+def test_many_raw_files_in_a_class_are_a_warning(tmp_path: Path) -> None:
+    """A class that consists mostly of RAW files, which are left out, is reported in a warning with their number."""
     write_classes(tmp_path, {"cats": 12, "dogs": 12})
-    write_tree(tmp_path, {f"cats/{k}.heic": b"\0\0\0\x18ftypheic" for k in range(100)})
+    write_tree(tmp_path, {f"cats/{k}.nef": b"II*\0" for k in range(100)})
     issue = the(build(tmp_path).issues, "data-files-left-out")
     assert (issue.severity, issue.paths, issue.facts["n"], issue.facts["total"]) == (
         "warning",
@@ -591,6 +592,17 @@ def test_many_heic_files_in_a_class_are_a_warning(tmp_path: Path) -> None:
         100,
         112,
     )
+
+
+def test_images_without_their_reader_are_one_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without pillow-heif, HEIC images are left out, and one warning says how many and how to install it."""
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    write_classes(tmp_path, {"cats": 12, "dogs": 12})
+    write_tree(tmp_path, {f"cats/{k}.heic": b"\0\0\0\x18ftypheic" for k in range(3)})
+    write_tree(tmp_path, {"dogs/renamed": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"})
+    issue = the(build(tmp_path).issues, "data-reader-not-installed")
+    assert (issue.severity, issue.paths, issue.facts["n"]) == ("warning", (tmp_path,), 4)
+    assert "pip install 'cnncli[heic]'" in issue.message
 
 
 def test_12_bit_data_in_16_bit_files_are_a_warning(tmp_path: Path) -> None:

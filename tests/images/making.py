@@ -31,6 +31,57 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
     return file.getvalue()
 
 
+def heic(image: Image.Image, **options: Any) -> bytes:
+    """Return an image encoded as HEIC."""
+    import pillow_heif
+
+    file = io.BytesIO()
+    pillow_heif.from_pillow(image).save(file, **options)
+    return file.getvalue()
+
+
+def dicom(values: NDArray[Any], syntax: str = "1.2.840.10008.1.2.1", **elements: Any) -> bytes:
+    """Return values (height, width), (frames, height, width) or (height, width, 3) as DICOM.
+
+    Args:
+        values: Unsigned or signed integers of 8 or 16 bits.
+        syntax: Transfer syntax; another than the default compresses the values.
+        elements: Elements of the dataset by keyword, which replace those that follow from the values.
+    """
+    import pydicom
+
+    is_color = values.ndim == 3 and values.shape[-1] == 3
+    bits = values.dtype.itemsize * 8
+    meta = pydicom.dataset.FileMetaDataset()
+    meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = pydicom.uid.SecondaryCaptureImageStorage, "1.2.3"
+    dataset = pydicom.Dataset()
+    dataset.file_meta = meta
+    dataset.SOPClassUID, dataset.SOPInstanceUID = meta.MediaStorageSOPClassUID, "1.2.3"
+    dataset.Rows, dataset.Columns = values.shape[:2] if is_color else values.shape[-2:]
+    dataset.SamplesPerPixel = 3 if is_color else 1
+    dataset.PhotometricInterpretation = "RGB" if is_color else "MONOCHROME2"
+    if is_color:
+        dataset.PlanarConfiguration = 0
+    elif values.ndim == 3:
+        dataset.NumberOfFrames = len(values)
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = bits, bits, bits - 1
+    dataset.PixelRepresentation = int(values.dtype.kind == "i")
+    dataset.PixelData = values.astype(values.dtype.newbyteorder("<")).tobytes()
+    for name, value in elements.items():
+        setattr(dataset, name, value)
+    if syntax not in ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1"):
+        if syntax == "1.2.840.10008.1.2.5":
+            dataset.compress(syntax)
+        else:  # the frames are compressed already
+            dataset.PixelData = pydicom.encaps.encapsulate([elements["PixelData"]])
+            dataset["PixelData"].VR = "OB"
+    meta.TransferSyntaxUID = pydicom.uid.UID(syntax)
+    file = io.BytesIO()
+    pydicom.dcmwrite(file, dataset, enforce_file_format=True)
+    return file.getvalue()
+
+
 def jpeg(seed: int = 0, height: int = 24, width: int = 32) -> bytes:
     """Return a JPEG that differs for every seed."""
     return encoded(drawn_image(height, width, seed), "JPEG", quality=90)

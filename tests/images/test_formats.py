@@ -27,7 +27,7 @@ from cnncli.images.decode import PixelSpec, decode
 from cnncli.images.formats import SIGNATURE_BYTES, format_of, image_problem, is_image_name
 from cnncli.images.verify import verify
 from tests.images.handmade import tiff
-from tests.images.making import drawn_image, encoded, jpeg
+from tests.images.making import dicom, drawn_image, encoded, heic, jpeg, pixels
 
 SPEC = PixelSpec(8, 8)
 FORMATS = {
@@ -37,6 +37,10 @@ FORMATS = {
     "GIF": encoded(drawn_image().convert("P", palette=Image.Palette.ADAPTIVE), "GIF"),
     "WEBP": encoded(drawn_image(), "WEBP"),
     "TIFF": encoded(drawn_image(), "TIFF"),
+    "AVIF": encoded(drawn_image(), "AVIF"),
+    "JPEG2000": encoded(drawn_image(), "JPEG2000"),
+    "HEIC": heic(drawn_image()),
+    "DICOM": dicom(pixels()[..., 0]),
 }
 
 
@@ -68,8 +72,8 @@ def test_other_files_are_not_images(text: bytes) -> None:
 
 def test_image_names_are_recognized_by_suffix() -> None:
     """Image suffixes are recognized in upper and lower case."""
-    assert all(is_image_name(name) for name in ("a.jpg", "a.JPEG", "b.Tif", "c.webp", "d.jfif"))
-    assert not any(is_image_name(name) for name in ("jpg", "a.txt", "a.jpg.txt", "a.svg", "b.heic"))
+    assert all(is_image_name(name) for name in ("a.jpg", "a.JPEG", "b.Tif", "c.webp", "d.jfif", "e.avif", "f.JP2"))
+    assert not any(is_image_name(name) for name in ("jpg", "a.txt", "a.jpg.txt", "a.svg", "b.raw"))
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -80,7 +84,7 @@ def test_truncated_files_are_refused_and_never_half_gray(kind: str) -> None:
         cut = whole[: int(len(whole) * fraction)]
         problem = problem_of(cut)
         assert verify(cut, 10**6).problem == problem
-        assert problem.code in ("image-truncated", "image-damaged")
+        assert problem.code in ("image-truncated", "image-damaged", "image-without-pixels")
 
 
 @pytest.mark.parametrize(
@@ -88,7 +92,7 @@ def test_truncated_files_are_refused_and_never_half_gray(kind: str) -> None:
     [
         (b"", "image-empty"),
         (b"<!DOCTYPE html>", "image-unknown-format"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "image-heic"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "image-damaged"),
         (b"II*\0\x10\0\0\0CR\2\0" + bytes(20), "image-raw"),
         (b"\xff\xd8\xff", "image-damaged"),
         (FORMATS["PNG"][:20], "image-truncated"),

@@ -31,6 +31,7 @@ GOOD: dict[str, Any] = {
     "gpu": False,
     "cut": "block5_pool",
     "value_range": [0, 4095],
+    "window": [40.0, 400.0],
     "bands": None,
     "thresholds": [0.5, 0.25],
     "tta": "flip",
@@ -39,7 +40,7 @@ GOOD: dict[str, Any] = {
 }
 
 
-OPTIONAL = ("tail_precision", "gpu", "cut", "value_range", "bands", "thresholds", "tta", "loss", "metrics")
+OPTIONAL = ("tail_precision", "gpu", "cut", "value_range", "bands", "window", "thresholds", "tta", "loss", "metrics")
 """Entries that files of earlier versions lack."""
 
 
@@ -79,6 +80,8 @@ def test_an_invalid_entry_is_named(name: str, value: Any) -> None:
         ("unfreeze", True),
         ("gpu", 1),
         ("value_range", [0, 1, 2]),
+        ("window", [40.0, 0.0]),
+        ("window", [40, 400]),
     ],
 )
 def test_values_of_similar_types_are_invalid(name: str, value: Any) -> None:
@@ -134,7 +137,14 @@ def test_unknown_metrics_are_named(value: Any) -> None:
 def test_a_spec_is_loaded_as_it_was_saved(tmp_path: Path) -> None:
     """Saving and loading a spec gives an equal spec."""
     spec = PredictorSpec(
-        **{**GOOD, "classes": ("a", "b"), "value_range": (0, 4095), "thresholds": (0.5, 0.25), "metrics": ("auc",)}
+        **{
+            **GOOD,
+            "classes": ("a", "b"),
+            "value_range": (0, 4095),
+            "window": (40.0, 400.0),
+            "thresholds": (0.5, 0.25),
+            "metrics": ("auc",),
+        }
     )
     spec.save(tmp_path)
 

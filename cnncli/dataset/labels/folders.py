@@ -16,10 +16,18 @@ from pathlib import Path
 from cnncli.dataset.issues import Issue, error, note, warning
 from cnncli.dataset.records import SPLITS, UNSPLIT, ImageRecord, LabeledImages
 from cnncli.errors import DataError, Message, printable, reason_of
-from cnncli.images.formats import ARRAY_SUFFIX, RAW_SUFFIXES, SIGNATURE_BYTES, format_of, is_image_name
+from cnncli.images.formats import (
+    ARRAY_SUFFIX,
+    EXTRA_FORMATS,
+    RAW_SUFFIXES,
+    SIGNATURE_BYTES,
+    extra_format_named,
+    format_of,
+    is_image_name,
+    is_readable,
+)
 
 OUTSIDE_CLASSES = "image outside the class folders"
-HEIC = "HEIC image"
 RAW = "camera RAW file"
 
 _SYNONYMS = {
@@ -109,7 +117,16 @@ def images_below(folder: Path, reads_arrays: bool = False) -> tuple[list[Path], 
         The files, sorted, and an issue for each folder that cannot be read.
     """
     found = LabeledImages(folder, reads_arrays=reads_arrays)
-    return [Path(path) for path in sorted(files_below(folder, found))], found.issues
+    files = [Path(path) for path in sorted(files_below(folder, found))]
+    return files, [*found.issues, *missing_readers(found)]
+
+
+def missing_readers(found: LabeledImages) -> Iterator[Issue]:
+    """Yield a warning for each format of which images were left out because its reader is not installed."""
+    for kind, one in EXTRA_FORMATS.items():
+        if n := found.left_out[_image_of_kind(kind)]:
+            reason = f"{n:,} {kind} images are left out; {one.project} reads them. Install it with: {one.command}"
+            yield warning("data-reader-not-installed", found.root, reason=reason, n=n, expected=one.project)
 
 
 def folder_names(folder: Path) -> set[str]:
@@ -225,16 +242,22 @@ def _why_not_an_image(entry: os.DirEntry[str]) -> str | None:
         return None
     if entry.name.lower().endswith(RAW_SUFFIXES):
         return RAW
-    if entry.name.lower().endswith((".heic", ".heif")):
-        return HEIC
+    if (kind := extra_format_named(entry.name)) is not None:
+        return None if is_readable(kind) else _image_of_kind(kind)
     path = Path(entry.path)
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             return "not a regular file"
         with path.open("rb", buffering=0) as content:
-            return None if format_of(content.read(SIGNATURE_BYTES)) else "not an image"
+            kind = format_of(content.read(SIGNATURE_BYTES))
     except OSError:
         return "broken link" if entry.is_symlink() else "cannot be opened"
+    return None if is_readable(kind) else _image_of_kind(kind) if kind else "not an image"
+
+
+def _image_of_kind(kind: str) -> str:
+    """Return the reason for leaving out an image whose reader is not installed."""
+    return f"{kind} image"
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -62,7 +62,7 @@ def disguised_kinds(shades: Shades) -> Iterator[Kind]:
     """Return files whose content does not match their suffix."""
     yield kind("text.jpg", b"This was meant to be an image.\n", Refused("image-unknown-format"))
     yield kind("page.png", b"<!DOCTYPE html><html><body>404</body></html>", Refused("image-unknown-format"))
-    yield kind("heic.jpg", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", Refused("image-heic"))
+    yield kind("heic.jpg", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", Refused("image-damaged"))
     shade = next(shades)
     yield kind("png-named.jpg", encoded(image(shade)), Used(shade))
     shade = next(shades)
@@ -78,17 +78,21 @@ def disguised_kinds(shades: Shades) -> Iterator[Kind]:
         "notes.txt": b"BMW is no bitmap.\n",
         "drawing.svg": b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>',
         "document.pdf": b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n",
-        "modern.avif": b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf",
         "icon.ico": encoded(small.resize((16, 16)), "ICO"),
-        "wavelets.jp2": b"\0\0\0\x0cjP  \r\n\x87\n\0\0\0\x14ftypjp2 ",
         "layers.psd": b"8BPS\0\x01\0\0\0\0\0\0\0\x03",
         "film.mp4": b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom",
         "archive.zip": b"PK\x05\x06" + bytes(18),
         "map.ppm": encoded(small, "PPM"),
         "nothing.dat": b"",
     }
-    heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
-    yield kind("phone.heic", heic, LeftOut("HEIC image", Refused("image-heic")))
+    damaged = {
+        "modern.avif": b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf",
+        "wavelets.jp2": b"\0\0\0\x0cjP  \r\n\x87\n\0\0\0\x14ftypjp2 ",
+        "phone.heic": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",
+        "scan.dcm": bytes(128) + b"DICM" + bytes(100),
+    }
+    for file, data in damaged.items():
+        yield kind(file, data, Refused("image-damaged"))
     raw = b"\0\0\0\x18ftypcrx \0\0\0\x01crx isom"
     yield kind("raw.cr3", raw, LeftOut("camera RAW file", Refused("image-unknown-format")))
     for file, data in others.items():
