@@ -34,6 +34,7 @@ SAME = Tolerance(1e-4, 1e-5, 1e-3)
 """For the same graphs in another process."""
 TOLERANCES: Mapping[str, Tolerance] = {
     "float32": Tolerance(5e-3, 5e-4, 5e-3),
+    "float16": Tolerance(0.05, 5e-3, 0.02),
     "bfloat16": Tolerance(0.4, 0.04, 0.1),
     "int8": Tolerance(0.6, 0.08, 0.2),
 }
@@ -146,6 +147,11 @@ def compare(where: str, reported: Reported, found: NDArray[np.float64], toleranc
 
 def _best(probabilities: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.asarray(probabilities.argmax(axis=1))
+
+
+def spread(n_images: int, n: int) -> NDArray[np.int64]:
+    """Return the places of at most n images at equal distances."""
+    return np.unique(np.linspace(0, n_images - 1, min(n, n_images)).round().astype(np.int64))
 
 
 def in_reported_order(

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import subprocess
 import sys
 import tempfile
@@ -40,6 +39,7 @@ from cnncli.evaluation.parity import (
     logits_of_scores,
     lowest,
     require_parity,
+    spread,
 )
 from cnncli.features.extract import FeatureSet, read_all, summarize
 from cnncli.features.store import FeatureStore
@@ -51,6 +51,7 @@ from cnncli.metrics.classification import Metrics
 from cnncli.recipes.predict import predict
 from cnncli.runs.folder import RunFolder, update_facts
 from cnncli.runs.records import read_history
+from cnncli.runtime.new_process import start_python
 from cnncli.shards.shard import is_there
 from cnncli.storage.cache_dir import FEATURES, cache_dir
 from cnncli.storage.safe_io import read_json
@@ -152,7 +153,7 @@ class Verification:
         there = np.array([place for place, row in enumerate(rows) if n is None or is_there(row.path)], np.int64)
         if not len(there):
             raise StoppedError(f"no image of {split} is there")
-        few, keras = there[_spread(len(there), n or len(there))], there[_spread(len(there), n_in_keras)]
+        few, keras = there[spread(len(there), n or len(there))], there[spread(len(there), n_in_keras)]
         children = [_start_cnncli(run, [paths[place] for place in few], split, folder)]
         if len(keras):
             children.append(_start_keras(run, spec, [rows[place] for place in keras], folder))
@@ -276,16 +277,11 @@ def _problems_of_training(run: RunFolder, metrics: Mapping[str, Metrics], spec: 
     return [problem] if problem else []
 
 
-def _spread(n_images: int, n: int) -> NDArray[np.int64]:
-    """Return the places of at most n images at equal distances."""
-    return np.unique(np.linspace(0, n_images - 1, min(n, n_images)).round().astype(np.int64))
-
-
 def _start_cnncli(run: RunFolder, paths: Sequence[str], split: str, folder: Path) -> Child:
     work, result = folder / "work.json", folder / "found.npz"
     work.write_text(json.dumps({"paths": list(paths), "split": split}), encoding="utf-8", errors="surrogateescape")
     words = ["-m", "cnncli.recipes.verify", str(run.path), str(work), str(result)]
-    return Child("predict", _start(words), result)
+    return Child("predict", start_python(words), result)
 
 
 def _start_keras(run: RunFolder, spec: PredictorSpec, rows: Sequence[ImageRecord], folder: Path) -> Child:
@@ -296,23 +292,7 @@ def _start_keras(run: RunFolder, spec: PredictorSpec, rows: Sequence[ImageRecord
     views = [mirror(images) if is_mirrored else images for is_mirrored in mirror_flags(spec.tta)]
     pixels, scores = folder / "pixels.npy", folder / "scores.npy"
     np.save(pixels, np.concatenate(views))
-    return Child("keras", _start(["-c", BARE_KERAS, str(run.model), str(pixels), str(scores)]), scores)
-
-
-def _start(words: Sequence[str]) -> subprocess.Popen[str]:
-    """Start a process of this Python that can import cnncli from where this process has it."""
-    root = str(Path(__file__).resolve().parents[2])
-    path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
-    environment = {**os.environ, "PYTHONPATH": path, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    return subprocess.Popen(
-        [sys.executable, *words],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-    )
+    return Child("keras", start_python(["-c", BARE_KERAS, str(run.model), str(pixels), str(scores)]), scores)
 
 
 # In the new process
