@@ -19,6 +19,7 @@ VERBS = {
     "update": "Add images or classes to a finished run.",
     "evaluate": "Evaluate a run: accuracy, each class, confusions, calibration.",
     "predict": "Classify images with a run or a published network.",
+    "export": "Write a run's classifier as ONNX, LiteRT, OpenVINO and others.",
     "calibrate": "Choose which images a run answers, and which are unknown.",
     "explain": "Draw which parts of images speak for a class.",
     "show": "Show what the layers of a network respond to.",

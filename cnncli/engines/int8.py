@@ -51,21 +51,44 @@ def quantize_graph(graph: Path, batches: Sequence[Sequence[Array]], path: Path, 
     Raises:
         EngineError: NNCF cannot quantize the graph.
     """
-    nncf, openvino = _import_nncf(), import_openvino()
+    openvino = import_openvino()
+    inputs = [tuple(arrays) if len(arrays) > 1 else arrays[0] for arrays in batches]
+    quantized = _quantize(the_core().read_model(graph), inputs, correction, printable(graph))
+    openvino.save_model(quantized, path, compress_to_fp16=False)
+
+
+def quantize_onnx(model: Any, input_name: str, batches: Sequence[Array]) -> Any:
+    """Return a quantized form of an ONNX model with one input; `batches` are arrays (1, …).
+
+    Raises:
+        EngineError: NNCF cannot quantize the graph.
+    """
+    _import_nncf()
+    # ONNX Runtime has no products of activations with one range per channel.
+    from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, QuantizationParameters
+
+    per_tensor = QuantizationParameters(per_channel=False)
+    parameters = AdvancedQuantizationParameters(activations_quantization_params=per_tensor)
+    inputs = [{input_name: batch} for batch in batches]
+    return _quantize(model, inputs, "fast", "ONNX", advanced_parameters=parameters)
+
+
+def _quantize(model: Any, inputs: Sequence[Any], correction: BiasCorrection, name: str, **options: Any) -> Any:
+    nncf = _import_nncf()
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # progress bars
-            quantized = nncf.quantize(
-                the_core().read_model(graph),
-                nncf.Dataset([tuple(inputs) if len(inputs) > 1 else inputs[0] for inputs in batches]),
+            return nncf.quantize(
+                model,
+                nncf.Dataset(inputs),
                 preset=nncf.QuantizationPreset.MIXED,
-                subset_size=len(batches),
+                subset_size=len(inputs),
                 fast_bias_correction=correction == "fast",
+                **options,
             )
     except Exception as error:  # neither NNCF's nor OpenVINO's exceptions have a common base class
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-        text = f"NNCF cannot quantize {printable(graph)}: {reason}"
-        raise EngineError(Message("engine-int8-unsupported", text, path=graph, reason=reason)) from error
-    openvino.save_model(quantized, path, compress_to_fp16=False)
+        text = f"NNCF cannot quantize {name}: {reason}"
+        raise EngineError(Message("engine-int8-unsupported", text, path=name, reason=reason)) from error
 
 
 def _import_nncf() -> Any:

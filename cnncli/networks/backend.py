@@ -41,7 +41,7 @@ def import_keras_meanwhile() -> None:
 
     def begin() -> None:
         try:
-            with suppress(Exception), _lock, _without_native_logs():  # `import_keras` raises it again
+            with suppress(Exception), _lock, without_native_logs():  # `import_keras` raises it again
                 is_held_back.set()
                 _imported()
         finally:
@@ -66,7 +66,7 @@ def _imported() -> ModuleType:
         os.environ["KERAS_BACKEND"] = "tensorflow"
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # The user cannot fix deprecations between TensorFlow and its dependencies.
-    with IgnoredWarnings(DeprecationWarning).here(), _without_native_logs():
+    with IgnoredWarnings(DeprecationWarning).here(), without_native_logs():
         keras = importlib.import_module("keras")
     if keras.config.backend() != "tensorflow":
         name = keras.config.backend()
@@ -146,7 +146,7 @@ def gpus() -> tuple[str, ...]:
 
 
 @contextmanager
-def _without_native_logs() -> Iterator[None]:
+def without_native_logs() -> Iterator[None]:
     """Suppress lines that TensorFlow's C++ code writes to stderr inside the block; show them if the block fails.
 
     TensorFlow writes them (instruction sets, a missing GPU) before it reads its log level. Python's `sys.stderr` still

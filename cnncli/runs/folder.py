@@ -36,7 +36,7 @@ FORMAT = 1
 STATES = ("running", "stopped", "finished", "failed")
 OPTIONAL_TEXTS = ("name", "parent", "reason", "mode", "backbone")
 EndState = Literal["finished", "failed", "stopped"]
-FOLDERS = ("state", "engine", "figures", "nan", "tensorboard", "review")
+FOLDERS = ("state", "engine", "figures", "nan", "tensorboard", "review", "exports")
 """Names of the folders in a run directory; all others are files."""
 ATTEMPTS, ATTEMPT_EVERY_S = 5, 0.05
 MAX_LISTED = 8
@@ -86,6 +86,8 @@ class RunFolder:
     state = RunFile("state", "The checkpoints from which training resumes.")
     lock = RunFile("lock", "Held by the process that trains the run; holds its process ID.")
     review = RunFile("review", "The review of its labels by cnncli data review: tables, a sheet and your corrections.")
+    exports = RunFile("exports", "The classifier in other formats, a folder each, by cnncli export.")
+    export_table = RunFile("exports.csv", "One row per export: its parity with the run, its size and its speed.")
     evaluations = RunFile("evaluations.jsonl", "One JSON line per evaluation after the training.")
 
     def __fspath__(self) -> str:

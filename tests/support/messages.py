@@ -13,7 +13,20 @@ from cnncli.catalogue.explanations import load_explanations
 
 PACKAGE = Path(cnncli.__file__).parent
 DOMAINS = (
-    *("augmentation", "cache", "config", "cut", "data", "engine", "image", "machine", "metrics", "run", "training"),
+    *(
+        "augmentation",
+        "cache",
+        "config",
+        "cut",
+        "data",
+        "engine",
+        "export",
+        "image",
+        "machine",
+        "metrics",
+        "run",
+        "training",
+    ),
     *("usage", "weights"),
 )
 CODE = re.compile(rf"(?:{'|'.join(DOMAINS)})(?:-[a-z0-9]+)+")

@@ -1,0 +1,1 @@
+"""Export of a run's classifier to other formats: raw pixels in, the probabilities of `cnncli predict` out."""
