@@ -41,6 +41,7 @@ DOMAINS = {
     "machine": "The machine: memory, disk, environment",
     "metrics": "Metrics",
     "run": "Runs",
+    "serve": "Server",
     "training": "Training",
     "usage": "Command line and Python arguments",
     "weights": "Weights and models",

@@ -21,7 +21,7 @@ from cnncli.catalogue.optimizers import OPTIMIZERS
 from cnncli.cli import EXIT_INTERRUPTED, EXIT_PIPE_CLOSED, main
 from cnncli.config.fields import all_settings
 from cnncli.config.modes import stages_of
-from cnncli.config.overrides import FOLDERS
+from cnncli.config.overrides import OTHER_VARIABLES
 from cnncli.config.reader import config_from_mapping
 from cnncli.runs.folder import run_files
 from scripts.figures.packages import LAYERS, package_docs
@@ -259,7 +259,7 @@ def test_the_environment_variables_are_described() -> None:
     """The table contains the variables for folders, and an example of a setting."""
     shown = first_column(section(text_of("how-to/scripts.md"), "Environment variables"))
 
-    assert set(shown) == {*FOLDERS, "CNNCLI_<SETTING>", "KERAS_HOME", "NO_COLOR"}
+    assert set(shown) == {*OTHER_VARIABLES, "CNNCLI_<SETTING>", "KERAS_HOME", "NO_COLOR"}
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ VERBS = {
     "evaluate": "Evaluate a run: accuracy, each class, confusions, calibration.",
     "predict": "Classify images with a run or a published network.",
     "export": "Write a run's classifier as ONNX, LiteRT, OpenVINO and others.",
+    "serve": "Answer over HTTP with a run, and show a page for trying it.",
     "calibrate": "Choose which images a run answers, and which are unknown.",
     "explain": "Draw which parts of images speak for a class.",
     "show": "Show what the layers of a network respond to.",

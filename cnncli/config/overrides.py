@@ -28,7 +28,7 @@ from cnncli.errors import Message, printable
 from cnncli.terminal.suggestions import closest
 
 PREFIX = "CNNCLI_"
-FOLDERS = frozenset({"CNNCLI_CACHE", "CNNCLI_RUNS"})
+OTHER_VARIABLES = frozenset({"CNNCLI_CACHE", "CNNCLI_RUNS", "CNNCLI_TOKEN"})
 """Variables that are not settings."""
 MAX_DEPTH = 16
 """Maximum number of names in the key of an override."""
@@ -136,7 +136,7 @@ def variable_notes(environment: Mapping[str, str] = os.environ) -> tuple[Message
             received=environment[name],
         )
         for name in sorted(environment)
-        if name.startswith(PREFIX) and environment[name] and name not in FOLDERS and not _is_setting(name)
+        if name.startswith(PREFIX) and environment[name] and name not in OTHER_VARIABLES and not _is_setting(name)
     )
 
 
@@ -166,7 +166,7 @@ def assign(tree: Node, key: str, value: Node) -> Problem | None:
 
 def _is_setting(name: str) -> bool:
     """Return whether a variable is certainly meant as a setting, so that a typo in it is an error."""
-    if not name.startswith(PREFIX) or name in FOLDERS:
+    if not name.startswith(PREFIX) or name in OTHER_VARIABLES:
         return False
     word = name.removeprefix(PREFIX).lower()
     return "__" in word or bool(closest(word, Config.model_fields))

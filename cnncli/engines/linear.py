@@ -24,7 +24,7 @@ class LinearEngine:
         """Take a kernel (features, units) and a bias (units,)."""
         self.choice = EngineChoice("numpy", "float32")
         self.batch, self.streams = batch or BATCH, 1
-        self._kernel, self._bias = kernel, bias
+        self.kernel, self._bias = kernel, bias
 
     @classmethod
     def load(cls, path: Path, batch: int | None = None) -> LinearEngine:
@@ -42,7 +42,7 @@ class LinearEngine:
 
     def save(self, path: Path) -> None:
         """Write the weights, as `load` reads them."""
-        np.savez(path, kernel=self._kernel, bias=self._bias)
+        np.savez(path, kernel=self.kernel, bias=self._bias)
 
     @property
     def identity(self) -> Mapping[str, str | int]:
@@ -53,7 +53,7 @@ class LinearEngine:
         """See `Engine.run`."""
         logits = np.empty((len(inputs[0]), len(self._bias)), np.float32)
         for rows, batch in padded_batches(inputs, self.batch):
-            logits[rows] = (as_vectors(batch) @ self._kernel + self._bias)[: rows.stop - rows.start]
+            logits[rows] = (as_vectors(batch) @ self.kernel + self._bias)[: rows.stop - rows.start]
         return [logits]
 
 

@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, cached_property
 from pathlib import Path
 from queue import SimpleQueue
@@ -134,17 +134,19 @@ class OpenVinoEngine:
         dtype: Precision | None = None,
         *,
         when_needed: bool = False,
+        adapt: Callable[[Any], None] | None = None,
     ) -> None:
         """Read and compile the `.xml` file written by `convert_graph`. Raises EngineError.
 
         With `when_needed`, the file is read and compiled for the first request, which cached features can save.
         By default, a request has `BATCH` rows, `streams_for` sets the number of parallel requests, which share the
-        cores, and `dtype`, that of the results, is the engine's precision.
+        cores, and `dtype`, that of the results, is the engine's precision. `adapt` can add outputs to the graph before
+        it is compiled.
         """
         self.choice = EngineChoice("openvino", precision)
         self.batch = batch or BATCH
         self.streams, self._threads = (1, workers()) if self.batch == 1 else streams_for(workers())
-        self._path, self._dtype = path, _NUMPY[dtype or precision]
+        self._path, self._dtype, self._adapt = path, _NUMPY[dtype or precision], adapt
         self._compiling = threading.Lock()
         if not when_needed:
             self._compile()
@@ -162,7 +164,10 @@ class OpenVinoEngine:
             "INFERENCE_NUM_THREADS": str(self.streams * self._threads),
         }
         try:
-            compiled = the_core().compile_model(_read_graph(self._path, self.batch), "CPU", settings)
+            graph = read_graph(self._path, self.batch)
+            if self._adapt is not None:
+                self._adapt(graph)
+            compiled = the_core().compile_model(graph, "CPU", settings)
         except Exception as error:  # OpenVINO's exceptions have no common base class
             raise self._cannot_run(error) from error
         self._idle: SimpleQueue[Any] = SimpleQueue()
@@ -218,7 +223,7 @@ class OpenVinoEngine:
         return EngineError(Message("engine-graph-unusable", text, path=self._path, reason=reason))
 
 
-def _read_graph(path: Path, batch: int) -> Any:
+def read_graph(path: Path, batch: int) -> Any:
     """Read a model, set its batch size, and check that it is safe to compile."""
     check_graph_file(path)
     model = the_core().read_model(path)

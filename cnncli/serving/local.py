@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 HOST = "127.0.0.1"
-NAMES = (HOST, "localhost")
-"""Names of this machine in requests; the port may be another one that ssh forwards."""
+NAMES = (HOST, "localhost", "[::1]")
+"""Names of this machine in requests."""
+
+
+def names_this_machine(host: str) -> bool:
+    """Return whether the Host header of a request names this machine; the port may be another one that ssh forwards.
+
+    >>> names_this_machine("localhost:8000"), names_this_machine("[::1]:80"), names_this_machine("rebound.example:80")
+    (True, True, False)
+    """
+    return re.sub(r":\d*$", "", host).lower() in NAMES
 
 
 class LocalHandler(BaseHTTPRequestHandler):
@@ -20,7 +30,7 @@ class LocalHandler(BaseHTTPRequestHandler):
     @property
     def is_local(self) -> bool:
         """Whether the request names this machine, which that of a page of another site does not."""
-        return self.headers.get("Host", "").partition(":")[0] in NAMES
+        return names_this_machine(self.headers.get("Host", ""))
 
     def send(self, content: bytes, kind: str, policy: str = "default-src 'none'") -> None:
         """Send content of a kind, such as text/html, with a Content-Security-Policy."""

@@ -50,7 +50,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> OpenVinoEngine:
     """Return an engine that runs the fake model with one row per request."""
     core = SimpleNamespace(compile_model=lambda *_: FakeModel())
     tensor: Callable[..., Any] = lambda array: SimpleNamespace(data=array)  # noqa: E731
-    monkeypatch.setattr("cnncli.engines.openvino._read_graph", lambda path, batch: None)
+    monkeypatch.setattr("cnncli.engines.openvino.read_graph", lambda path, batch: None)
     monkeypatch.setattr("cnncli.engines.openvino.the_core", lambda: core)
     monkeypatch.setattr("cnncli.engines.openvino.import_openvino", lambda: SimpleNamespace(Tensor=tensor))
     return OpenVinoEngine(Path("no.xml"), "float32", batch=1)

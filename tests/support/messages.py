@@ -25,6 +25,7 @@ DOMAINS = (
         "machine",
         "metrics",
         "run",
+        "serve",
         "training",
     ),
     *("usage", "weights"),
