@@ -97,6 +97,11 @@ def print_json(document: object) -> None:
     click.echo(json.dumps(_plain(document), indent=2, allow_nan=False))
 
 
+def json_line(document: object) -> str:
+    """Return a document as JSON in one line."""
+    return json.dumps(_plain(document), allow_nan=False)
+
+
 def _plain(value: Any) -> Any:
     """Convert a value to JSON types. NaN becomes null, and a result becomes its `to_dict()` or its fields."""
     if isinstance(value, Message) and value.code:

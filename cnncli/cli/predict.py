@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from cnncli.cli.options import OUT_FILE, console_options, example, json_option, print_json, runs_dir_option
+from cnncli.cli.options import OUT_FILE, console_options, example, json_line, json_option, print_json, runs_dir_option
 from cnncli.errors import ImageError, Message, printable
 from cnncli.terminal.console import Console, is_terminal
 from cnncli.terminal.formatting import percent
 
 if TYPE_CHECKING:
     from cnncli.inference.prediction import Prediction
+    from cnncli.inference.predictor import Predictor
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +71,19 @@ log = logging.getLogger(__name__)
     "rows with an error.",
 )
 @click.option(
+    "--sort-into",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Link each image into a folder of its class in DIR, or into `unknown`. Images stay where they are.",
+)
+@click.option("--copy", "copies", is_flag=True, help="With --sort-into: copy images where they could be linked.")
+@click.option(
+    "--watch",
+    is_flag=True,
+    help="Go on with images that arrive in the folders until Ctrl-C. Images that are in the --table are not repeated; "
+    "--json prints a line per image.",
+)
+@click.option(
     "--kaggle",
     type=OUT_FILE,
     metavar="FILE.csv",
@@ -88,6 +102,9 @@ def command(
     as_json: bool,
     as_csv: bool,
     table: Path | None,
+    sort_into: Path | None,
+    copies: bool,
+    watch: bool,
     kaggle: Path | None,
     runs_dir: Path,
     console: Console,
@@ -109,54 +126,83 @@ def command(
     if coverage is not None and (backbone is not None or ensemble is not None):
         text = "--coverage cannot be used together with --backbone or --ensemble."
         raise click.UsageError(Message("usage-options-conflict", text))
-    others = (as_json or None, as_csv or None, table, top, coverage, backbone, ensemble)
+    others = (as_json or None, as_csv or None, table, sort_into, watch or None, top, coverage, backbone, ensemble)
     if kaggle is not None and any(option is not None for option in others):
         text = "--kaggle can only be used together with --run."
         raise click.UsageError(Message("usage-options-conflict", text))
-    if table is not None and (as_csv or top is not None):
-        text = "--table, which has all classes, cannot be used together with --csv or --top."
+    if as_csv and (table is not None or sort_into is not None or watch):
+        text = "--csv cannot be used together with --table, --sort-into or --watch."
         raise click.UsageError(Message("usage-options-conflict", text))
+    if watch and ensemble is not None:
+        raise click.UsageError(Message("usage-options-conflict", "--watch cannot be used together with --ensemble."))
+    if copies and sort_into is None:
+        raise click.UsageError(Message("usage-options-conflict", "--copy needs --sort-into."))
     from cnncli.cli.render import open_named_run
-    from cnncli.recipes.predict import predict, predict_ensemble, predict_imagenet, write_submission
-    from cnncli.recipes.predict_folder import ALL_CLASSES, write_table
-    from cnncli.storage.tables import table_path
+    from cnncli.recipes import predict as recipe
+    from cnncli.recipes import predict_folder
 
     if kaggle is not None:
-        unusable = write_submission(open_named_run(run, runs_dir), paths, kaggle, console)
+        unusable = recipe.write_submission(open_named_run(run, runs_dir), paths, kaggle, console)
         for error in unusable:
             log.warning(error.problems[0])
         if unusable:
             click.get_current_context().exit(2)
         log.info(f"submission {printable(kaggle)}")
         return
-    if table is not None:
-        table, top = table_path(table), ALL_CLASSES
-    prints_lines = not (as_json or table) and is_terminal(sys.stdout)
+    to = predict_folder.Destination.of(paths, table, sort_into, copies)
+    n_classes = predict_folder.ALL_CLASSES if to.is_set else top
+    prints_lines = not (as_json or to.is_set) and is_terminal(sys.stdout)
     shown_on = None if prints_lines else console  # results show the progress, and a bar would garble them
-    if ensemble is not None:
+    if watch:
+        predictor = _open_predictor(backbone, run, runs_dir, coverage)
+        results = predict_folder.watch(predictor, paths, to)
+        log.info(f"watching {', '.join(map(printable, paths))}; Ctrl-C ends")
+    elif ensemble is not None:
         folders = [open_named_run(one, runs_dir) for one in runs]
-        results = predict_ensemble(folders, ensemble, paths, top, shown_on)
+        results = recipe.predict_ensemble(folders, ensemble, paths, n_classes, shown_on)
     elif backbone is None:
-        results = predict(open_named_run(run, runs_dir), paths, top, shown_on, coverage)
+        results = recipe.predict(open_named_run(run, runs_dir), paths, n_classes, shown_on, coverage)
     else:
-        results = predict_imagenet(backbone, paths, top, shown_on)
+        results = recipe.predict_imagenet(backbone, paths, n_classes, shown_on)
     found: list[Prediction] = []
     refused = 0
     warned: set[str] = set()
-    write = found.append if as_json else _csv_lines(results.abstains) if as_csv else _print_line
-    with closing(write_table(table, results) if table else results.found) as recorded:
+    write = _csv_lines(results.abstains) if as_csv else _print_line
+    if as_json:
+        write = _print_json_line if watch else found.append
+    is_shown = as_json or watch or not to.is_set
+    with closing(results.found if watch else predict_folder.record(results, to)) as recorded:
         for result in recorded:
             if isinstance(result, ImageError):
                 refused += 1
                 _warn(result, warned)
-            elif as_json or not table:
-                write(result)
-    if table is not None:
-        log.info(f"table {printable(table)}, {results.n:,} rows")
+                if watch and as_json:
+                    _print_json_line({"path": str(result.path), "error": str(result.reason)})
+            elif is_shown:
+                write(predict_folder.shortened(result, results.spec, top) if to.is_set or watch else result)
+    if to.table is not None:
+        log.info(f"table {printable(to.table)}, {results.n:,} rows")
+    if to.sort_into is not None:
+        log.info(f"sorted {results.n - refused:,} images into {printable(to.sort_into)}")
     if as_json:
         print_json(found)
     if refused:
         click.get_current_context().exit(2)
+
+
+def _open_predictor(backbone: str | None, run: str | None, runs_dir: Path, coverage: float | None) -> Predictor:
+    from cnncli.cli.render import open_named_run
+    from cnncli.recipes.predict import open_predictor
+
+    if backbone is None:
+        return open_predictor(open_named_run(run, runs_dir), coverage)
+    from cnncli.inference.pretrained import load_pretrained
+
+    return load_pretrained(backbone)
+
+
+def _print_json_line(document: object) -> None:
+    click.echo(json_line(document))
 
 
 def _warn(error: ImageError, warned: set[str]) -> None:

@@ -95,14 +95,19 @@ def predict(
         RunError: The run is unfinished or damaged, or has no calibration for a given coverage.
     """
     _check_top(top)
-    if coverage is not None and not 0 < coverage <= 1:
-        raise _invalid("coverage", coverage, "a fraction above 0 and at most 1")
+    _check_coverage(coverage)
     require_finished(run)
     sources = list(_expand(images, reads_arrays=PredictorSpec.load(run.engine).bands is not None))
-    predictor = load_predictor(run.engine, run.model, batch=1 if len(sources) == 1 else None)
-    if coverage is not None:
-        predictor = with_coverage(predictor, coverage, run)
+    predictor = open_predictor(run, coverage, batch=1 if len(sources) == 1 else None)
     return _results(sources, predictor, top, console)
+
+
+def open_predictor(run: RunFolder, coverage: float | None = None, batch: int | None = None) -> Predictor:
+    """Load the predictor of a finished run with a coverage; for `batch`, see `load_predictor`."""
+    _check_coverage(coverage)
+    require_finished(run)
+    predictor = load_predictor(run.engine, run.model, batch=batch)
+    return predictor if coverage is None else with_coverage(predictor, coverage, run)
 
 
 def predict_ensemble(
@@ -215,13 +220,18 @@ def _check_top(top: int | None) -> None:
         raise _invalid("top", top, "a number of classes of at least 1")
 
 
+def _check_coverage(coverage: float | None) -> None:
+    if coverage is not None and not 0 < coverage <= 1:
+        raise _invalid("coverage", coverage, "a fraction above 0 and at most 1")
+
+
 def _results(sources: Sequence[NamedSource], predictor: Predictor, top: int | None, console: Console | None) -> Results:
     abstains = predictor.calibration is not None and predictor.calibration.abstains
     shown_on = console if len(sources) >= SHOW_PROGRESS_FROM else None
-    return Results(predictor.spec, abstains, len(sources), _predictions(sources, predictor, top, shown_on))
+    return Results(predictor.spec, abstains, len(sources), predictions(sources, predictor, top, shown_on))
 
 
-def _predictions(
+def predictions(
     sources: Sequence[NamedSource], predictor: Predictor, top: int | None, console: Console | None
 ) -> Generator[Result, None, None]:
     """Predict in threads, each of which decodes a few images and runs the classifier on them."""

@@ -7,6 +7,8 @@ any of them. In CSV, such a text gets an apostrophe in front, as a person would 
 from __future__ import annotations
 
 import csv
+import io
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from cnncli.errors import CnncliError, DataError, Message, printable
-from cnncli.storage.atomic import output_path, replacing
+from cnncli.storage.atomic import output_path, replacing, write_atomically
 
 TABLES = (".csv", ".parquet", ".xlsx")
 """Suffixes of tables."""
@@ -30,8 +32,9 @@ PARQUET_ROWS = 10_000
 """Rows that are collected before they are written to a Parquet file."""
 
 Cell = str | float | bool | None
-AddRow = Callable[[Sequence[Cell]], None]
+AddRow = Callable[[Sequence[Cell]], object]
 
+_CSV_MARK = re.compile(r"^'(?='*[=+\-@\t\r])")
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
 
@@ -95,12 +98,48 @@ def writing_table(path: Path, columns: Sequence[Column], n_rows: int) -> Iterato
         yield add
 
 
+class GrowingCsv:
+    """A CSV to which rows are added one by one, in this process and in later ones.
+
+    A row is one write to the file. If a crash leaves a part of a row, that is removed when the file is opened again.
+
+    Attributes:
+        first_cells: Contents of the first column so far.
+    """
+
+    def __init__(self, path: Path, columns: Sequence[Column]) -> None:
+        """Open the file, which may exist. Raises CnncliError if it has other columns."""
+        self._path = path
+        header = [str(_csv_cell(column.name)) for column in columns]
+        if not path.exists():
+            write_atomically(path, _csv_line([column.name for column in columns]))
+        rows = self._complete_rows()
+        if not rows or rows[0] != header:
+            text = f"{printable(path)}: has other columns than the predictions of this run; name another file"
+            raise CnncliError(Message("usage-table-other-columns", text, path=path, expected=header))
+        self.first_cells = [_CSV_MARK.sub("", row[0]) for row in rows[1:] if row]
+
+    def add(self, row: Sequence[Cell]) -> None:
+        """Add a row."""
+        with self._path.open("ab", buffering=0) as file:
+            file.write(_csv_line(row).encode("utf-8", "surrogateescape"))
+
+    def _complete_rows(self) -> list[list[str]]:
+        data = self._path.read_bytes()
+        end = data.rfind(b"\n") + 1
+        while data.count(b'"', 0, end) % 2:  # the line break is inside a cell
+            end = data.rfind(b"\n", 0, end - 1) + 1
+        if end < len(data):
+            os.truncate(self._path, end)
+        text = data[:end].decode("utf-8", "surrogateescape")
+        return list(csv.reader(io.StringIO(text, newline="")))
+
+
 @contextmanager
 def _csv_writer(path: Path, columns: Sequence[Column]) -> Iterator[AddRow]:
     with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        table = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-        table.writerow([_csv_cell(column.name) for column in columns])
-        yield lambda row: table.writerow(map(_csv_cell, row))
+        file.write(_csv_line([column.name for column in columns]))
+        yield lambda row: file.write(_csv_line(row))
 
 
 @contextmanager
@@ -147,6 +186,12 @@ def _excel_writer(path: Path, columns: Sequence[Column]) -> Iterator[AddRow]:
     finally:
         sheet.close()  # openpyxl removes its temporary file at exit
     book.save(path)
+
+
+def _csv_line(row: Sequence[Cell]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC).writerow(map(_csv_cell, row))
+    return text.getvalue()
 
 
 def _csv_cell(cell: Cell) -> Cell:

@@ -1,4 +1,4 @@
-"""Predictions of a folder as a table."""
+"""Predictions of a folder as a table and as folders of classes, at once or as images arrive."""
 
 from __future__ import annotations
 
@@ -6,19 +6,24 @@ import csv
 import io
 import json
 import shutil
+import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 from pyarrow import parquet
 
 import cnncli
 from cnncli.cli import main
+from cnncli.errors import CnncliError
 from cnncli.inference.prediction import Prediction
 from cnncli.inference.predictor import load_spec
-from cnncli.recipes.predict import predict
-from cnncli.recipes.predict_folder import ALL_CLASSES, predicted_labels, write_table
+from cnncli.recipes.predict import open_predictor, predict
+from cnncli.recipes.predict_folder import ALL_CLASSES, Arrivals, Destination, predicted_labels, record, watch
 from cnncli.recipes.train import Run, train
 from cnncli.terminal.console import Console
 from tests.support.attributes import write_attributes
@@ -131,7 +136,7 @@ def test_a_table_of_several_labels_names_all_that_are_predicted(tmp_path: Path) 
         tiny_config(labels.parent, data=data, head={"activation": "sigmoid"}, training={}), tmp_path / "runs", CONSOLE
     )
     images = sorted(map(str, labels.parent.glob("*.png")))
-    list(write_table(tmp_path / "a.csv", predict(run.folder, images, ALL_CLASSES)))
+    list(record(predict(run.folder, images, ALL_CLASSES), Destination(tmp_path / "a.csv")))
     rows, limits = read_csv(tmp_path / "a.csv"), load_spec(run.folder.engine)
 
     for row, one in zip(rows, cnncli.predict(images, run=run), strict=True):
@@ -170,7 +175,10 @@ def test_predicted_labels_follow_the_thresholds(run: Run) -> None:
     [
         (["--table", "a.txt"], "usage-plot-suffix"),
         (["--table", "a.csv", "--csv"], "usage-options-conflict"),
-        (["--table", "a.csv", "--top", "1"], "usage-options-conflict"),
+        (["--sort-into", "sorted", "--csv"], "usage-options-conflict"),
+        (["--copy"], "usage-options-conflict"),
+        (["--watch", "--csv"], "usage-options-conflict"),
+        (["--watch", "--run", "a", "--run", "b", "--ensemble", "mean"], "usage-options-conflict"),
         (["--table", "a.csv", "--kaggle", "b.csv"], "usage-options-conflict"),
     ],
 )
@@ -189,3 +197,126 @@ def test_a_missing_library_is_reported_before_any_work(
     monkeypatch.setitem(sys.modules, "openpyxl", None)
     assert main(["predict", "a.jpg", "--run", "absent", "--table", "a.xlsx"]) == 2
     assert "pip install 'cnncli[xlsx]' [data-xlsx-not-installed]" in capsys.readouterr().err
+
+
+def test_images_are_sorted_into_class_folders(run: Run, images: Path, tmp_path: Path) -> None:
+    """Each image is in the folder of its class or in `unknown`; damaged files are reported, and images stay."""
+    before = sorted(path.name for path in images.rglob("*.png"))
+    (images / "dots" / "black.png").write_bytes(_png(np.zeros((32, 32, 3), np.uint8)))
+    words = ["predict", str(images), "--run", str(run.path), "--sort-into", str(tmp_path / "sorted"), "-q"]
+    for _ in range(2):
+        assert main([*words, "--table", str(tmp_path / "a.csv")]) == 2
+        rows = [row for row in read_csv(tmp_path / "a.csv") if not row["error"]]
+        expected = {
+            f"{'unknown' if row['unknown'] == 'true' else row['predicted']}/{Path(row['path']).name}" for row in rows
+        }
+
+        found = {str(path.relative_to(tmp_path / "sorted")) for path in (tmp_path / "sorted").rglob("*.png")}
+        assert found == expected
+        assert "unknown/black.png" in found
+    assert sorted(path.name for path in images.rglob("*.png")) == sorted([*before, "black.png"])
+
+
+def test_the_folder_of_sorted_images_must_be_elsewhere(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder inside the images, and an image without a file, are refused before the run is opened."""
+    assert main(["predict", str(images), "--sort-into", str(images / "sorted")]) == 2
+    assert "[usage-sort-inside]" in capsys.readouterr().err
+    assert main(["predict", "-", "--sort-into", "sorted"]) == 2
+    assert "[usage-value-invalid]" in capsys.readouterr().err
+
+
+def _png(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(array).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_arriving_images_wait_until_they_are_complete(data: Path, tmp_path: Path) -> None:
+    """An image is ready when two looks found it unchanged, once; a growing file waits."""
+    content = (data / "test" / "dots" / "dots-00.png").read_bytes()
+    arrivals = Arrivals([str(tmp_path)], done=[str(tmp_path / "old.png")])
+    for name in ("old.png", "a.png"):
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "growing.png").write_bytes(content[:50])
+
+    assert arrivals.look() == []
+    with (tmp_path / "growing.png").open("ab") as file:
+        file.write(content[50:100])
+    assert arrivals.look() == [tmp_path / "a.png"]
+    with (tmp_path / "growing.png").open("ab") as file:
+        file.write(content[100:])
+    assert arrivals.look() == []
+    assert arrivals.look() == [tmp_path / "growing.png"]
+    assert arrivals.look() == []
+
+
+def test_a_file_that_may_be_incomplete_is_tried_again(tmp_path: Path) -> None:
+    """A file that cannot be used is not given up before it has been left alone for a while."""
+    (tmp_path / "a.jpg").write_bytes(b"")
+    arrivals = Arrivals([str(tmp_path)])
+    arrivals.look()
+    assert arrivals.look() == [tmp_path / "a.jpg"]
+
+    assert not arrivals.is_settled(tmp_path / "a.jpg")
+    assert arrivals.look() == [tmp_path / "a.jpg"]
+
+
+def test_watching_writes_each_image_and_resumes_without_repeating(run: Run, data: Path, tmp_path: Path) -> None:
+    """Images that are there and those that arrive are predicted, sorted and added once, also by a second process."""
+    inbox, table = tmp_path / "inbox", tmp_path / "a.csv"
+    inbox.mkdir()
+    sources = sorted((data / "test" / "dots").glob("*.png"))
+    to = Destination(table, tmp_path / "sorted")
+    shutil.copy(sources[0], inbox)
+    predictor = open_predictor(run.folder)
+    found = watch(predictor, [str(inbox)], to, poll_s=0.01).found
+    assert isinstance(first := next(found), Prediction)
+    shutil.copy(sources[1], inbox)
+    assert isinstance(second := next(found), Prediction)
+    found.close()
+    shutil.copy(sources[2], inbox)
+    found = watch(predictor, [str(inbox)], to, poll_s=0.01).found
+    assert isinstance(third := next(found), Prediction)
+    found.close()
+
+    names = [str(inbox / source.name) for source in sources[:3]]
+    assert [first.path, second.path, third.path] == names
+    assert [row["path"] for row in read_csv(table)] == names
+    assert len(list((tmp_path / "sorted").rglob("*.png"))) == 3
+    (alone,) = cnncli.predict(names[0], run=run)
+    assert float(read_csv(table)[0]["dots"]) == pytest.approx(
+        dict(zip(alone.labels, alone.probabilities, strict=True))["dots"], abs=1e-6
+    )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends a signal as on Unix")
+def test_ctrl_c_ends_watching_with_a_complete_table(run: Run, images: Path, tmp_path: Path) -> None:
+    """A watching process prints a JSON line per image, ends with 130 on Ctrl-C, and its table has all of them."""
+    table = tmp_path / "a.csv"
+    words = ["predict", str(images), "--run", str(run.path), "--watch", "--json", "--table", str(table)]
+    child = subprocess.Popen(
+        [sys.executable, "-m", "cnncli", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert child.stdout is not None
+    lines = [json.loads(child.stdout.readline()) for _ in range(12)]
+    child.send_signal(signal.SIGINT)
+    _, err = child.communicate(timeout=60)
+
+    assert child.returncode == 130
+    assert err.splitlines()[-1] == "Interrupted."
+    assert [row["path"] for row in read_csv(table)] == [line["path"] for line in lines]
+    assert {tuple(line) for line in lines} == {("path", "predictions", "confidence", "unknown")}
+
+
+@pytest.mark.parametrize(
+    ("path", "table", "code"), [("a.jpg", "a.csv", "usage-watch-folder"), (".", "a.xlsx", "usage-watch-table")]
+)
+def test_what_cannot_be_watched_is_refused(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, table: str, code: str
+) -> None:
+    """Only folders are watched, and only a CSV grows."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CnncliError) as error:
+        watch(open_predictor(run.folder), [path], Destination(tmp_path / table))
+
+    assert error.value.code == code

@@ -13,7 +13,7 @@ import pytest
 from pyarrow import parquet
 
 from cnncli.errors import CnncliError
-from cnncli.storage.tables import Cell, Column, table_path, writing_table
+from cnncli.storage.tables import Cell, Column, GrowingCsv, table_path, writing_table
 
 COLUMNS = [Column("path", str), Column("confidence", float), Column("unknown", bool), Column("=class", float)]
 ROWS: list[list[Cell]] = [
@@ -153,3 +153,39 @@ def test_a_sheet_that_excel_cannot_open_is_refused(tmp_path: Path, rows: int, co
         pass
 
     assert error.value.code == "usage-table-too-large"
+
+
+def test_a_csv_grows_over_several_processes(tmp_path: Path) -> None:
+    """Rows are added to those of an earlier process, whose first column is known as it was."""
+    path = tmp_path / "a.csv"
+    for row in ROWS:
+        GrowingCsv(path, COLUMNS).add(row)
+
+    assert GrowingCsv(path, COLUMNS).first_cells == [row[0] for row in ROWS]
+    write(tmp_path / "whole.csv", ROWS)
+    assert path.read_bytes() == (tmp_path / "whole.csv").read_bytes()
+
+
+def test_a_row_that_a_crash_cut_off_is_removed(tmp_path: Path) -> None:
+    """Wherever the last row ends, the complete rows before it stay, and the next row is readable."""
+    path = tmp_path / "a.csv"
+    write(path, ROWS)
+    whole = path.read_bytes()
+    before = len(whole) - len(whole.partition(b'"line\n')[1] + whole.partition(b'"line\n')[2])
+    for end in range(before, len(whole)):
+        path.write_bytes(whole[:end])
+        table = GrowingCsv(path, COLUMNS)
+        assert table.first_cells == [row[0] for row in ROWS[:3]]
+        table.add(ROWS[3])
+        assert path.read_bytes() == whole
+
+
+def test_a_csv_of_another_run_does_not_grow(tmp_path: Path) -> None:
+    """A table with other columns is refused and stays as it is."""
+    path = tmp_path / "a.csv"
+    path.write_text("something,else\n1,2\n")
+    with pytest.raises(CnncliError) as error:
+        GrowingCsv(path, COLUMNS)
+
+    assert error.value.code == "usage-table-other-columns"
+    assert path.read_text() == "something,else\n1,2\n"

@@ -1,0 +1,114 @@
+"""Images are sorted into folders of classes by links or copies, and nothing is lost or overwritten."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cnncli.errors import CnncliError
+from cnncli.inference.class_folders import ClassFolders, folder_names_of, require_outside
+from tests.images.making import write_tree
+
+CLASSES = ("cats", "dogs")
+
+
+def below(folder: Path) -> dict[str, bytes]:
+    """Return the contents of the files below a folder, by path."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_an_image_becomes_a_link_in_the_folder_of_its_class(tmp_path: Path) -> None:
+    """The sorted file is the image itself, which stays where it is."""
+    image = write_tree(tmp_path, {"photos/a.jpg": b"a"}) / "photos/a.jpg"
+    (path,) = ClassFolders(tmp_path / "sorted", CLASSES).add(image, ["cats"], is_unknown=False)
+
+    assert path == tmp_path / "sorted/cats/a.jpg"
+    assert path.samefile(image)
+
+
+def test_a_copy_is_another_file(tmp_path: Path) -> None:
+    """With copies, changing the sorted file leaves the image as it is."""
+    image = write_tree(tmp_path, {"a.jpg": b"a"}) / "a.jpg"
+    (path,) = ClassFolders(tmp_path / "sorted", CLASSES, copies=True).add(image, ["cats"], is_unknown=False)
+    path.write_bytes(b"changed")
+
+    assert image.read_bytes() == b"a"
+
+
+@pytest.mark.parametrize("copies", [False, True])
+def test_sorting_twice_changes_nothing_and_overwrites_nothing(tmp_path: Path, copies: bool) -> None:
+    """Images of one name from several folders are all kept, and the second time nothing is added."""
+    photos = {"a/1.jpg": b"first", "b/1.jpg": b"second", "c/1.jpg": b"third", "d/1.jpg": b"third"}
+    root = write_tree(tmp_path / "photos", photos)
+    write_tree(tmp_path / "sorted", {"cats/1-2.jpg": b"of somebody"})
+    for _ in range(2):
+        folders = ClassFolders(tmp_path / "sorted", CLASSES, copies=copies)
+        for name in photos:
+            folders.add(root / name, ["cats"], is_unknown=False)
+
+        assert below(tmp_path / "sorted") == {
+            "cats/1-2.jpg": b"of somebody",
+            "cats/1-3.jpg": b"second",
+            "cats/1-4.jpg": b"third",
+            "cats/1.jpg": b"first",
+        }
+    assert below(root) == photos
+
+
+def test_unknown_images_and_images_without_labels_have_folders(tmp_path: Path) -> None:
+    """An image that is not answered is in `unknown`, one of several labels in the folder of each of them."""
+    root = write_tree(tmp_path / "photos", {"a.jpg": b"a", "b.jpg": b"b", "c.jpg": b"c"})
+    folders = ClassFolders(tmp_path / "sorted", CLASSES)
+    folders.add(root / "a.jpg", ["cats"], is_unknown=True)
+    folders.add(root / "b.jpg", ["cats", "dogs"], is_unknown=False)
+    folders.add(root / "c.jpg", [], is_unknown=False)
+
+    assert set(below(tmp_path / "sorted")) == {"unknown/a.jpg", "cats/b.jpg", "dogs/b.jpg", "no label/c.jpg"}
+
+
+def test_the_target_of_a_link_is_sorted(tmp_path: Path) -> None:
+    """An image behind a symbolic link is linked or copied itself, so that the sorted file works anywhere."""
+    root = write_tree(tmp_path, {"far/a.jpg": b"a"})
+    (root / "link.jpg").symlink_to("far/a.jpg")
+    (path,) = ClassFolders(root / "sorted", CLASSES).add(root / "link.jpg", ["cats"], is_unknown=False)
+
+    assert not path.is_symlink()
+    assert path.samefile(root / "far/a.jpg")
+
+
+def test_another_file_system_gets_copies(tmp_path: Path) -> None:
+    """Where the file system cannot link, the image is copied."""
+    memory = Path("/dev/shm")
+    if not memory.is_dir() or memory.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("needs a second file system")
+    image = memory / f"cnncli-{os.getpid()}.jpg"
+    image.write_bytes(b"a")
+    try:
+        (path,) = ClassFolders(tmp_path, CLASSES).add(image, ["dogs"], is_unknown=False)
+        assert path.read_bytes() == b"a"
+        assert not path.samefile(image)
+    finally:
+        image.unlink()
+
+
+@given(st.lists(st.text(max_size=120), unique=True, max_size=20))
+def test_every_class_has_a_folder_of_its_own_inside(classes: list[str]) -> None:
+    """Names of classes, which a run from elsewhere can choose, never lead out of the folder or to one another."""
+    names = folder_names_of(classes)
+
+    assert list(names) == classes
+    assert len({name.casefold() for name in names.values()} | {"unknown", "no label"}) == len(classes) + 2
+    assert all(Path(name).name == name and name not in (".", "..", "") for name in names.values())
+
+
+def test_a_folder_inside_the_images_is_refused(tmp_path: Path) -> None:
+    """The sorted images must not be sorted again."""
+    require_outside(tmp_path / "sorted", [str(tmp_path / "a.jpg"), str(tmp_path / "photos")])
+    with pytest.raises(CnncliError) as error:
+        require_outside(tmp_path / "sorted", [str(tmp_path)])
+
+    assert error.value.code == "usage-sort-inside"
