@@ -42,6 +42,7 @@ VERBS = {
     "report": "Write the report of a run: one HTML file, and a model card.",
     "compare": "Compare runs: results, tests, curves, differing settings.",
     "replay": "Repeat the step in which a training became NaN or Inf.",
+    "track": "Send a finished run to MLflow.",
     "runs": "List the runs with their results.",
     "extract": "Compute features into the cache, without training.",
     "cache": "Show, clear or merge caches.",

@@ -89,6 +89,9 @@ class Config(Settings):
     """Precision of the trunk, and of trained convolutions. int8 quantizes the trunk if its features agree well enough.
     auto: int8 if it saves time and NNCF (cnncli[int8]) is installed, else bfloat16 if OpenVINO or the GPU supports it,
     else float32."""
+    tracking: Literal["tensorboard", "mlflow"] = "tensorboard"
+    """tensorboard: logs for TensorBoard in the run directory; mlflow: the same, and parameters, metrics, figures,
+    report and model in MLflow (cnncli[tracking]), at MLFLOW_TRACKING_URI, else in a database in the runs' folder."""
     cache: CacheConfig = CacheConfig()
     """Feature cache settings."""
 

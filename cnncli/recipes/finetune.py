@@ -30,6 +30,7 @@ from cnncli.runs.documents import damaged
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.listing import require_finished
 from cnncli.runs.log import remembering
+from cnncli.runs.tracking import require_tracking
 from cnncli.storage.cache_dir import make_cache_dir
 from cnncli.terminal.console import Console
 from cnncli.training.context import TrainingContext, check_stages
@@ -85,6 +86,7 @@ def finetune(
         log.warning(note)
     parent_metrics = validation_metrics(parent)
     config = _child_config(parent, settings)
+    require_tracking(config, runs_dir)
     import_keras_meanwhile()
     manifest = Manifest.from_csv(parent.manifest)
     require_unchanged(manifest.rows, config.data, IMAGES_REMEDY, console)

@@ -32,6 +32,7 @@ from cnncli.networks.cut import countable_layers
 from cnncli.networks.fingerprint import hash_weights
 from cnncli.networks.template import has_templates
 from cnncli.recipes.report import write_report
+from cnncli.recipes.track import tracking_results
 from cnncli.recipes.verify import verifying
 from cnncli.report.curves import draw_curves, draw_strengths
 from cnncli.report.evaluation_figures import draw_evaluation
@@ -42,6 +43,7 @@ from cnncli.runs.folder import RunFolder, end_run
 from cnncli.runs.inspection import read_inspection
 from cnncli.runs.log import remembering
 from cnncli.runs.records import RunWriter, read_history
+from cnncli.runs.tracking import require_tracking
 from cnncli.storage.atomic import write_atomically
 from cnncli.storage.cache_dir import GRAPHS, make_cache_dir
 from cnncli.storage.safe_io import read_json
@@ -132,9 +134,11 @@ def train(
         WeightsError: The backbone's weights cannot be downloaded, read or matched, before anything is written.
         TrainingError: Training produced no usable weights; the run is `failed`.
         ParityError: The saved classifier does not give the results that were reported; the run is `failed`.
+        RunError: MLflow, which the config asks for, cannot be reached, before anything is written.
     """
     started = time.monotonic()
     graphs = make_cache_dir() / GRAPHS
+    require_tracking(config, runs_dir)
     for note in (*variable_notes(), *notes_of(config), *augmentation_notes(config.augmentation)):
         log.warning(note)
     is_exact = config.training.solver == "exact"
@@ -157,7 +161,8 @@ def train(
             with new_run(context, runs_dir, hash_weights(classifier.model.layers)) as folder:
                 run = train_run(folder, classifier, context, started)
     if is_trial:
-        draw_figures(run.folder, with_evaluation=False)
+        with tracking_results(run.folder):
+            draw_figures(run.folder, with_evaluation=False)
         return run
     return conclude(run, show)
 
@@ -170,7 +175,7 @@ def conclude(run: Run, show: Callable[[Run], None] | None = None) -> Run:
     """
     if show:
         show(run)
-    with verifying(run.folder, run.metrics, run.template):
+    with tracking_results(run.folder), verifying(run.folder, run.metrics, run.template):
         draw_figures(run.folder)
     return run
 

@@ -31,6 +31,7 @@ from cnncli.recipes.train import Run, conclude, solve_run
 from cnncli.runs.folder import RunFolder, update_facts
 from cnncli.runs.listing import require_finished
 from cnncli.runs.log import remembering
+from cnncli.runs.tracking import require_tracking
 from cnncli.storage.cache_dir import GRAPHS, make_cache_dir
 from cnncli.terminal.console import Console
 from cnncli.training.context import BuiltTrunk, TrainingContext
@@ -107,6 +108,7 @@ def update(parent: RunFolder, data: Path, runs_dir: Path, console: Console) -> U
     """
     started = time.monotonic()
     config, graphs = _child_config(parent), make_cache_dir() / GRAPHS
+    require_tracking(config, runs_dir)
     for note in variable_notes():
         log.warning(note)
     if not has_templates(graphs, config):

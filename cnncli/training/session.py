@@ -17,6 +17,7 @@ from cnncli.networks.backend import gpus
 from cnncli.runs.folder import RunFolder, create_run, locked
 from cnncli.runs.log import recording
 from cnncli.runs.records import RunWriter
+from cnncli.runs.tracking import tracked
 from cnncli.runtime.environment import environment
 from cnncli.runtime.memory import bounded
 from cnncli.runtime.signals import Terminated, mark_reported, unwrapped
@@ -66,7 +67,8 @@ def training_session(run: RunFolder, context: TrainingContext) -> Iterator[RunWr
         context.store,
         graphs_in_use(context.graphs),
         nullcontext() if gpus() else bounded(),
-        RunWriter(run) as writer,
+        tracked(run, context.config) as tracker,
+        RunWriter(run, tracker) as writer,
         unwrapped(),
     ):
         yield writer
