@@ -15,6 +15,7 @@ from cnncli.dataset.issues import Issue, error, messages_of
 from cnncli.dataset.labels.source import read_labels
 from cnncli.dataset.manifest import Manifest
 from cnncli.dataset.records import SPLITS, UNSPLIT, ImageRecord, count_images
+from cnncli.dataset.table import ImageTable
 from cnncli.dataset.verification import verify_records
 from cnncli.errors import DataError, Message, printable
 from cnncli.images.verify import ImageFacts
@@ -50,7 +51,7 @@ def build_manifest(
     pairs = most_similar((*dataset.assigned.pairs, *dataset.assigned.divided))
     similar = [(sorted((rows[one], rows[other]), key=order_of_row), score) for one, other, score in pairs]
     return Manifest(
-        rows=tuple(sorted(rows, key=order_of_row)),
+        rows=ImageTable(sorted(rows, key=order_of_row)),
         classes=tuple(sorted({label for row in rows for label in row.labels})),
         skipped=dataset.bad,
         issues=tuple(issues),
@@ -87,7 +88,7 @@ def manifest_of_folder(
     issues += run_checks(dataset, [unreadable_images, contradicting_labels])
     _raise_errors(issues)
     rows = sorted((_row(replace(one, split="test")) for one in dataset.good), key=order_of_row)
-    return Manifest(tuple(rows), tuple(classes), dataset.bad, tuple(issues), is_multi_label=found.is_multi_label)
+    return Manifest(ImageTable(rows), tuple(classes), dataset.bad, tuple(issues), is_multi_label=found.is_multi_label)
 
 
 def report_on_data(data: DataConfig, console: Console | None = None) -> tuple[dict[str, Any], tuple[Issue, ...]]:

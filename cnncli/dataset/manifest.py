@@ -7,7 +7,7 @@ import io
 import logging
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnncli.dataset.issues import Issue
-from cnncli.dataset.records import LABEL_SEPARATOR, SPLITS, ImageRecord, count_images
+from cnncli.dataset.records import LABEL_SEPARATOR, SPLITS, ImageRecord
+from cnncli.dataset.table import ImageTable
 from cnncli.errors import DataError, Message, printable, reason_of
 from cnncli.images.verify import ImageFacts
-from cnncli.storage.safe_io import read_bytes
+from cnncli.runtime.threads import batched
+from cnncli.storage.safe_io import open_regular
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +29,7 @@ LABEL, LABELS = "label", "labels"  # names of the second column: one label, or a
 GROUP = "group"  # name of the last column, only if the images have groups
 
 _DIGEST = re.compile("[0-9a-f]{64}")
+_BLOCK, _ROWS = 2**20, 1_024  # bytes read, and rows written, at a time
 MOST_BYTES = 8 * 2**30  # maximum size of manifest.csv, about thirty million images
 
 
@@ -44,12 +47,17 @@ class Manifest:
             only the most similar.
     """
 
-    rows: tuple[ImageRecord, ...]
+    rows: ImageTable
     classes: tuple[str, ...]
     skipped: tuple[tuple[Path, Message], ...] = ()
     issues: tuple[Issue, ...] = ()
     similar: tuple[tuple[ImageRecord, ImageRecord, float], ...] = ()
     is_multi_label: bool = False
+
+    def __post_init__(self) -> None:
+        """Convert other sequences of records to a table."""
+        if not isinstance(self.rows, ImageTable):
+            object.__setattr__(self, "rows", ImageTable(self.rows))
 
     def log_issues(self) -> None:
         """Log warnings and notes about the dataset and, at debug level, each image that was left out."""
@@ -59,13 +67,15 @@ class Manifest:
             text = f"left out: {printable(path)}: {reason}"
             log.debug(Message("data-image-left-out", text, path=path, reason=reason))
 
-    def split(self, name: str) -> tuple[ImageRecord, ...]:
+    def split(self, name: str) -> ImageTable:
         """Return the images of one split, or none if there is no such split."""
-        return tuple(row for row in self.rows if row.split == name)
+        return self.rows.in_split(name)
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Return the number of images by split and class, without empty splits."""
-        return count_images(self.rows, {name: self.classes for name in SPLITS if self.split(name)})
+        found = self.rows.counts()
+        splits = [name for name in SPLITS if len(self.split(name))]
+        return {split: {label: found[split, label] for label in self.classes} for split in splits}
 
     def labels(self, rows: Sequence[ImageRecord]) -> NDArray[Any]:
         """Return the class index of each row, int64 (n,); if multi-label, 0 or 1 for each class, uint8 (n, classes).
@@ -73,27 +83,32 @@ class Manifest:
         The number of dimensions tells the two apart everywhere.
         """
         index = {name: place for place, name in enumerate(self.classes)}
+        table = rows if isinstance(rows, ImageTable) else ImageTable(rows)
         if not self.is_multi_label:
-            return np.array([index[row.labels[0]] for row in rows], dtype=np.int64)
-        labels = np.zeros((len(rows), len(index)), np.uint8)
-        for row, one in zip(labels, rows, strict=True):
-            row[[index[label] for label in one.labels]] = 1
-        return labels
+            return table.by_labels(lambda labels: index[labels[0]], np.int64, ())
+        ones = np.eye(len(index), dtype=np.uint8)
+        return table.by_labels(lambda labels: ones[[index[one] for one in labels]].sum(axis=0), np.uint8, (len(index),))
 
     def csv_text(self) -> str:
         """Return the rows as CSV with a header; path bytes that are not UTF-8 remain surrogate escapes."""
-        header = columns(self.is_multi_label, has_groups=any(row.group for row in self.rows))
-        return _table(header, (_cells(row, header) for row in self.rows))
+        return "".join(self.csv_parts())
+
+    def csv_parts(self) -> Iterator[str]:
+        """Yield the text of `csv_text` in parts, because that of a million images takes several hundred megabytes."""
+        header = columns(self.is_multi_label, has_groups=self.rows.has_groups)
+        yield _table([header])
+        for batch in batched(self.rows, _ROWS):
+            yield _table(_cells(row, header) for row in batch)
 
     def skipped_text(self) -> str:
         """Return the images that were left out as CSV with a header (path, reason, code)."""
-        return _table(("path", "reason", "code"), ((path, reason, reason.code) for path, reason in self.skipped))
+        return _table([("path", "reason", "code"), *((path, reason, reason.code) for path, reason in self.skipped)])
 
     def similar_text(self) -> str:
         """Return the pairs of similar images as CSV with a header."""
         columns = ("path", "label", "split", "path_2", "label_2", "split_2", "correlation")
         pairs = [(*_identity(one), *_identity(other), round(score, 4)) for one, other, score in self.similar]
-        return _table(columns, pairs)
+        return _table([columns, *pairs])
 
     @classmethod
     def from_csv(cls, path: Path) -> Manifest:
@@ -103,19 +118,29 @@ class Manifest:
             DataError: The file is missing, damaged, or not a manifest.
         """
         try:
-            text = read_bytes(path, MOST_BYTES).decode("utf-8", sys.getfilesystemencodeerrors())
-            lines = csv.reader(io.StringIO(text, newline=""), strict=True)
-            header = tuple(next(lines, ()))
-            is_multi_label = LABELS in header
-            expected = columns(is_multi_label, has_groups=GROUP in header)
-            if header != expected:
-                raise ValueError(f"expected the columns {', '.join(expected)}")
-            rows = tuple(_row(line, header) for line in lines)
-        except (OSError, ValueError, csv.Error) as error:
+            with open_regular(path) as file:
+                rows, is_multi_label = _read_rows(file)
+        except (OSError, ValueError, OverflowError, csv.Error) as error:
             text = f"{printable(path)}: not a valid cnncli manifest ({reason_of(error)})"
             raise DataError(Message("data-manifest-invalid", text, path=path)) from None
-        classes = tuple(sorted({label for row in rows for label in row.labels}))
+        classes = tuple(sorted({label for _, label in rows.counts()}))
         return cls(rows, classes, is_multi_label=is_multi_label)
+
+
+def _read_rows(file: io.BufferedReader) -> tuple[ImageTable, bool]:
+    """Return the rows of a manifest, and whether an image can have any number of labels; see `from_csv`."""
+    if file.seek(0, io.SEEK_END) > MOST_BYTES:
+        raise ValueError(f"larger than {MOST_BYTES:,} bytes")
+    file.seek(0)
+    n_lines = sum(block.count(b"\n") for block in iter(lambda: file.read(_BLOCK), b""))
+    file.seek(0)
+    with io.TextIOWrapper(file, "utf-8", sys.getfilesystemencodeerrors(), newline="") as text:
+        lines = csv.reader(text, strict=True)
+        header = tuple(next(lines, ()))
+        expected = columns(LABELS in header, has_groups=GROUP in header)
+        if header != expected:
+            raise ValueError(f"expected the columns {', '.join(expected)}")
+        return ImageTable((_row(line, header) for line in lines), most=n_lines + 1), LABELS in header
 
 
 def columns(is_multi_label: bool, *, has_groups: bool = False) -> tuple[str, ...]:
@@ -124,11 +149,10 @@ def columns(is_multi_label: bool, *, has_groups: bool = False) -> tuple[str, ...
     return ("path", label, "split", "digest", "size_bytes", "width", "height", *group)
 
 
-def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+def _table(rows: Iterable[Sequence[object]]) -> str:
     text = io.StringIO(newline="")
     # All text is quoted: with minimal quoting, a carriage return in a name would end the line.
     writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-    writer.writerow(columns)
     writer.writerows(rows)
     return text.getvalue()
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cnncli.config.data_settings import DataConfig, LabelsConfig
 from cnncli.config.overrides import variable_notes
-from cnncli.config.reader import cache_settings, is_table, load_resolved
+from cnncli.config.reader import absolute, cache_settings, is_table, load_resolved
 from cnncli.dataset.build import manifest_of_folder
 from cnncli.dataset.manifest import Manifest
 from cnncli.dataset.records import ImageRecord
@@ -146,12 +146,12 @@ def evaluate_ensemble(
     require_same_classes([run.path.name for run in runs], specs)
     manifests = [Manifest.from_csv(run.manifest) for run in runs]
     if data is not None:
-        settings = other_data(load_resolved(runs[0].config).data, data.absolute(), specs[0].max_pixels)
+        settings = other_data(load_resolved(runs[0].config).data, absolute(str(data), Path.cwd()), specs[0].max_pixels)
         manifest, split, n_left_out = manifest_of_folder(settings, specs[0].classes, allow_missing, console), "test", 0
         manifest.log_issues()
         for run in runs:
             _warn_about_known_images(manifest, run)
-        rows = manifest.rows
+        rows: Sequence[ImageRecord] = manifest.rows
     else:
         manifest = manifests[0]
         split = split or ("test" if all(one.split("test") for one in manifests) else "validation")
@@ -222,7 +222,7 @@ def evaluate(
         rows = _rows(manifest, split, run)
         require_unchanged(rows, config.data, REMEDY, console)
     else:
-        data, split, spec = data.absolute(), "test", predictor.spec
+        data, split, spec = absolute(str(data), Path.cwd()), "test", predictor.spec
         settings = other_data(config.data, data, spec.max_pixels)
         manifest = manifest_of_folder(settings, spec.classes, allow_missing, console)
         manifest.log_issues()
@@ -288,7 +288,7 @@ def other_data(data: DataConfig, path: Path, max_pixels: int) -> DataConfig:
     return data.model_copy(update={"path": path, "labels": labels, "max_pixels": max_pixels})
 
 
-def _rows(manifest: Manifest, split: str, run: RunFolder) -> tuple[ImageRecord, ...]:
+def _rows(manifest: Manifest, split: str, run: RunFolder) -> Sequence[ImageRecord]:
     """Return the images of a split, which must not be empty."""
     if not (rows := manifest.split(split)):
         splits = list(manifest.counts())

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from cnncli.config.overrides import variable_notes
-from cnncli.config.reader import cache_settings, load_resolved
+from cnncli.config.reader import absolute, cache_settings, load_resolved
 from cnncli.config.schema import MAX_NAME_LENGTH, Config
 from cnncli.config.solver import exact_obstacles
 from cnncli.dataset.build import build_manifest, order_of_row
 from cnncli.dataset.manifest import Manifest
 from cnncli.dataset.records import ImageRecord
+from cnncli.dataset.table import ImageTable
 from cnncli.engines.build import graphs_in_use
 from cnncli.errors import ConfigError, DataError, Message, RunError, printable
 from cnncli.evaluation.agreement import PairedTest, RunPredictions, compare_predictions
@@ -114,7 +115,7 @@ def update(parent: RunFolder, data: Path, runs_dir: Path, console: Console) -> U
     if not has_templates(graphs, config):
         import_keras_meanwhile()
     old = Manifest.from_csv(parent.manifest)
-    settings = other_data(config.data, data.absolute(), config.data.max_pixels)
+    settings = other_data(config.data, absolute(str(data), Path.cwd()), config.data.max_pixels)
     new = build_manifest(settings, config.seed, console, is_addition=True)
     new.log_issues()
     manifest = _merge(old, new, data)
@@ -126,7 +127,7 @@ def update(parent: RunFolder, data: Path, runs_dir: Path, console: Console) -> U
         frozen = network_of_parent(context, parent)
         _require_old_images(frozen, old.rows)
         with new_run(context, runs_dir, frozen.template.frozen_sha256, parent.path) as folder:
-            update_facts(folder, {"added": str(data.absolute())})
+            update_facts(folder, {"added": str(absolute(str(data), Path.cwd()))})
             run = solve_run(folder, frozen, started)
     return _compare(conclude(run), parent, old, console)
 
@@ -167,7 +168,9 @@ def _merge(old: Manifest, new: Manifest, data: Path) -> Manifest:
         text = f"{n:,} images are in the run already, and keep their split."
         log.info(Message("data-update-known-images", text, n=n))
     rows, classes = sorted((*old.rows, *added), key=order_of_row), sorted({*old.classes, *new.classes})
-    return Manifest(tuple(rows), tuple(classes), new.skipped, is_multi_label=old.is_multi_label, similar=new.similar)
+    return Manifest(
+        ImageTable(rows), tuple(classes), new.skipped, is_multi_label=old.is_multi_label, similar=new.similar
+    )
 
 
 def _other_label(row: ImageRecord, known: ImageRecord) -> Message:

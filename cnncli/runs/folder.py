@@ -15,7 +15,7 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -150,14 +150,14 @@ def run_folders(runs_dir: Path) -> Iterator[RunFolder]:
 def create_run(
     runs_dir: Path,
     name: str,
-    files: Mapping[str, str],
+    files: Mapping[str, str | Iterable[str]],
     parent: str | Path | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> RunFolder:
     """Create a run directory `<UTC time>_<name>` together with its first files.
 
-    Runs with the same name and second get the suffixes -2, -3, …. `files` are texts by name inside the run, `parent` is
-    the run that this one continues, and `facts` are added to run.json.
+    Runs with the same name and second get the suffixes -2, -3, …. `files` are texts, or their parts, by name inside the
+    run, `parent` is the run that this one continues, and `facts` are added to run.json.
 
     Raises:
         RunError: The folder cannot be written to.

@@ -7,7 +7,7 @@ never see a partial file, and after a crash there is the old file or the new one
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -17,10 +17,12 @@ FIGURES = (".png", ".svg")
 """Suffixes of figures."""
 
 
-def write_atomically(path: Path, data: bytes | str) -> None:
-    """Write a file atomically. Text is encoded as UTF-8 and its line endings are kept."""
-    with replacing(path) as temporary:
-        temporary.write_bytes(data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data)
+def write_atomically(path: Path, data: bytes | str | Iterable[str]) -> None:
+    """Write a file atomically, in one piece or several. Text is encoded as UTF-8 and its line endings are kept."""
+    parts = (data,) if isinstance(data, bytes | str) else data
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        for part in parts:
+            file.write(part.encode("utf-8", "surrogateescape") if isinstance(part, str) else part)
 
 
 @contextmanager

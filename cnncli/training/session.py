@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -95,12 +95,12 @@ def _resume_hint(run: RunFolder) -> Iterator[None]:
         raise
 
 
-def _files(context: TrainingContext) -> dict[str, str]:
+def _files(context: TrainingContext) -> dict[str, str | Iterable[str]]:
     config, manifest = context.config, context.manifest
-    files = {
+    files: dict[str, str | Iterable[str]] = {
         "config.yaml": dump_config(config),
         "state/config.yaml": dump_config(config),
-        "manifest.csv": manifest.csv_text(),
+        "manifest.csv": manifest.csv_parts(),
         "classes.json": json.dumps(list(manifest.classes), ensure_ascii=False, indent=1) + "\n",
         "environment.json": json.dumps(environment(), indent=2) + "\n",
     }

@@ -53,7 +53,7 @@ class LeftEngine(MeanEngine):
 @pytest.fixture
 def rows(tmp_path: Path) -> tuple[ImageRecord, ...]:
     """Return the records of 24 training images."""
-    return build_manifest(tiny_config(draw_dataset(tmp_path / "data")).data, 0).split("train")
+    return tuple(build_manifest(tiny_config(draw_dataset(tmp_path / "data")).data, 0).split("train"))
 
 
 @pytest.fixture
