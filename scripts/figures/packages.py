@@ -15,7 +15,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "Networks": ("networks", "engines", "features"),
     "Data": ("config", "runs", "dataset"),
     "Vocabulary": ("catalogue", "metrics", "images", "augmentation"),
-    "Foundation": ("errors", "runtime", "terminal", "storage"),
+    "Foundation": ("errors", "runtime", "terminal", "storage", "shards"),
 }
 """Layers from the top; within a layer, and from the last layer to the first, a package imports only earlier ones."""
 
