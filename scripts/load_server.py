@@ -26,10 +26,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.hostile_requests import Address, attack, multipart, post
+from scripts.hostile_requests import KINDS, Address, attack, multipart, post
 
 COMMAND = (sys.executable, "-m", "cnncli")
-LIMIT = 32
 
 
 @contextmanager
@@ -133,11 +132,10 @@ def main(run: str, folder: Path, rounds: int, connections: int, images: int, hos
 
 def _attack(run: str, files: Sequence[Path], n: int) -> None:
     photo = files[0].read_bytes()
-    with serving(run, "--timeout", "5", "--max-mb", str(LIMIT)) as (address, pid):
+    with serving(run, "--timeout", "5") as (address, pid):
         model = Path(run).name
-        before = _answer(address, photo)
-        attack(address, photo, model, max(100, n // 10), seed=1)  # memory that libraries keep once they have worked
-        warm = memory_mb(pid)
+        attack(address, photo, model, len(KINDS), seed=1)  # libraries keep memory once they have worked
+        before, warm = _answer(address, photo), memory_mb(pid)
         started = time.perf_counter()
         found = attack(address, photo, model, n)
         seconds = time.perf_counter() - started

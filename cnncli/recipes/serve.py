@@ -14,6 +14,7 @@ from cnncli.errors import ConfigError, Message, RunError
 from cnncli.inference.predictor import Predictor, load_predictor, with_coverage
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.listing import require_finished
+from cnncli.runtime.memory import return_large_blocks
 
 if TYPE_CHECKING:
     from cnncli.serving.batching import BatchingPredictor
@@ -53,6 +54,7 @@ def serve(
     _check_token(host, token, is_local=is_local)
     require_installed()
     require_finished(run)
+    return_large_blocks()
     with ThreadPoolExecutor(1) as pool:
         loading = pool.submit(_load, run, coverage)  # compiles while Python imports the server
         from threadpoolctl import threadpool_limits

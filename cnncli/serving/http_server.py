@@ -66,7 +66,8 @@ def address_of(listening: socket.socket) -> str:
 
 def serve(app: ASGIApp, listening: socket.socket, limits: Limits) -> None:
     """Answer requests until a signal, whose exception is raised after open requests have been answered."""
-    logging.getLogger("uvicorn").setLevel(logging.ERROR)  # a request that cannot be read is the client's problem
+    for name in ("uvicorn", "python_multipart"):  # a request that cannot be read is the client's problem
+        logging.getLogger(name).setLevel(logging.ERROR)
     config = uvicorn.Config(
         app,
         http=TimedProtocol,

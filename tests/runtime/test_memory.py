@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -64,3 +66,30 @@ def test_a_lower_limit_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
         assert resource.getrlimit(resource.RLIMIT_DATA)[0] == 2**40
     finally:
         resource.setrlimit(resource.RLIMIT_DATA, before)
+
+
+FREED = """
+import sys
+from pathlib import Path
+from cnncli.runtime.memory import return_large_blocks
+
+def resident_mb():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 >> 20
+
+if sys.argv[1:]:
+    return_large_blocks()
+for size_mb in range(5, 31):
+    bytearray(size_mb << 20)
+before, blocks = resident_mb(), [bytearray(b"x") * (20 << 20) for _ in range(6)]
+small = [bytes(1000) for _ in range(1000)]
+blocks.clear()
+print(resident_mb() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads the memory of a process on Linux")
+def test_large_blocks_are_returned_when_they_are_freed() -> None:
+    """After blocks of rising size, 120 MB in blocks of 20 MB go back to the system as soon as they are freed."""
+    done = subprocess.run([sys.executable, "-c", FREED, "return"], capture_output=True, text=True, check=True)
+
+    assert int(done.stdout) < 8
