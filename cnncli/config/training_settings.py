@@ -157,6 +157,13 @@ MetricNames = Annotated[
     BeforeValidator(as_tuple),
     Expected("a list of classes of keras.metrics by name, such as [auc, f1_score]"),
 ]
+Devices = Annotated[
+    Annotated[int, Field(ge=1)]
+    | Literal["all"]
+    | Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1, max_length=MAX_ITEMS)],
+    BeforeValidator(as_tuple),
+    Expected("a number of devices, all, or a list of their numbers such as [0, 2]"),
+]
 BatchSize = Annotated[Annotated[int, Field(ge=1)] | Literal["auto"], Expected("an integer of at least 1, or auto")]
 
 
@@ -170,6 +177,9 @@ class TrainingConfig(Settings):
     batch_size: BatchSize = 32
     """Images per step; auto: the largest of 128, 64, 32, ... that fits into memory and leaves at least 16 steps per
     epoch, chosen before training and recorded in the run."""
+    devices: Devices = 1
+    """Devices that each train on an equal part of every batch: the first N GPUs, all, or a list such as [0, 2]. Only
+    for stages that train convolutions; a head on cached features is trained on one device."""
     epochs: int | None = Field(default=None, ge=1)
     """Maximum number of epochs per stage; default: 20, in mode fine-tuning 10."""
     loss: LossName = CROSS_ENTROPY

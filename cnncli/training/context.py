@@ -35,6 +35,7 @@ from cnncli.training.inputs import BatchSource, CachedFeatures, StreamedPixels, 
 from cnncli.training.int8 import QuantizedTrunk, quantized_trunk
 from cnncli.training.mixing import Mixing
 from cnncli.training.optimizer import build_optimizer
+from cnncli.training.replicas import ONE_DEVICE, Replicas, build_replicas
 from cnncli.training.stage_report import StagePlan
 
 MIN_MULTIPLY_ADDS = 8e12
@@ -48,7 +49,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainingContext:
-    """Config, images, engine of trunks, feature cache and directory of converted trunks, for all stages."""
+    """Config, images, engine of trunks, feature cache and directory of converted trunks, for all stages.
+
+    `replicas` are the devices of stages that train convolutions.
+    """
 
     config: Config
     manifest: Manifest
@@ -57,10 +61,16 @@ class TrainingContext:
     store: FeatureStore
     graphs: Path
     console: Console
+    replicas: Replicas = ONE_DEVICE
 
     @classmethod
     def for_this_machine(cls, config: Config, manifest: Manifest, console: Console) -> TrainingContext:
-        """Select the engine for this machine, and use the cache directory."""
+        """Select the engine and the devices for this machine, and use the cache directory.
+
+        Raises:
+            ConfigError: The config names devices that this machine lacks, or that cannot share its batches.
+            EngineError: The engine cannot run on this machine.
+        """
         return cls(
             config=config,
             manifest=manifest,
@@ -69,6 +79,7 @@ class TrainingContext:
             store=FeatureStore(cache_dir() / FEATURES, config.cache.max_bytes),
             graphs=cache_dir() / GRAPHS,
             console=console,
+            replicas=build_replicas(config),
         )
 
     @property
@@ -208,6 +219,12 @@ class StageSetup:
         engine = self.extraction.engine
         return engine.choice if engine else EngineChoice("keras", self.precision)
 
+    @property
+    def replicas(self) -> Replicas:
+        """Devices of the stage. A tail without convolutions takes less time than devices need to agree on a step."""
+        is_divided = self.cut.trunk is None or is_convolutional(self.cut.tail)
+        return self.context.replicas if is_divided else ONE_DEVICE
+
     def load(self, split: str) -> tuple[BatchSource, Counts]:
         """Return the images of the train or validation split, and how many features were computed for them."""
         context, features = self.context, self._features_of(split)
@@ -228,6 +245,9 @@ class StageSetup:
         frozen = describe_frozen(plan.frozen_parameters, self.extraction) if trunk else "nothing is frozen"
         trained = f"{plan.trainable_parameters:,} weights from layer {plan.trained_layers[0]} on in {self.precision}"
         parts = [f"training {trained}", frozen]
+        if (n := self.context.replicas.n) > 1:
+            is_divided = self.replicas.n > 1
+            parts.append(f"on {n} devices" if is_divided else "on one device, because it is a head on cached features")
         if mixing := Mixing.from_config(config.augmentation, config.seed):
             parts.append(mixing.describe(on_features=trunk is not None))
         self.context.console.phase(f"stage {plan.name}", " · ".join([*parts, *self._describe_cache()]))

@@ -215,8 +215,10 @@ class FrozenNetwork:
         total, missing = sum(one.total for one in sets), sum(one.missing(self.context.store) for one in sets)
         frozen = describe_frozen(self.template.frozen_parameters, self.extraction)
         cached = f"{total:,} images{self.extraction.in_words}: {total - missing:,} cached"
-        text = f"{self.plan.trainable_parameters:,} weights of {LOGITS} · {frozen} · {cached}"
-        self.context.console.phase("stage head", text)
+        parts = [f"{self.plan.trainable_parameters:,} weights of {LOGITS}", frozen, cached]
+        if self.context.config.training.devices != 1:
+            parts.append("on one device, because it is a head on cached features")
+        self.context.console.phase("stage head", " · ".join(parts))
 
 
 def _n_views(context: TrainingContext) -> int:

@@ -48,8 +48,11 @@ def build_step(classifier: Classifier, setup: StageSetup, labels: NDArray[Any]) 
     kind = MixedObjective if Mixing.from_config(config.augmentation, config.seed) else Objective
     weights = balanced_weights(labels, n_classes) if config.data.class_weights == "balanced" else None
     objective = kind.from_config(config, n_classes, weights)
-    optimizer, update = build_optimizer(setup.stage.optimizer), UpdateSettings.from_config(config, classifier)
-    return TrainStep(setup.cut.training_tail, optimizer, objective, setup.precision, update, metrics_of(config))
+    update, replicas = UpdateSettings.from_config(config, classifier), setup.replicas
+    with replicas.scope():
+        optimizer = build_optimizer(setup.stage.optimizer)
+    tail, metrics = setup.cut.training_tail, metrics_of(config)
+    return TrainStep(tail, optimizer, objective, setup.precision, update, metrics, replicas)
 
 
 class StageRun:

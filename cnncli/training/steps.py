@@ -20,12 +20,13 @@ from cnncli.metrics.classification import are_correct, ranking_scores
 from cnncli.metrics.table import METRICS, Predictions, compute_metrics
 from cnncli.networks.keras_metrics import compute_keras_metrics
 from cnncli.networks.losses import evaluate_losses
-from cnncli.networks.mixed_precision import hand_weights_over, mixed_bfloat16
+from cnncli.networks.mixed_precision import copy_network, hand_weights_over, mixed_bfloat16
 from cnncli.runtime.random_keys import key_of
 from cnncli.training.inputs import Batch
 from cnncli.training.mixing import MixedBatch, MixedLabels
 from cnncli.training.objective import Objective
 from cnncli.training.penalties import kernel_penalties
+from cnncli.training.replicas import ONE_DEVICE, Replicas
 from cnncli.training.update import Update, UpdateSettings
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 
 AUXILIARY_WEIGHT = 0.3
 """Weight of the loss of an auxiliary classifier in the training objective (GoogLeNet, arXiv 1409.4842)."""
+
+RANDOM = "random/"
+"""Prefix of the states of random layers in a checkpoint."""
 
 NotInDocument = Annotated[list[Any], Field(exclude=True)]
 """Arrays, which a checkpoint keeps apart from its JSON document."""
@@ -90,7 +94,8 @@ class TrainStep:
     Attributes:
         objective: What the steps minimize, apart from penalties.
         settings: Settings of the update, with those of the penalties.
-        tail: The model that is trained: in bfloat16 a copy of the given tail, which gets its weights from `hand_over`.
+        tail: The model that is trained: in bfloat16 or on several devices a copy of the given tail, which gets its
+            weights from `hand_over`.
             Its first output are the logits; others are those of auxiliary classifiers.
         base_learning_rate: Learning rate of the optimizer before schedule and plateau.
         learning_rate: Learning rate of the last step.
@@ -104,20 +109,23 @@ class TrainStep:
         precision: Precision = "float32",
         update: UpdateSettings | None = None,
         metrics: Sequence[str] = (),
+        replicas: Replicas = ONE_DEVICE,
     ) -> None:
         """Prepare the tail and the optimizer. Weights and logits are float32 regardless of precision.
 
-        `metrics` are those of Keras that are computed in addition to the table.
+        `metrics` are those of Keras that are computed in addition to the table. The optimizer must be built in the
+        scope of `replicas`.
         """
-        self._tail = tail
-        self.tail = tail if precision == "float32" else mixed_bfloat16(tail, in_float32=tail.output_names)
+        self._tail, self._replicas = tail, replicas
         self.optimizer = optimizer
         self.objective, self._metrics = objective, metrics
         self._compiled: dict[tuple[str, ...], tuple[Any, Any]] = {}
         self.settings = update or UpdateSettings()
-        self._update = Update(self.tail, optimizer, self.settings)
+        with replicas.scope():
+            self.tail = _copy_for(tail, precision, replicas)
+            self._update = Update(self.tail, optimizer, self.settings, replicas)
         self._apply_sums: Callable[[], None] | None = None
-        self.base_learning_rate = self.learning_rate = float(optimizer.learning_rate)
+        self.base_learning_rate = self.learning_rate = float(optimizer.learning_rate.numpy())
 
     def train_epoch(
         self,
@@ -216,7 +224,7 @@ class TrainStep:
         """
         for name, state in self._random_states().items():
             first = key_of("random layer", *key, name) & 0x7FFFFFFF
-            state.assign(np.array([first, 0], dtype=state.dtype))
+            self._replicas.assign_random(state, np.array([first, 0], dtype=state.dtype))
 
     def arrays(self) -> dict[str, Array]:
         """Return copies of everything that steps change: weights, variables of the update, states of random layers."""
@@ -229,14 +237,17 @@ class TrainStep:
         if odd := arrays.keys() ^ {*variables, "learning_rate"}:
             raise ValueError(f"{min(odd)} is only in one of the two")
         for name, variable in variables.items():
-            variable.assign(arrays[name])
+            if name.startswith(RANDOM):
+                self._replicas.assign_random(variable, arrays[name])
+            else:
+                variable.assign(arrays[name])
         self.learning_rate = float(arrays["learning_rate"])
 
     def _variables(self) -> dict[str, Any]:
         return {
             **{f"weight/{number:04}": weight for number, weight in enumerate(self.tail.weights)},
             **{f"optimizer/{number:04}": slot for number, slot in enumerate(self.optimizer.variables)},
-            **{f"random/{name}": state for name, state in self._random_states().items()},
+            **{f"{RANDOM}{name}": state for name, state in self._random_states().items()},
             **self._update.variables(),
         }
 
@@ -274,38 +285,58 @@ class TrainStep:
         import tensorflow as tf
 
         tail, objective, variables, update = self.tail, self.objective, self.tail.trainable_variables, self._update
-        l1, l2 = self.settings.l1, self.settings.l2
+        l1, l2, replicas = self.settings.l1, self.settings.l2, self._replicas
         shapes = [(None, *tensor.shape[1:]) for tensor in tail.inputs]
         inputs = [tf.TensorSpec(shape, dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
 
         def cast(x: Any) -> list[Any]:
             return [tf.cast(array, tensor.dtype) for array, tensor in zip(x, tail.inputs, strict=True)]
 
-        def infer(x: Any) -> Any:
+        def infer_part(x: Any) -> Any:
+            x, _ = replicas.part(x)
             if not update.averages:
                 return _as_list(tail(cast(x), training=False))[0]
             averaged = tail.stateless_call(update.averages, tail.non_trainable_variables, cast(x), training=False)
             return _as_list(averaged[0])[0]
 
-        def train(x: Any, y: Any) -> tuple[Any, Any, Any, Any]:
+        def train_part(x: Any, y: Any) -> tuple[Any, Any, Any, Any, Any]:
+            (x, y), fraction = replicas.part((x, y))
             with tf.GradientTape() as tape:
                 logits, *auxiliary = _as_list(tail(cast(x), training=True))
                 measures = objective.measure(logits, y)
-                extra = auxiliary_losses(objective, auxiliary, y)
-                penalties = kernel_penalties(variables, l1, l2)
-                value = tf.add_n([measures.objective, *extra, *tail.losses, *penalties])
-            update.add(tape.gradient(value, variables), tf.cast(tf.shape(logits)[0], tf.float32))
-            return value, tf.reduce_sum(measures.plain_losses), measures.n_correct, logits
+                losses = [measures.objective, *auxiliary_losses(objective, auxiliary, y)]
+                penalties = replicas.shares([*tail.losses, *kernel_penalties(variables, l1, l2)])
+                value = tf.add_n([*(fraction * loss for loss in losses), *penalties])
+            is_real = tf.sign(fraction)
+            loss, n_correct = is_real * tf.reduce_sum(measures.plain_losses), is_real * measures.n_correct
+            return tape.gradient(value, variables), value, loss, n_correct, logits
+
+        def train(x: Any, y: Any) -> tuple[Any, Any, Any, Any]:
+            gradients, value, loss, n_correct, logits = replicas.run(train_part, x, y)
+            n = tf.shape(x[0])[0]
+            update.add(gradients, tf.cast(n, tf.float32))
+            return *map(replicas.total, (value, loss, n_correct)), replicas.join(logits, n)
+
+        def infer(x: Any) -> Any:
+            return replicas.join(replicas.run(infer_part, x), tf.shape(x[0])[0])
 
         return (
             tf.function(train, input_signature=[inputs, objective.signature()], autograph=False),
-            tf.function(lambda x: infer(x), input_signature=[inputs], autograph=False),
+            tf.function(infer, input_signature=[inputs], autograph=False),
         )
 
 
 def auxiliary_losses(objective: Objective, auxiliary: Iterable[Any], labels: Any) -> list[Any]:
     """Return the weighted losses of auxiliary classifiers with logits (n, units) each."""
     return [AUXILIARY_WEIGHT * objective.measure(logits, labels).objective for logits in auxiliary]
+
+
+def _copy_for(tail: keras.Model, precision: Precision, replicas: Replicas) -> keras.Model:
+    """Return a tail for a precision and devices: itself, or a copy of it with weights of its own."""
+    is_divided = replicas.n > 1
+    if precision == "float32":
+        return copy_network(tail, synchronized=True) if is_divided else tail
+    return mixed_bfloat16(tail, in_float32=tail.output_names, synchronized=is_divided)
 
 
 def _as_list(outputs: Any) -> list[Any]:

@@ -10,6 +10,7 @@ from cnncli.config.schema import Config
 from cnncli.networks.backend import import_keras
 from cnncli.networks.classifier import Classifier
 from cnncli.networks.cut import countable_layers
+from cnncli.training.replicas import ONE_DEVICE, Replicas
 
 if TYPE_CHECKING:
     import keras
@@ -63,9 +64,16 @@ class Update:
         is_accumulating: Whether several batches make one update.
     """
 
-    def __init__(self, model: keras.Model, optimizer: keras.optimizers.Optimizer, settings: UpdateSettings) -> None:
-        """Create the variables that the update needs."""
+    def __init__(
+        self,
+        model: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        settings: UpdateSettings,
+        replicas: Replicas = ONE_DEVICE,
+    ) -> None:
+        """Create the variables that the update needs, in the scope of the replicas."""
         self._optimizer, self._settings, self._weights = optimizer, settings, model.trainable_variables
+        self._replicas, self._clips = replicas, _share_limits(optimizer, replicas.n)
         optimizer.build(self._weights)
         by_layer = [(layer.name, weight) for layer in model.layers for weight in layer.trainable_variables]
         names = {id(weight): name for name, weight in by_layer}
@@ -88,28 +96,39 @@ class Update:
     @property
     def is_pending(self) -> bool:
         """Whether there are accumulated gradients."""
-        return bool(self._sums) and float(self._n_images) > 0
+        return bool(self._sums) and float(self._n_images.numpy()) > 0
 
     def add(self, gradients: Sequence[Any], n_images: Any) -> None:
-        """Apply the gradients of the mean loss of a batch, or accumulate them."""
+        """Apply the gradients of the mean loss of a batch, or accumulate them.
+
+        Those of several replicas add up to the gradients of the batch.
+        """
         if not self.is_accumulating:
-            self._apply(gradients)
+            if self._clips and self._replicas.n > 1:
+                self._apply(self._totals(gradients), are_totals=True)
+            else:
+                self._apply(gradients)
             return
-        for total, gradient in zip(self._sums, gradients, strict=True):
+        for total, gradient in zip(self._sums, self._totals(gradients), strict=True):
             if gradient is not None:
                 total.assign_add(gradient * n_images)
         self._n_images.assign_add(n_images)
 
     def apply_sums(self) -> None:
         """Apply the accumulated gradients, the mean over the images of all batches, and start again at zero."""
-        self._apply([total / self._n_images for total in self._sums])
+        self._apply([total / self._n_images for total in self._sums], are_totals=True)
         for variable in (*self._sums, self._n_images):
             variable.assign(variable * 0.0)
 
-    def _apply(self, gradients: Sequence[Any]) -> None:
+    def _apply(self, gradients: Sequence[Any], *, are_totals: bool = False) -> None:
+        """Apply gradients that Keras adds up over the replicas, or totals, of which each replica gets a share."""
+
+        def apply_part(part: Sequence[Any]) -> None:
+            self._optimizer.apply(self._replicas.shares(part) if are_totals else part, self._weights)
+
         ops = import_keras().ops
         before = [ops.copy(weight) if factor != 1.0 else None for weight, factor in self._scaled()]
-        self._optimizer.apply(gradients, self._weights)
+        self._replicas.run(apply_part, gradients)
         for (weight, factor), start in zip(self._scaled(), before, strict=True):
             if start is not None:
                 weight.assign(start + factor * (weight - start))
@@ -119,6 +138,9 @@ class Update:
             for average, weight in zip(self.averages, self._weights, strict=True):
                 average.assign(momentum * average + (1.0 - momentum) * weight)
 
+    def _totals(self, gradients: Sequence[Any]) -> list[Any]:
+        return [self._replicas.total(gradient) for gradient in gradients]
+
     def _scaled(self) -> list[tuple[Any, float]]:
         return list(zip(self._weights, self._factors, strict=True))
 
@@ -126,3 +148,15 @@ class Update:
         variable = import_keras().Variable
         values = [weight.numpy() if copy else weight.numpy() * 0.0 for weight in self._weights]
         return [variable(value, name=name, trainable=False, dtype="float32") for value in values]
+
+
+def _share_limits(optimizer: keras.optimizers.Optimizer, n_replicas: int) -> bool:
+    """Return whether an optimizer clips gradients, and divide its limits by the number of replicas.
+
+    Keras clips the gradient of each replica before it adds them up.
+    """
+    limits = {name: getattr(optimizer, name) for name in ("clipnorm", "clipvalue", "global_clipnorm")}
+    for name, limit in limits.items():
+        if limit is not None and n_replicas > 1:
+            setattr(optimizer, name, limit / n_replicas)
+    return any(limit is not None for limit in limits.values())
