@@ -1,6 +1,6 @@
 """Measure manifests of many images, and images in tar shards against the same images as files.
 
-    python scripts/measure_scale.py manifest --images 1000000   time and memory of each step
+    python scripts/measure_scale.py manifest --images 1000000   processor time and memory of each step
     python scripts/measure_scale.py stream FOLDER --images 100000   index, read and decode; the two kinds take turns
 
 The second command writes FOLDER/files and FOLDER/shards, 64 px JPEGs in 100 classes, unless they are there.
@@ -40,7 +40,6 @@ from cnncli.runtime.threads import batched, map_ordered
 from cnncli.shards import shard as shards
 from cnncli.shards.shard import read_image
 from cnncli.storage.atomic import write_atomically
-from cnncli.terminal.formatting import plain_table
 
 N_CLASSES = 1_000
 PER_SHARD = 10_000
@@ -125,10 +124,10 @@ def memory_mb(field: str) -> float:
 
 
 def measure(name: str, n: int, folder: Path, results: Any) -> None:
-    """Run a step in a process of its own; report seconds, growth to the peak, and growth that remains, in MB."""
-    before, started = memory_mb("VmRSS"), time.perf_counter()
+    """Run a step in a process of its own; report processor seconds, and growth to the peak and at the end, in MB."""
+    before, started = memory_mb("VmRSS"), time.process_time()
     kept = STEPS[name](n, folder)
-    results.put((time.perf_counter() - started, memory_mb("VmHWM") - before, memory_mb("VmRSS") - before))
+    results.put((time.process_time() - started, memory_mb("VmHWM") - before, memory_mb("VmRSS") - before))
     del kept
 
 
@@ -142,16 +141,17 @@ def main() -> None:
 def manifest(images: int) -> None:
     """Measure the steps of a manifest, each in a new process."""
     spawn = get_context("spawn")
-    rows = []
+    click.echo("step: processor seconds, growth of memory at its peak and at the end")
     with tempfile.TemporaryDirectory() as folder:
         for name in STEPS:
-            results = spawn.Queue()
+            results = spawn.SimpleQueue()
             process = spawn.Process(target=measure, args=(name, images, Path(folder), results))
             process.start()
-            seconds, peak, kept = results.get()
             process.join()
-            rows.append([name, f"{seconds:.1f} s", f"{peak:.0f} MB", f"{kept:.0f} MB"])
-    click.echo(plain_table([list(column) for column in zip(["step", "time", "peak", "kept"], *rows, strict=True)]))
+            if process.exitcode:
+                raise click.ClickException(f"{name}: exit code {process.exitcode}")
+            seconds, peak, kept = results.get()
+            click.echo(f"{name}: {seconds:.1f} s, {peak:.0f} MB, {kept:.0f} MB")
 
 
 def write_images(folder: Path, n: int) -> None:

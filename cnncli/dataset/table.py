@@ -19,12 +19,13 @@ from cnncli.runtime.threads import batched
 
 _ROW = np.dtype(
     [
-        *(("folder", np.uint32), ("start", np.uint64), ("length", np.uint16), ("labels", np.uint32)),
+        *(("folder", np.uint32), ("start", np.uint32), ("length", np.uint16), ("labels", np.uint32)),
         *(("split", np.uint8), ("group", np.uint32), ("digest", "V32"), ("size_bytes", np.uint64)),
         *(("width", np.uint32), ("height", np.uint32)),
     ]
 )
 _CHUNK = 1_024  # rows converted at a time
+_COUNTED = 65_536  # rows counted at a time, whose columns are copied
 
 
 class _Words:
@@ -55,6 +56,7 @@ class ImageTable(Sequence[ImageRecord]):
 
         Raises:
             ValueError: A record has no SHA-256 digest.
+            OverflowError: All names together have more than 4 GB, or a number is beyond any image.
         """
         if most is None:
             records = records if isinstance(records, Sequence) else list(records)
@@ -123,11 +125,14 @@ class ImageTable(Sequence[ImageRecord]):
 
     def counts(self) -> Counter[tuple[str, str]]:
         """Return the number of images of each split and label."""
+        sizes = np.zeros((len(self._splits.values), len(self._labels.values)), np.int64)
+        for start in range(0, len(self), _COUNTED):
+            part = self._rows[start : start + _COUNTED]
+            np.add.at(sizes, (part["split"], part["labels"]), 1)
         found: Counter[tuple[str, str]] = Counter()
-        pairs, sizes = np.unique(self._rows[["split", "labels"]], return_counts=True)
-        for (split, labels), n in zip(pairs.tolist(), sizes.tolist(), strict=True):
+        for split, labels in np.argwhere(sizes).tolist():
             for label in self._labels.values[labels]:
-                found[self._splits.values[split], label] += n
+                found[self._splits.values[split], label] += int(sizes[split, labels])
         return found
 
     def by_labels(self, value_of: Callable[[tuple[str, ...]], Any], dtype: Any, shape: tuple[int, ...]) -> NDArray[Any]:

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cnncli.dataset.labels.folders import images_below
+from cnncli.dataset.labels.shards import images_in, index_of_shard
 from cnncli.errors import ConfigError, ImageError, Message, RunError, printable
 from cnncli.images.decode import ImageSource, PixelSpec, decode, file_content
-from cnncli.images.formats import ARRAY_SIGNATURE, SIGNATURE_BYTES, format_of, image_errors
+from cnncli.images.formats import ARRAY_SIGNATURE, SIGNATURE_BYTES, format_of, image_errors, image_problem
 from cnncli.images.limits import most_bytes
 from cnncli.inference.ensemble import Rule, combine, require_same_classes
 from cnncli.inference.prediction import Prediction
@@ -30,6 +31,7 @@ from cnncli.inference.spec import PredictorSpec
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.listing import require_finished
 from cnncli.runtime.threads import batched, map_ordered, workers
+from cnncli.shards.files import find_shards, is_sharded
 from cnncli.storage.atomic import output_path, write_atomically
 from cnncli.terminal.console import Console
 
@@ -317,6 +319,15 @@ def _invalid(name: str, received: object, expected: str) -> ConfigError:
 
 def _files_of(path: str, reads_arrays: bool) -> Iterator[NamedSource]:
     """Yield the path itself, even if no such file exists; for a folder or a pattern, yield its images."""
+    try:
+        shards = find_shards(Path(path)) if is_sharded(path) else []
+    except (OSError, ValueError) as error:  # an object store, or absurd braces
+        yield path, ImageError(path, image_problem(error))
+        return
+    if shards:
+        for shard in shards:
+            yield from _in_shard(shard, reads_arrays)
+        return
     matches = [path]
     if glob.has_magic(path) and not os.path.lexists(path):
         matches = sorted(glob.glob(path, recursive=True))  # noqa: PTH207 - absolute and relative patterns alike
@@ -331,6 +342,16 @@ def _files_of(path: str, reads_arrays: bool) -> Iterator[NamedSource]:
 def _is_folder(path: str) -> bool:
     """Return whether a folder exists. `Path.is_dir` raises if a name is too long or a parent is not readable."""
     return os.path.isdir(path)  # noqa: PTH112 - see above
+
+
+def _in_shard(shard: str, reads_arrays: bool) -> Iterator[NamedSource]:
+    """Yield the images of a shard, and an error for what is refused in it."""
+    index = index_of_shard(shard)
+    for name in images_in(shard, index, reads_arrays):
+        yield f"{shard}/{name}", Path(shard) / name
+    for name, reason in index.problems:
+        place = f"{shard}/{name}".rstrip("/")
+        yield place, ImageError(place, Message("data-shard-refused", reason))
 
 
 def _in_folder(path: str, reads_arrays: bool) -> Iterator[NamedSource]:

@@ -28,7 +28,7 @@ from cnncli.storage.atomic import replacing, touch
 from cnncli.storage.cache_dir import SHARDS, cache_dir
 from cnncli.storage.safe_io import open_regular, parse_json
 
-FORMAT = 1
+FORMAT = 2
 MAX_LABEL_BYTES = 2**20
 MAX_PROBLEMS = 20
 """Maximum number of problems of a shard that are listed one by one."""
@@ -37,21 +37,19 @@ _LABEL_KEYS = ("label", "cls", "class", "class_name")
 _KEY = re.compile(
     r"((?:.*/)?[^/.]+)\.([^/]*)", re.DOTALL
 )  # as in webdataset: the key ends at the first dot of the name
-_IMAGES = re.compile(r"\.(?:jpe?g|jpe|jfif|a?png|bmp|dib|gif|webp|tiff?|npy)", re.IGNORECASE)
 _SEPARATOR = "\0"
 
 
 @dataclass(frozen=True)
 class ShardIndex:
-    """The images of a shard, in the order of the file.
+    """The images of a shard, and in a tar other files that are not labels, in the order of the file.
 
     Attributes:
-        names: Name of each image: its name in the tar, or the number of its row.
+        names: Name of each file: its name in the tar, or the number of its row.
         offsets, sizes: Place and number of bytes of each image in a tar; row and 0 in a Parquet file.
         labels: Label of each image; an empty text if the shard does not state one.
         classes: Names of the classes if labels are their indexes, as stated in a Parquet file.
         problems: What cannot be used: name, or an empty text for the shard as a whole, and reason.
-        left_out: Number of files that are neither images nor labels.
     """
 
     names: Sequence[str]
@@ -60,11 +58,10 @@ class ShardIndex:
     labels: Sequence[str]
     classes: tuple[str, ...] = ()
     problems: tuple[tuple[str, str], ...] = ()
-    left_out: int = 0
 
     def save(self, path: Path, key: FileKey) -> None:
         """Write the index to the cache."""
-        facts = {"classes": self.classes, "problems": self.problems, "left_out": self.left_out}
+        facts = {"classes": self.classes, "problems": self.problems}
         texts = {"names": self.names, "labels": self.labels, "facts": [json.dumps(facts)]}
         arrays: dict[str, NDArray[Any]] = {name: _packed(lines) for name, lines in texts.items()}
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -94,7 +91,6 @@ class ShardIndex:
                     labels,
                     tuple(known["classes"]),
                     tuple((name, reason) for name, reason in known["problems"]),
-                    known["left_out"],
                 )
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
             return None
@@ -269,17 +265,14 @@ def read_index(path: str) -> ShardIndex:
 
 def _index_of_tar(file: BinaryIO) -> ShardIndex:
     """Read the headers of a tar, and the labels in it."""
-    images: list[tuple[str, int, int]] = []
+    files: list[tuple[str, int, int]] = []
     problems: list[tuple[str, str]] = []
     labels: dict[str, str] = {}
     names: set[str] = set()
-    left_out = 0
     for one in read_tar(file):
         key, extension = _key_of(one.name)
         if one.problem or one.name in names:
             problems.append((one.name, one.problem or "is in the archive twice"))
-        elif _IMAGES.fullmatch(extension[extension.rfind(".") :]):
-            images.append((one.name, one.offset, one.size))
         elif extension.rpartition(".")[2] in ("cls", "json"):
             label = _read_label(file, one.offset, one.size, extension)
             if isinstance(label, ValueError):
@@ -287,15 +280,14 @@ def _index_of_tar(file: BinaryIO) -> ShardIndex:
             elif label is not None and (key not in labels or extension.endswith("cls")):
                 labels[key] = label
         else:
-            left_out += 1
+            files.append((one.name, one.offset, one.size))
         names.add(one.name)
     return ShardIndex(
-        [name for name, _, _ in images],
-        np.array([offset for _, offset, _ in images], np.int64),
-        np.array([size for _, _, size in images], np.int64),
-        [labels.get(_key_of(name)[0], "") for name, _, _ in images],
+        [name for name, _, _ in files],
+        np.array([offset for _, offset, _ in files], np.int64),
+        np.array([size for _, _, size in files], np.int64),
+        [labels.get(_key_of(name)[0], "") for name, _, _ in files],
         problems=_listed(problems),
-        left_out=left_out,
     )
 
 

@@ -16,10 +16,10 @@ from cnncli.dataset.issues import error
 from cnncli.dataset.labels.folders import split_named
 from cnncli.dataset.records import SPLITS, UNSPLIT, ImageRecord, LabeledImages
 from cnncli.errors import DataError, Message, printable, reason_of
-from cnncli.images.formats import ARRAY_SUFFIX
+from cnncli.images.formats import ARRAY_SUFFIX, extra_format_named, is_image_name, is_readable
 from cnncli.runtime.threads import map_ordered
 from cnncli.shards.files import find_shards, read_beside
-from cnncli.shards.places import is_remote
+from cnncli.shards.places import PARQUET, is_remote
 from cnncli.shards.shard import ShardIndex, read_index
 from cnncli.storage.safe_io import MOST_JSON_BYTES, parse_json
 
@@ -39,13 +39,13 @@ def read_shards(data: DataConfig) -> LabeledImages:
         DataError: There are no shards, or they cannot be read.
     """
     root, indexes = _read_indexes(data.path)
-    found = LabeledImages(root, shards=tuple(indexes))
+    found = LabeledImages(root, shards=tuple(indexes), reads_arrays=data.color == "bands")
     _add_problems(found, indexes)
     splits = _splits_of(found, tuple(indexes))
     for shard, labels in _labels_of(found, indexes).items():
-        without = 0
+        without, images = 0, set(images_in(shard, indexes[shard], found.reads_arrays))
         for name, label in zip(indexes[shard].names, labels, strict=True):
-            if name.lower().endswith(ARRAY_SUFFIX) and data.color != "bands":
+            if name not in images:
                 found.left_out["not an image"] += 1
             elif label:
                 found.records.append(ImageRecord(f"{shard}{os.sep}{name}", (label,), splits[shard]))
@@ -75,6 +75,18 @@ def split_of_shard(path: str, root: Path) -> str | None:
     return None if place.parent == root else split_named(place.parent.name)
 
 
+def images_in(shard: str, index: ShardIndex, reads_arrays: bool) -> list[str]:
+    """Return the names of the images of a shard: all rows of a Parquet file, the files of a tar by their suffix."""
+    if shard.lower().endswith(PARQUET):
+        return list(index.names)
+    arrays = (ARRAY_SUFFIX,) if reads_arrays else ()
+    return [
+        name
+        for name in index.names
+        if is_image_name(name) or name.lower().endswith(arrays) or is_readable(extra_format_named(name))
+    ]
+
+
 def _read_indexes(path: Path) -> tuple[Path, dict[str, ShardIndex]]:
     """Return the folder of all shards, and their indexes by path; raise DataError if there are none."""
     if not is_remote(path):
@@ -82,7 +94,7 @@ def _read_indexes(path: Path) -> tuple[Path, dict[str, ShardIndex]]:
         path = path.resolve() if path.is_dir() else path.parent.resolve() / path.name
     try:
         shards = find_shards(path)
-        indexes = dict(zip(shards, map_ordered(_read_index, shards), strict=True))
+        indexes = dict(zip(shards, map_ordered(index_of_shard, shards), strict=True))
     except (OSError, ValueError) as problem:
         text = f"{printable(path)}: cannot be read as shards ({reason_of(problem)})"
         raise DataError(Message("data-shards-missing", text, path=path)) from None
@@ -93,7 +105,7 @@ def _read_indexes(path: Path) -> tuple[Path, dict[str, ShardIndex]]:
     return path if not is_remote(path) and path.is_dir() else Path(os.path.commonpath(folders)), indexes
 
 
-def _read_index(path: str) -> ShardIndex:
+def index_of_shard(path: str) -> ShardIndex:
     """Return the index of a shard; one that cannot be read has a problem instead of images."""
     try:
         return read_index(path)
@@ -106,8 +118,6 @@ def _add_problems(found: LabeledImages, indexes: Mapping[str, ShardIndex]) -> No
         for name, reason in index.problems:
             place = Path(f"{shard}{os.sep}{name}" if name else shard)
             found.issues.append(error("data-shard-refused", place, reason=reason))
-        if index.left_out:
-            found.left_out["not an image"] += index.left_out
 
 
 def _splits_of(found: LabeledImages, shards: Sequence[str]) -> dict[str, str]:
