@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from cnncli.export.formats import FORMATS, Precision
 from cnncli.export.metadata import FILE
 from cnncli.export.source import PROBABILITIES, ExportSource
-from cnncli.networks.backend import import_keras
 from cnncli.networks.classifier import PIXELS
 
 SIGNATURE = "serving_default"
@@ -28,18 +27,17 @@ def write(source: ExportSource, folder: Path, _precision: Precision) -> None:
 
 def write_saved_model(source: ExportSource, path: Path) -> None:
     """Write a SavedModel whose signature takes `pixels`, uint8, and returns `probabilities`."""
-    keras = import_keras()
     import tensorflow as tf
 
     model = source.uint8_model
-    archive = keras.export.ExportArchive()
-    archive.track(model)
-    archive.add_endpoint(
-        SIGNATURE,
+    function = tf.function(
         lambda pixels: {PROBABILITIES: model(pixels, training=False)},
         input_signature=[tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8, name=PIXELS)],
+        autograph=False,
     )
-    archive.write_out(path, verbose=False)
+    module = tf.Module()  # the archive of `keras.export` stores every weight twice
+    module.weights = [variable.value for variable in model.variables]
+    tf.saved_model.save(module, str(path), signatures={SIGNATURE: function})
 
 
 def load_for_parity(path: Path) -> Any:

@@ -177,6 +177,18 @@ def test_smaller_precisions_make_smaller_files(exports: dict[tuple[str, str], Pa
     assert weights[2] < 0.6 * weights[0]
 
 
+def test_a_saved_model_has_every_weight_once(run: Run, exports: dict[tuple[str, str], Path]) -> None:
+    """The variables of a SavedModel take the space of the weights, not twice as much."""
+    import tensorflow as tf
+
+    shapes = [
+        shape for name, shape in tf.train.list_variables(str(exports["savedmodel", "float32"] / "variables/variables"))
+    ]
+    n_saved = sum(int(np.prod(shape)) for shape in shapes if shape)
+
+    assert n_saved == cnncli.load(run.path).model.count_params()
+
+
 def metadata_of(name: str, path: Path) -> dict[str, Any]:
     """Read the metadata inside a file with the tools of its format; texts and JSON."""
     if name == "savedmodel":
