@@ -24,6 +24,8 @@ from cnncli.export.formats import FORMATS, Precision, module_of
 from cnncli.runtime.new_process import start_python
 from cnncli.terminal.formatting import decimal, percent
 
+ROUNDING = 1e-9
+"""Of differences of fractions of images."""
 IN_ONE_BATCH = 4
 """Number of images that are run together; the others are run and timed one by one."""
 
@@ -160,7 +162,7 @@ def judge(
         names = ("cnncli predict", "the run's classifier in float32")
         pairs = zip(names, agreements, strict=True)
         return agreements, [_difference(one, other) for other, one in pairs if not one.holds]
-    lost, accepted = expected.accuracy_lost(found), tolerance + 1 / len(found)
+    lost, accepted = expected.accuracy_lost(found), tolerance + 1 / len(found) + ROUNDING
     if lost <= accepted:
         return agreements, []
     text = (

@@ -313,39 +313,6 @@ def test_a_file_with_other_weights_is_caught(
     assert caught.value.code == "export-cannot-run"
 
 
-@pytest.mark.parametrize(("n_wrong", "codes"), [(1, []), (2, ["export-accuracy-lost"])])
-def test_int8_is_held_to_its_accuracy(
-    n_wrong: int, codes: list[str], predicted: NDArray[np.float64], images: list[Path]
-) -> None:
-    """int8 may change probabilities, and lose the tolerance and one image, but not two of twelve."""
-    expected = expected_for(predicted, images)
-    right = np.eye(2)[expected.reported.labels]
-    found = np.clip(right, 0.4, 0.6)
-    found[:n_wrong] = 1 - found[:n_wrong]
-    perfect = Expected(
-        Reported(expected.reported.paths, expected.reported.labels, ("a", "b"), right), right, (), "int8"
-    )
-    _, problems = judge("litert", "int8", perfect, found, 0.02)
-
-    assert [problem.code for problem in problems] == codes
-
-
-def test_int8_is_held_to_its_decisions_if_images_have_several_labels() -> None:
-    """A classifier that never has all labels right may not lose single ones either."""
-    labels = np.tile([0, 1], (20, 5))
-    scores = np.where(labels > 0, 0.9, 0.1)
-    scores[:, 0] = 0.9  # wrong for every image, so that the accuracy is 0
-    reported = Reported(tuple(map(str, range(20))), labels, tuple("abcdefghij"), scores)
-    expected = Expected(reported, scores, (0.5,) * 10, "float32")
-    worse = scores.copy()
-    worse[:, 1] = 0.4
-
-    assert expected.accuracy(scores) == expected.accuracy(worse) == 0
-    assert expected.accuracy_lost(worse) == pytest.approx(0.1)
-    assert judge("onnx", "int8", expected, scores, 0.02)[1] == []
-    assert [one.code for one in judge("onnx", "int8", expected, worse, 0.02)[1]] == ["export-accuracy-lost"]
-
-
 @pytest.mark.parametrize("words", [["keras", "int8"], ["savedmodel", "float16"]], ids="-".join)
 def test_a_pair_that_a_format_cannot_hold_is_refused_before_work_starts(copy: RunFolder, words: list[str]) -> None:
     """Nothing is written, nor is the model read."""
