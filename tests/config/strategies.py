@@ -196,7 +196,7 @@ def configs(draw: st.DrawFn) -> dict[str, Any]:
     """Generate a complete config as a mapping; its data folder and weights file need not exist."""
     mode = draw(st.sampled_from(["feature-extraction", "fine-tuning", "from-scratch"]))
     size = st.integers(75, 400)
-    ignored = ("path", "labels", "groups", "image_size", "splits", "folds", "color", "bands", "range")
+    ignored = ("path", "labels", "groups", "image_size", "splits", "folds", "color", "bands", "range", "dicom")
     data = draw(group(DataConfig, *(name for name in DataConfig.model_fields if name not in ignored)))
     data["path"] = "/data/" + draw(TEXTS.filter(lambda text: "\0" not in text))
     data["labels"] = draw(labels())
@@ -206,6 +206,7 @@ def configs(draw: st.DrawFn) -> dict[str, Any]:
         data["bands"] = draw(st.integers(1, 512))
     limits = st.tuples(st.integers(0, 65_535), st.integers(0, 65_535)).filter(lambda pair: pair[0] != pair[1])
     data["range"] = draw(st.none() | limits.map(sorted))
+    data["dicom"] = {"window": draw(st.none() | st.tuples(st.floats(-1e4, 1e4), st.floats(0.1, 1e4)).map(list))}
     data["groups"] = draw(st.sampled_from([None, {"folder": 2}, {"regex": "(p[0-9]+)"}]))
     data["image_size"] = draw(st.none() | size | st.lists(size, min_size=2, max_size=2))
     data["splits"] = {"validation": draw(st.floats(0.01, 0.5)), "test": draw(st.floats(0, 0.49))}
