@@ -36,7 +36,7 @@ def own_requirements() -> dict[str, list[Requirement]]:
 
     In a checkout that is not installed, pyproject.toml has the requirements.
     """
-    by_extra = _of_checkout() or _of_package("cnncli")
+    by_extra = _of_checkout() or requirements_of("cnncli")
     return {extra: of_it for extra, of_it in by_extra.items() if extra not in FOR_DEVELOPERS}
 
 
@@ -51,12 +51,12 @@ def _missing(requirements: Sequence[Requirement]) -> Iterator[Missing]:
         if installed is None or not one.specifier.contains(installed, prereleases=True):
             yield Missing(f"{one.name}{one.specifier}", installed)
         elif one.extras:
-            by_extra = _of_package(one.name)
+            by_extra = requirements_of(one.name)
             for extra in one.extras:
                 yield from _missing(by_extra.get(extra, []))
 
 
-def _of_package(name: str) -> dict[str, list[Requirement]]:
+def requirements_of(name: str) -> dict[str, list[Requirement]]:
     """Return the requirements of an installed package on this platform by extra; see `own_requirements`."""
     from packaging.requirements import Requirement
 
