@@ -37,6 +37,7 @@ DOMAINS = {
     "cut": "Cutting a classifier",
     "data": "Datasets",
     "engine": "Engines",
+    "export": "Export",
     "image": "Image files",
     "machine": "The machine: memory, disk, environment",
     "metrics": "Metrics",

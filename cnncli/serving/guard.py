@@ -62,6 +62,11 @@ class Guard:
             await self._app(scope, body.receive, answer)
         except Refused as refusal:
             await self.refuse(refusal)(scope, body.receive, answer)
+        except asyncio.CancelledError:  # uvicorn does not wait any longer for a request at the end
+            body.give_up()
+            await self.refuse(Refused(503, Message("serve-stopping", "the server is stopping.")))(
+                scope, body.receive, answer
+            )
         finally:
             self.buffered_bytes -= body.received
             path = getattr(scope.get("route"), "path", "other")
@@ -110,7 +115,7 @@ class _Body:
             async with asyncio.timeout_at(None if self._is_complete else self._deadline):
                 event = await self._receive()
         except TimeoutError:
-            self._waits_for_permission = True  # whoever is slow is not waited for
+            self.give_up()
             text = f"the request did not arrive within {limits.timeout_s:g} s."
             raise Refused(408, Message("serve-slow", text, expected=limits.timeout_s)) from None
         if event["type"] == "http.disconnect":
@@ -121,6 +126,10 @@ class _Body:
         if self._guard.buffered_bytes > limits.buffered_bytes:
             raise busy()
         return event
+
+    def give_up(self) -> None:
+        """Do not wait for the rest of the body any longer."""
+        self._waits_for_permission = True
 
     async def drain(self) -> bool:
         """Read and drop the rest of the body, for a moment; return whether it is complete."""

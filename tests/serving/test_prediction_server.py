@@ -237,6 +237,13 @@ def test_a_body_that_does_not_arrive_is_refused(batching: BatchingPredictor) -> 
     assert answer.headers["connection"] == "close"
 
 
+def test_a_request_is_refused_when_the_server_stops(batching: BatchingPredictor) -> None:
+    """A request that is cancelled at the end of the server is answered with 503 instead of a traceback."""
+    answer = ask(application(batching), "POST", "/predict", b"x", silent=True, cancel_s=0.05)
+
+    assert (answer.status, answer.document["code"]) == (503, "serve-stopping")
+
+
 def test_a_full_queue_refuses_images(run: Run, images: list[Path]) -> None:
     """More images than fit are refused with 503 and a time to wait, and later ones are answered."""
     predictor = load_predictor(run.folder.engine, run.folder.model)

@@ -79,9 +79,18 @@ def form(files: Sequence[Path]) -> tuple[bytes, dict[str, str]]:
 
 
 def ask(
-    app: Any, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None, silent: bool = False
+    app: Any,
+    method: str,
+    path: str,
+    body: bytes = b"",
+    headers: Mapping[str, str] | None = None,
+    silent: bool = False,
+    cancel_s: float | None = None,
 ) -> Answer:
-    """Call an ASGI application with one request; if `silent`, the body never arrives."""
+    """Call an ASGI application with one request.
+
+    If `silent`, the body never arrives. After `cancel_s`, the request is cancelled, as uvicorn does in the end.
+    """
     parts = urlsplit(path)
     given = {name.lower(): value for name, value in (headers or {}).items()}
     named = {"host": "127.0.0.1:80", "content-length": str(len(body)), **given}
@@ -109,6 +118,12 @@ def ask(
     async def send(event: dict[str, Any]) -> None:
         events.append(event)
 
-    asyncio.run(app(scope, receive, send))
+    async def run() -> None:
+        task = asyncio.ensure_future(app(scope, receive, send))
+        if cancel_s is not None:
+            asyncio.get_running_loop().call_later(cancel_s, task.cancel)
+        await task
+
+    asyncio.run(run())
     received = {name.decode(): value.decode() for name, value in events[0]["headers"]}
     return Answer(events[0]["status"], received, b"".join(event.get("body", b"") for event in events[1:]))
