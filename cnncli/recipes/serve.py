@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cnncli.errors import ConfigError, Message, RunError
 from cnncli.inference.predictor import Predictor, load_predictor, with_coverage
@@ -17,6 +17,7 @@ from cnncli.runs.listing import require_finished
 from cnncli.runtime.memory import return_large_blocks
 
 if TYPE_CHECKING:
+    from cnncli.explanation.class_activation import ClassActivation
     from cnncli.serving.batching import BatchingPredictor
     from cnncli.serving.refusals import Limits
 
@@ -91,7 +92,7 @@ def _add_single(run: RunFolder, batching: BatchingPredictor) -> None:
         batching.single = replace(single, reference=predictor.reference, calibration=predictor.calibration)
 
 
-def _class_activation(run: RunFolder, predictor: Predictor) -> Any:
+def _class_activation(run: RunFolder, predictor: Predictor) -> ClassActivation | None:
     from cnncli.explanation.class_activation import class_activation_of
 
     return class_activation_of(run, predictor)

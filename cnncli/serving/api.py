@@ -16,7 +16,6 @@ from urllib.parse import unquote
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
-from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 
@@ -37,6 +36,7 @@ from cnncli.serving.inference_protocol import (
     too_many_images,
     write_answer,
 )
+from cnncli.serving.openapi import BODY, PROBLEMS, ImagePrediction
 from cnncli.serving.refusals import Limits, Refused, status_of
 from cnncli.serving.server_metrics import ServerMetrics
 from cnncli.version import __version__
@@ -47,67 +47,6 @@ _POLICY = (
     "form-action 'none'; frame-ancestors 'none'; style-src 'nonce-{0}'; script-src 'nonce-{0}'"
 )
 _HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store"}
-
-
-class ClassProbability(BaseModel):
-    """A class and its probability."""
-
-    label: str
-    probability: float
-
-
-class ImagePrediction(BaseModel):
-    """The prediction for an image, as in `cnncli predict --json`."""
-
-    path: str
-    predictions: list[ClassProbability]
-    confidence: float | None = None
-    unknown: bool | None = None
-    maps: dict[str, list[list[float]]] | None = None
-
-
-class ImageProblem(BaseModel):
-    """Why an image cannot be used."""
-
-    path: str
-    code: str
-    message: str
-
-
-class Problem(BaseModel):
-    """Why a request is refused; with unusable images, also the predictions for the others."""
-
-    error: str
-    code: str
-    errors: list[ImageProblem] = []
-    predictions: list[ImagePrediction] = []
-
-
-_PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem, "description": text}
-    for status, text in {
-        400: "The request does not follow the interface.",
-        401: "The token is missing or wrong.",
-        403: "The request comes from a page of another site.",
-        408: "The body arrived too slowly.",
-        413: "The request or an image is too large.",
-        415: "An image has a format that cannot be read.",
-        422: "An image is damaged.",
-        503: "The server is busy; try again.",
-    }.items()
-}
-_BODY = {
-    "required": True,
-    "content": {
-        "image/*": {"schema": {"type": "string", "format": "binary"}},
-        "multipart/form-data": {
-            "schema": {
-                "type": "object",
-                "properties": {"images": {"type": "array", "items": {"type": "string", "format": "binary"}}},
-            }
-        },
-    },
-}
 
 
 class PredictionApi:
@@ -143,10 +82,10 @@ class PredictionApi:
             redoc_url=None,
             lifespan=self._lifespan,
         )
-        responses: dict[int | str, dict[str, Any]] = {200: {"model": list[ImagePrediction]}, **_PROBLEMS}
+        responses: dict[int | str, dict[str, Any]] = {200: {"model": list[ImagePrediction]}, **PROBLEMS}
         app.add_api_route("/", self.page, response_class=HTMLResponse, include_in_schema=False)
         app.add_api_route(
-            "/predict", self.predict, methods=["POST"], responses=responses, openapi_extra={"requestBody": _BODY}
+            "/predict", self.predict, methods=["POST"], responses=responses, openapi_extra={"requestBody": BODY}
         )
         app.add_api_route("/run", self.run)
         app.add_api_route("/health", self.health)
@@ -157,7 +96,7 @@ class PredictionApi:
         for model in ("/v2/models/{name}", f"/v2/models/{{name}}/versions/{VERSION}"):
             app.add_api_route(model, self.model_metadata)
             app.add_api_route(f"{model}/ready", self.model_ready)
-            app.add_api_route(f"{model}/infer", self.infer, methods=["POST"], responses=_PROBLEMS)
+            app.add_api_route(f"{model}/infer", self.infer, methods=["POST"], responses=PROBLEMS)
         guard = Guard(app, self._limits, self._metrics, token, is_local=is_local)
         app.add_exception_handler(Refused, lambda _, error: guard.refuse(_refusal(error)))
         app.add_exception_handler(HTTPException, lambda _, error: guard.refuse(_http_refusal(error)))
@@ -233,11 +172,10 @@ class PredictionApi:
         waiting = asyncio.gather(*map(asyncio.wrap_future, futures), return_exceptions=True)
         results: list[Answer | ImageError] = []
         for result in await self._in_time(waiting):
-            if isinstance(result, BaseException) and not isinstance(result, ImageError):
+            if isinstance(result, ImageError):
+                self._metrics.rejected.labels(result.code).inc()
+            elif isinstance(result, BaseException):
                 raise result
-            reason = result.code if isinstance(result, ImageError) else None
-            if reason is not None:
-                self._metrics.rejected.labels(reason).inc()
             else:
                 self._metrics.images.labels("unknown" if result.unknown else "classes").inc()
             results.append(result)
