@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from cnncli.networks.classifier import PIXELS
 
 OPSET = 15
 """Version of the operators: the newest with which tf2onnx was tested."""
+ONE = "one_of_erfc"
 LEAST_VALUES = 64
 """Smaller weights stay in float32: their size does not matter."""
 
@@ -34,6 +36,9 @@ def write(source: ExportSource, folder: Path, precision: Precision) -> None:
     path = folder / FORMATS["onnx"].file
     _convert(source, path)
     model = onnx.load(path)
+    _replace_erfc(model)
+    if unknown := sorted({node.op_type for node in model.graph.node if not onnx.defs.has(node.op_type, node.domain)}):
+        raise _unsupported(f"it does not support {', '.join(unknown)}")
     _rename_output(model)
     if precision == "float16":
         _halve_weights(model)
@@ -50,18 +55,46 @@ def write(source: ExportSource, folder: Path, precision: Precision) -> None:
 def _convert(source: ExportSource, path: Path) -> None:
     keras, model = import_keras(), source.uint8_model
     signature = [keras.InputSpec(shape=(None, *model.input_shape[1:]), dtype="uint8", name=PIXELS)]
-    root = logging.getLogger()
-    handlers = list(root.handlers)
+    root, of_converter = logging.getLogger(), logging.getLogger("tf2onnx")
+    handlers, level = list(root.handlers), of_converter.level
+    of_converter.setLevel(logging.CRITICAL)  # its errors do not stop the conversion, and are reported below
     try:
         with warnings.catch_warnings(), without_native_logs():
             warnings.simplefilter("ignore")  # of tf2onnx, about NumPy
             model.export(path, format="onnx", input_signature=signature, opset_version=OPSET, verbose=False)
     except Exception as error:  # tf2onnx's exceptions have no common base class
-        reason = reason_of(error)
-        text = f"onnx: tf2onnx cannot convert this network: {reason}. Use --format openvino or litert."
-        raise EngineError(Message("export-graph-unsupported", text, received="onnx", reason=reason)) from error
+        raise _unsupported(reason_of(error)) from error
     finally:
         root.handlers = handlers  # tf2onnx adds one, which would show the messages of all packages
+        of_converter.setLevel(level)
+
+
+def _unsupported(reason: str) -> EngineError:
+    text = f"onnx: tf2onnx cannot convert this network: {reason}. Use --format openvino or litert."
+    return EngineError(Message("export-graph-unsupported", text, received="onnx", reason=reason))
+
+
+def _replace_erfc(model: Any) -> None:
+    """Compute erfc, a part of GELU that ONNX lacks, as 1 − erf."""
+    from onnx import helper, numpy_helper
+
+    nodes = []
+    for node in model.graph.node:
+        if node.op_type == "Erfc":
+            (given,), (result,) = node.input, node.output
+            nodes.append(helper.make_node("Erf", [given], [f"{result}_erf"], f"{node.name}_erf"))
+            nodes.append(helper.make_node("Sub", [ONE, f"{result}_erf"], [result], node.name))
+        else:
+            nodes.append(node)
+    if len(nodes) > len(model.graph.node):
+        model.graph.initializer.append(numpy_helper.from_array(np.ones((), np.float32), ONE))
+    _set_nodes(model, nodes)
+
+
+def _set_nodes(model: Any, nodes: Sequence[Any]) -> None:
+    copies = [type(node).FromString(node.SerializeToString()) for node in nodes]  # the list owns its nodes
+    del model.graph.node[:]
+    model.graph.node.extend(copies)
 
 
 def _rename_output(model: Any) -> None:
@@ -85,9 +118,7 @@ def _halve_weights(model: Any) -> None:
         name, half = weight.name, f"{weight.name}_float16"
         weight.CopyFrom(numpy_helper.from_array(values.astype(np.float16), half))
         casts.append(helper.make_node("Cast", [half], [name], f"{name}_cast", to=TensorProto.FLOAT))
-    nodes = [*casts, *model.graph.node]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
+    _set_nodes(model, [*casts, *model.graph.node])
 
 
 def _text(value: object) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from cnncli.config.schema import Config
 from cnncli.errors import EngineError
 from cnncli.export.formats import FORMATS, module_of
 from cnncli.export.source import ExportSource
+from cnncli.networks.backend import import_keras
 from cnncli.networks.classifier import build_classifier
 
 FAMILIES = (
@@ -21,6 +24,38 @@ FAMILIES = (
 )
 """One network of each family."""
 FACTS = {"classes": ["a", "b", "c"], "preprocessing": "none"}
+
+
+def source_of(operation: Callable[[Any], Any]) -> ExportSource:
+    """Return a classifier of three classes with an operation between two layers."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    pixels = keras.Input((8, 8, 3), name="pixels")
+    x = operation(keras.layers.Dense(4)(keras.layers.Rescaling(1 / 255)(pixels)))
+    x = keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(x))
+    return ExportSource(keras.Model(pixels, keras.layers.Activation("softmax")(x)), FACTS)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_onnx_holds_gelu(precision: str, tmp_path: Path) -> None:
+    """The activation of ViT and ConvNeXt is written with the operations that ONNX has."""
+    source = source_of(lambda x: 3 * import_keras().ops.gelu(x, approximate=False))
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), np.uint8)
+    module_of("onnx").write(source, tmp_path, precision)
+
+    found = module_of("onnx").load_for_parity(tmp_path / "classifier.onnx")(pixels)
+    assert np.abs(found - source.probabilities(pixels)).max() < (1e-6 if precision == "float32" else 1e-3)
+
+
+def test_onnx_names_the_operation_that_it_cannot_hold(tmp_path: Path) -> None:
+    """A network is refused with the name of the operation that tf2onnx does not know."""
+    source = source_of(lambda x: import_keras().ops.erfinv(import_keras().ops.tanh(x)))
+    with pytest.raises(EngineError) as caught:
+        module_of("onnx").write(source, tmp_path, "float32")
+
+    assert caught.value.code == "export-graph-unsupported"
+    assert "Erfinv" in str(caught.value.facts["reason"])
 
 
 @pytest.mark.slow
