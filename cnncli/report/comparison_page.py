@@ -24,7 +24,7 @@ from cnncli.report.page import (
     section,
 )
 from cnncli.storage.atomic import write_atomically
-from cnncli.terminal.formatting import duration, percent, percent_range
+from cnncli.terminal.formatting import duration, percent, percent_range, signed_points
 from cnncli.version import __version__
 
 MAX_IMAGES = 60
@@ -161,7 +161,7 @@ class ComparisonPage:
         grid = image_grid(self._image(one) for one in disputed[:MAX_IMAGES])
         return section("Images on which the runs disagree", paragraph(text), grid)
 
-    def _image(self, one: Disagreement) -> tuple[str | None, str, str]:
+    def _image(self, one: Disagreement) -> tuple[Sequence[str | None], str, str]:
         truth, lines, texts = one.image.label or "no label", [], []
         for place, (name, labels, confidence) in enumerate(
             zip(self.agreement.names if self.agreement else (), one.predictions, one.confidences, strict=True)
@@ -173,7 +173,7 @@ class ComparisonPage:
             texts.append(said)
         file = "/".join(one.image.path.parts[-2:])
         caption = f"<b>{escape(truth)}</b>{''.join(lines)}<br>{escape(file)}"
-        return image_uri(one.image.path, self.pixels), f"{truth}. {'; '.join(texts)}", caption
+        return [image_uri(one.image.path, self.pixels)], f"{truth}. {'; '.join(texts)}", caption
 
 
 def describe_test(test: PairedTest) -> str:
@@ -192,7 +192,7 @@ def describe_test(test: PairedTest) -> str:
 def points(test: PairedTest) -> str:
     """Return the difference of a pair in points, with its interval."""
     low, high = test.ci95
-    return f"{100 * test.difference:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+    return f"{signed_points(test.difference)} ({signed_points(low)} to {signed_points(high)})"
 
 
 def p_text(p: float) -> str:

@@ -13,7 +13,7 @@ from cnncli.report.figures import quiet_matplotlib
 Pixels = NDArray[np.uint8]
 
 HEAT, SIGNED = "inferno", "RdBu_r"
-STRENGTH = 0.75
+STRENGTH = 0.6
 """Largest opacity of a heat map."""
 BLUR = 1 / 80
 """Standard deviation of the blur of maps of single pixels, as a fraction of the image."""
@@ -26,8 +26,8 @@ def overlay_heat(pixels: Pixels, heat: NDArray[Any]) -> Pixels:
     with quiet_matplotlib():
         from matplotlib import colormaps
     color = colormaps[HEAT](heat)[..., :3] * 255
-    opacity = (STRENGTH * np.sqrt(heat.clip(0, 1)))[..., None]
-    return _rounded(preview(pixels) * 0.8 * (1 - opacity) + color * opacity)
+    opacity = (STRENGTH * heat.clip(0, 1))[..., None]
+    return _rounded(preview(pixels) * (1 - opacity) + color * opacity)
 
 
 def overlay_signed(pixels: Pixels, values: NDArray[Any]) -> Pixels:

@@ -10,6 +10,7 @@ import base64
 import html
 import io
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,30 +27,40 @@ THUMBNAIL_PX = 224
 """Side of the square images on a page."""
 N_COLORS = 7
 MAX_TICKS = 6
+LEAST_SPAN = 0.01
+"""Smallest range of an axis of fractions."""
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 """Content-Security-Policy of the pages: nothing but what they contain."""
 
 STYLE = """
-:root{color-scheme:light dark;--paper:#fff;--ink:#1c1e21;--soft:#5c6370;--line:#dfe2e7;--card:#f5f6f8;--good:#0b6e4f;
---bad:#b3261e;--c0:#0072b2;--c1:#c44e00;--c2:#00795a;--c3:#a3487e;--c4:#8a6100;--c5:#3a7ca8;--c6:#444}
+:root{color-scheme:light dark;--paper:#fff;--ink:#1c1e21;--soft:#5c6370;--line:#dfe2e7;--card:#f5f6f8;--shade:#0005;
+--good:#0b6e4f;--bad:#b3261e;--c0:#0072b2;--c1:#c44e00;--c2:#00795a;--c3:#a3487e;--c4:#8a6100;--c5:#3a7ca8;--c6:#444}
 @media (prefers-color-scheme:dark){:root{--paper:#14161a;--ink:#e8eaed;--soft:#a3a9b4;--line:#343941;--card:#1d2026;
+--shade:#fff5;
 --good:#4fd1a1;--bad:#ff8a80;--c0:#56b4e9;--c1:#f2954e;--c2:#35cfa0;--c3:#e59ac6;--c4:#ecc24a;--c5:#9fd3f5;--c6:#ccc}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,-apple-system,"Segoe UI",sans-serif}
 main{max-width:64rem;margin:0 auto;padding:2rem 1.25rem 4rem}
 h1{font-size:1.7rem;line-height:1.25;margin:0 0 .5rem;overflow-wrap:anywhere}
 h2{font-size:1.2rem;margin:2.5rem 0 .75rem}
-p{margin:.5rem 0;max-width:46rem}.lead{font-size:1.1rem}.soft,figcaption,footer{color:var(--soft)}
+p{margin:.5rem 0;max-width:46rem}code{font-size:.9em;overflow-wrap:anywhere}.lead{font-size:1.1rem}
+.soft,figcaption,footer{color:var(--soft)}
 footer{margin-top:3rem;font-size:.85rem;border-top:1px solid var(--line);padding-top:1rem}
-.scroll{overflow-x:auto}.scroll:focus-visible{outline:2px solid var(--c0)}
+.scroll{overflow-x:auto;margin:.75rem 0;
+background:linear-gradient(90deg,var(--paper) 40%,transparent) left/3rem 100% local no-repeat,
+linear-gradient(270deg,var(--paper) 40%,transparent) right/3rem 100% local no-repeat,
+linear-gradient(90deg,var(--shade),transparent) left/.8rem 100% no-repeat,
+linear-gradient(270deg,var(--shade),transparent) right/.8rem 100% no-repeat}
+.scroll:focus-visible,pre:focus-visible{outline:2px solid var(--c0)}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;min-width:100%}
 th,td{padding:.4rem .8rem .4rem 0;text-align:left;border-bottom:1px solid var(--line);vertical-align:top;
 white-space:nowrap}
 th{font-weight:600}thead th{color:var(--soft);font-weight:500}.number{text-align:right}
-.wrap td,.wrap th{white-space:normal;overflow-wrap:anywhere;min-width:5rem}
+.wrap td,.wrap th{white-space:normal;min-width:5rem}.wrap td{overflow-wrap:anywhere}
+.wrap th{overflow-wrap:break-word}
 .dots{display:grid;grid-template-columns:minmax(6rem,14rem) 1fr;gap:.35rem 1rem;align-items:center}
-.dots{margin-right:1.2rem}.dots .name{overflow-wrap:anywhere}
+.dots{margin-right:1.4rem}.dots .name{overflow-wrap:anywhere}
 .track{position:relative;height:2rem;border-bottom:1px solid var(--line)}
 .lane{position:absolute;inset:0;height:1.1rem}.lane+.lane{top:.75rem}
 .whisker{position:absolute;top:.5rem;height:2px;background:currentColor}
@@ -57,29 +68,43 @@ th{font-weight:600}thead th{color:var(--soft);font-weight:500}.number{text-align
 .track .dot{top:.18rem;margin-left:-.35rem}.plot .dot{margin:0 0 -.35rem -.35rem}.hollow{background:var(--paper)}
 .scale{position:relative;height:1.5rem;font-size:.8rem;color:var(--soft)}.scale span{position:absolute;translate:-50%;
 white-space:nowrap}
-.plot{position:relative;height:17rem;margin:1.25rem .5rem 2.5rem 3.6rem;
+figcaption.title{font-weight:600;color:var(--ink);margin-top:1.25rem}figure.chart{margin:0 0 1.25rem}
+.plot{position:relative;height:17rem;margin:1.5rem 1.6rem 2rem 3.4rem;
 border:solid var(--line);border-width:0 0 1px 1px}
 .plot svg{position:absolute;inset:0;width:100%;height:100%;overflow:visible}
 .plot path{fill:none;stroke:currentColor;stroke-width:2;vector-effect:non-scaling-stroke}
-.plot .grid{stroke:var(--line);stroke-width:1}.dashed{stroke-dasharray:6 4}
+.plot .grid{stroke:var(--line);stroke-width:1}
+.plot .mark{stroke:var(--soft);stroke-width:1;stroke-dasharray:2 3}.dashed{stroke-dasharray:6 4}
 .tick{position:absolute;font-size:.8rem;color:var(--soft);white-space:nowrap}
 .tick.y{right:calc(100% + .4rem);translate:0 50%}
-.tick.x{top:calc(100% + .2rem);translate:-50%}
-.legend{display:flex;flex-wrap:wrap;gap:.2rem 1.2rem;padding:0;margin:0;list-style:none;font-size:.9rem}
+.tick.x{top:calc(100% + .2rem);translate:-50%}.tick.mark{bottom:calc(100% + .15rem);margin-left:.2rem}
+.legend{display:flex;flex-wrap:wrap;gap:.2rem 1.2rem;padding:0;margin:0 0 .75rem;list-style:none;font-size:.9rem}
+.legend .dot{position:static;display:inline-block;color:var(--soft)}
 .legend i{display:inline-block;width:1.6rem;border-top:3px solid;margin-right:.4rem;vertical-align:middle}
 .legend i.dashed{border-top-style:dashed}
 .images{display:grid;grid-template-columns:repeat(auto-fill,minmax(10rem,1fr));gap:1.25rem 1rem;margin:0;padding:0}
 .images figure{margin:0;font-size:.85rem;break-inside:avoid}.images img,.missing{width:100%;aspect-ratio:1;
 display:block;background:var(--card);border-radius:.4rem;object-fit:cover}.missing{padding:1rem;color:var(--soft)}
 .images figcaption{margin-top:.35rem;overflow-wrap:anywhere}.images b{color:var(--ink)}
-.verdict{font-size:1.25rem}.verdict b{font-size:2.6rem;line-height:1.1;font-variant-numeric:tabular-nums}
+.images.pairs{grid-template-columns:repeat(auto-fill,minmax(17rem,1fr))}
+.pair{display:grid;grid-template-columns:1fr 1fr;gap:.25rem}
+.verdict{font-size:1.25rem;max-width:none}.verdict b{font-size:2.6rem;line-height:1.1;font-variant-numeric:tabular-nums}
 img.wide{max-width:100%;height:auto;background:#fff;border-radius:.4rem}.matrix td,.matrix th{padding:.4rem .8rem}
-details{margin:.5rem 0}summary{cursor:pointer}pre{overflow-x:auto;background:var(--card);padding:1rem;
-border-radius:.4rem;font-size:.85rem;line-height:1.4}
+pre{overflow:auto;background:var(--card);padding:1rem;
+border-radius:.4rem;font-size:.85rem;line-height:1.4;max-height:16rem}
 .good{color:var(--good)}.bad{color:var(--bad)}
-@media (max-width:40rem){.dots{grid-template-columns:1fr;gap:0}.dots div:empty{display:none}
-.scale span:nth-child(even){display:none}}
-@media print{main{max-width:none;padding:0}.scroll{overflow:visible}h2{break-after:avoid}}
+@media (max-width:40rem){.dots{grid-template-columns:1fr;gap:0;margin:0 1.3rem}.dots .name{margin-left:-1.3rem}
+.dots div:empty{display:none}
+main{padding:1.25rem 1rem 3rem}th,td{padding-right:.5rem;font-size:.9rem}
+thead th{white-space:normal;vertical-align:bottom}
+.plot{margin-left:2.9rem;margin-right:1.2rem}.images{grid-template-columns:repeat(auto-fill,minmax(8rem,1fr))}}
+@media print{main{max-width:none;padding:0}
+body{font-size:11pt;print-color-adjust:exact;-webkit-print-color-adjust:exact}
+.scroll{overflow:visible;background:none}pre{max-height:none;white-space:pre-wrap;font-size:7.5pt;columns:2}
+h2,section>p:not(:last-child){break-after:avoid}h2,p{break-inside:avoid}
+h2::after{content:"";display:block;height:8rem;margin-bottom:-8rem}
+section:has(.images)>h2::after{height:18rem;margin-bottom:-18rem}
+tr,.dots,.legend,figure.chart,table:not(:has(tr:nth-child(12))){break-inside:avoid}.plot{height:10rem}}
 """
 
 
@@ -97,8 +122,12 @@ def html_page(title: str, body: str, footer: str, refresh_s: int | None = None) 
 
 
 def escape(text: object) -> str:
-    """Return a text as HTML. Control characters and lone surrogates, which file names can contain, are replaced."""
+    """Return a text as HTML.
+
+    Control characters and lone surrogates, which file names can contain, are replaced. A number stays with its `%`.
+    """
     plain = "".join(sign if sign.isprintable() or sign == " " else "�" for sign in str(text))
+    plain = re.sub(r"(?<=\d) (?=%)", "\N{NO-BREAK SPACE}", plain)
     return html.escape(plain.encode("utf-8", "replace").decode("utf-8"))
 
 
@@ -108,8 +137,9 @@ def section(title: str, *parts: str) -> str:
 
 
 def paragraph(text: str, style: str = "") -> str:
-    """Return a paragraph."""
-    return f'<p class="{style}">{escape(text)}</p>\n' if style else f"<p>{escape(text)}</p>\n"
+    """Return a paragraph. Text between backticks is code."""
+    code = re.sub("`([^`]*)`", r"<code>\1</code>", escape(text))
+    return f'<p class="{style}">{code}</p>\n' if style else f"<p>{code}</p>\n"
 
 
 def html_table(
@@ -149,7 +179,7 @@ def dot_plot(rows: Sequence[tuple[str, Sequence[Dot]]], kinds: Sequence[tuple[st
     dots = [dot for _, found in rows for dot in found]
     if not dots:
         return ""
-    ticks = ticks_between(min(dot.low for dot in dots), max(dot.high for dot in dots))
+    ticks = fraction_ticks(min(dot.low for dot in dots), max(dot.high for dot in dots))
     low, high = ticks[0], ticks[-1]
 
     def at(value: float) -> str:
@@ -168,13 +198,10 @@ def dot_plot(rows: Sequence[tuple[str, Sequence[Dot]]], kinds: Sequence[tuple[st
             f'<div class="name">{escape(name)}</div>'
             f'<div class="track" role="img" aria-label="{label}" title="{label}" style="{color}">{marks}</div>\n'
         )
-    scale = "".join(f'<span style="left:{at(tick)}">{100 * tick:g} %</span>' for tick in ticks)
-    legend = "".join(
-        f'<li><span class="dot{" hollow" if hollow else ""}" style="position:static;display:inline-block"></span> '
-        f"{escape(name)}</li>"
-        for name, hollow in kinds
-    )
+    scale = "".join(f'<span style="left:{at(tick)}">{_tick_text(tick, is_fraction=True)}</span>' for tick in ticks)
     scale = f'<div></div><div class="scale" aria-hidden="true">{scale}</div>'
+    names = [(f'<span class="dot{" hollow" if hollow else ""}"></span> ', name) for name, hollow in kinds]
+    legend = "".join(f"<li>{mark if len(kinds) > 1 else ''}{escape(name)}</li>" for mark, name in names)
     return f'<div class="dots">\n{"".join(lines)}{scale}</div>\n<ul class="legend">{legend}</ul>\n'
 
 
@@ -195,13 +222,19 @@ class Line:
 
 
 def line_chart(
-    title: str, x_title: str, lines: Sequence[Line], *, is_fraction: bool, x_is_fraction: bool = False
+    title: str,
+    x_title: str,
+    lines: Sequence[Line],
+    *,
+    is_fraction: bool,
+    x_is_fraction: bool = False,
+    marks: Sequence[tuple[float, str]] = (),
 ) -> str:
-    """Return a chart of lines; a line with a single point is a dot."""
+    """Return a chart of lines; a line with a single point is a dot. `marks` are positions on the x axis with names."""
     points = [point for line in lines for point in line.points]
     if not points:
         return ""
-    y_ticks = ticks_between(min(y for _, y in points), max(y for _, y in points))
+    y_ticks = (fraction_ticks if is_fraction else ticks_between)(min(y for _, y in points), max(y for _, y in points))
     x_ticks = ticks_between(min(x for x, _ in points), max(x for x, _ in points))
     left, right = min(x for x, _ in points), max(x for x, _ in points)
     x_ticks = [tick for tick in x_ticks if left <= tick <= right and (x_title != "epoch" or tick.is_integer())]
@@ -211,6 +244,7 @@ def line_chart(
         return 100 * (x - left) / (right - left or 1), 100 * (y - bottom) / (top - bottom)
 
     grid = "".join(f'<path class="grid" d="M0 {100 - at(left, tick)[1]:.2f}H100"/>' for tick in y_ticks)
+    grid += "".join(f'<path class="mark" d="M{at(x, bottom)[0]:.2f} 0V100"/>' for x, _ in marks if left < x < right)
     paths, dots = "", ""
     for line in lines:
         places, color = [at(*point) for point in line.points], f"color:var(--c{line.color % N_COLORS})"
@@ -227,6 +261,10 @@ def line_chart(
         f'<span class="tick x" style="left:{at(tick, bottom)[0]:.2f}%">{_tick_text(tick, x_is_fraction)}</span>'
         for tick in x_ticks
     )
+    texts += "".join(
+        f'<span class="tick mark" style="left:{max(0.0, at(x, bottom)[0]):.2f}%">{escape(name)}</span>'
+        for x, name in marks
+    )
     legend = "".join(
         f'<li><i{" class=dashed" if line.is_dashed else ""} style="color:var(--c{line.color % N_COLORS})"></i>'
         f"{escape(line.name)}</li>"
@@ -235,12 +273,25 @@ def line_chart(
     )
     svg = f'<svg viewBox="0 0 100 100" preserveAspectRatio="none" aria-hidden="true">{grid}{paths}</svg>'
     plot = f'<div class="plot" role="img" aria-label="{escape(title)}">{svg}{dots}{texts}</div>'
-    caption = f"<figcaption>{escape(title)}, over {escape(x_title)}</figcaption>"
-    return f'<figure style="margin:0">{plot}{caption}<ul class="legend">{legend}</ul></figure>\n'
+    caption = f'<figcaption class="title">{escape(title)}, over {escape(x_title)}</figcaption>'
+    legend = f'<ul class="legend">{legend}</ul>' if len(lines) > 1 else ""
+    return f'<figure class="chart">{caption}{plot}{legend}</figure>\n'
 
 
 def _tick_text(tick: float, is_fraction: bool) -> str:
-    return f"{100 * tick:.4g} %" if is_fraction else f"{tick:.4g}"
+    return escape(f"{100 * tick:.4g} %" if is_fraction else f"{tick:.4g}").replace("-", "−")
+
+
+def fraction_ticks(low: float, high: float) -> list[float]:
+    """Return round fractions from at most `low` to at least `high`, two or more, between 0 and 1.
+
+    >>> fraction_ticks(1.0, 1.0)
+    [0.99, 0.992, 0.994, 0.996, 0.998, 1.0]
+    """
+    if high - low < LEAST_SPAN:
+        low = min(max(0.0, (low + high - LEAST_SPAN) / 2), 1 - LEAST_SPAN)
+        high = low + LEAST_SPAN
+    return ticks_between(max(0.0, low), min(high, 1.0))
 
 
 def ticks_between(low: float, high: float) -> list[float]:
@@ -279,10 +330,16 @@ def data_uri(content: bytes, kind: str) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def image_grid(images: Iterable[tuple[str | None, str, str]]) -> str:
-    """Return a grid of images, given the data, the alternative text and the caption (as HTML) of each."""
-    figures = []
-    for uri, text, caption in images:
-        shown = f'<img alt="{escape(text)}" src="{uri}">' if uri else '<div class="missing">cannot be read</div>'
+def image_grid(images: Iterable[tuple[Sequence[str | None], str, str]]) -> str:
+    """Return a grid of figures, given the data of one or two images, the alternative text and the caption (as HTML)."""
+    figures, most = [], 1
+    for uris, text, caption in images:
+        most = max(most, len(uris))
+        shown = "".join(
+            f'<img alt="{escape(text)}" src="{uri}">' if uri else '<div class="missing">cannot be read</div>'
+            for uri in uris
+        )
+        shown = f'<div class="pair">{shown}</div>' if len(uris) > 1 else shown
         figures.append(f"<figure>{shown}<figcaption>{caption}</figcaption></figure>\n")
-    return f'<div class="images">\n{"".join(figures)}</div>\n' if figures else ""
+    kind = "images pairs" if most > 1 else "images"
+    return f'<div class="{kind}">\n{"".join(figures)}</div>\n' if figures else ""

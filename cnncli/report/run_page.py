@@ -16,6 +16,7 @@ from cnncli.evaluation.assessment import Assessment
 from cnncli.evaluation.predictions import PredictedImage
 from cnncli.images.decode import decode
 from cnncli.metrics.classification import Metrics
+from cnncli.metrics.reliability import merge_bins
 from cnncli.metrics.table import VALIDATION, metric_named
 from cnncli.report.evaluation_figures import describe_mistake
 from cnncli.report.page import (
@@ -34,7 +35,7 @@ from cnncli.report.page import (
     section,
 )
 from cnncli.report.run_report import RunReport
-from cnncli.terminal.formatting import counted, decimal, duration, percent, percent_range
+from cnncli.terminal.formatting import counted, decimal, duration, percent, percent_range, signed_points
 from cnncli.training.diagnosis import diagnose
 from cnncli.version import __version__
 
@@ -43,8 +44,12 @@ MOST_MISTAKES, MOST_SUSPECTS, MOST_PAIRS, MOST_ROWS, MOST_FILES = 24, 12, 12, 40
 files in a list."""
 MOST_CLASSES_IN_MATRIX = 12
 """Number of classes above which the confusion matrix is an image."""
+MOST_CLASSES_IN_FIGURE = 40
+"""Number of classes above which the labels of that image cannot be read."""
 STRONGEST_TINT = 45
 """Percentage of color in the cell of a confusion matrix with all images of a class; the text stays readable."""
+LEAST_IN_BIN = 30
+"""Number of predictions below which bins of a reliability diagram are merged."""
 EXAMPLES, VIEWS = 3, 4
 """Number of training images whose augmented views are shown, and of views of each at most."""
 
@@ -63,7 +68,7 @@ def run_page(report: RunReport, refresh_s: int | None = None) -> str:
         section("When it does not know", _coverage(report)),
         section("Images", _images(report)),
         section("Augmented views", _views(report)),
-        section("Config", _folded("config.yaml, with every setting", report.config_text)),
+        section("Config", _config(report.config_text)),
         section("Run and machine", _machine(report)),
     ]
     footer = f"Written by cnncli {__version__}. Everything on this page is in the file; it loads nothing."
@@ -80,12 +85,13 @@ def _verdict(report: RunReport) -> str:
     what = "have all labels right" if metrics.is_multi_label else "are classified correctly"
     parts = [
         f'<p class="verdict"><b>{escape(percent(metrics.top1))}</b> of {metrics.n:,} {escape(split)} images '
-        f"{what} <span class=soft>(95 % interval {escape(percent_range(*metrics.top1_ci95))})</span></p>\n"
+        f"{what} <span class=soft>{escape(f'(95 % interval {percent_range(*metrics.top1_ci95)})')}</span></p>\n"
     ]
     rows: list[tuple[str, Sequence[Dot]]] = [("this run", [_dot(metrics)])]
     if report.parent and split in report.parent.metrics:
         before = report.parent.metrics[split]
-        rows.append((f"parent: {report.parent.name}", [_dot(before)]))
+        others = "" if _is_comparable(metrics, before) else f", {counted(before.n, 'image')}"
+        rows.append((f"parent: {report.parent.name}{others}", [_dot(before)]))
     if report.baseline:
         name, accuracy = report.baseline
         rows.append((f"always “{name}”", [Dot(accuracy, accuracy, accuracy, percent(accuracy))]))
@@ -97,25 +103,57 @@ def _remarks(report: RunReport, found: Assessment) -> list[str]:
     """Return what a reader must know besides the accuracy."""
     metrics, remarks = found.metrics, []
     if report.parent and found.split in report.parent.metrics:
-        change = 100 * (metrics.top1 - report.parent.metrics[found.split].top1)
-        text = f"{change:+.1f} points against the parent run {report.parent.name}"
-        remarks.append(f"{text}; `cnncli compare` tests whether that is more than chance.")
+        remarks.append(_against_parent(metrics, report.parent.name, report.parent.metrics[found.split]))
     if found.split == "test" and report.validation:
-        change = 100 * (metrics.top1 - report.validation.top1) + 0.0  # not −0
-        text = f"On the {report.validation.n:,} validation images, by which settings were chosen, it is"
-        remarks.append(f"{text} {percent(report.validation.top1)} ({change:+.1f} points on test).")
+        change = signed_points(metrics.top1 - report.validation.top1)
+        chosen = ", by which the best epoch was chosen," if _is_epoch_chosen(report) else ""
+        text = f"On the {report.validation.n:,} validation images{chosen} it is"
+        remarks.append(f"{text} {percent(report.validation.top1)} ({change} points on test).")
     elif found.split == "validation":
-        text = "There are no test images. Settings were chosen by validation images, so new ones are probably"
+        text = "There are no test images. If settings were chosen by the validation images, new images are probably"
         remarks.append(f"{text} classified less accurately.")
-    results = [one for one in _class_results(metrics) if one[1].n]
-    if len(results) > 2:
-        name, worst = min(results, key=lambda one: one[1].recall)
-        text = f"The class with the lowest recall is “{name}”"
-        remarks.append(f"{text}: {percent(worst.recall)} of its {worst.n:,} images are found.")
+    if remark := _weakest_class(metrics):
+        remarks.append(remark)
     if similar := len(_rows_of(report.run.near_duplicates)):
         text = f"Similar images in different splits ({counted(similar, 'pair')}) make results look better than they"
         remarks.append(f"{text} are; see Images.")
     return remarks
+
+
+def _is_epoch_chosen(report: RunReport) -> bool:
+    """Return whether validation images chose among epochs; a head that is solved exactly has none."""
+    n_epochs = sum(row.learning_rate is not None for row in report.history)
+    return n_epochs > 1 and report.config.training.best.monitor.startswith(VALIDATION)
+
+
+def _is_comparable(metrics: Metrics, before: Metrics) -> bool:
+    """Return whether two results are those of the same number of images of the same classes."""
+    return metrics.n == before.n and metrics.classes == before.classes
+
+
+def _against_parent(metrics: Metrics, name: str, before: Metrics) -> str:
+    change = signed_points(metrics.top1 - before.top1)
+    if _is_comparable(metrics, before):
+        return (
+            f"{change} points against the parent run {name}; `cnncli compare` tests whether that is more than chance."
+        )
+    text = (
+        f"The parent run {name} was evaluated on {before.n:,} images of {len(before.classes)} classes, so its accuracy"
+    )
+    return f"{text} cannot be subtracted; `cnncli compare` compares both runs on the images that they share."
+
+
+def _weakest_class(metrics: Metrics) -> str:
+    """Return which class has the lowest recall, or how many have it; nothing for two classes or equal recalls."""
+    recalls = {name: one for name, one in _class_results(metrics) if one.n}
+    worst = min((one.recall for one in recalls.values()), default=1.0)
+    names = [name for name, one in recalls.items() if one.recall == worst]
+    if len(recalls) <= 2 or len(names) == len(recalls):
+        return ""
+    if len(names) > 1:
+        return f"{len(names):,} of {len(recalls):,} classes have the lowest recall, {percent(worst)}."
+    n = recalls[names[0]].n
+    return f"The class with the lowest recall is “{names[0]}”: {percent(worst)} of {counted(n, 'image')}."
 
 
 def _training(report: RunReport) -> str:
@@ -133,13 +171,20 @@ def _training(report: RunReport) -> str:
                     ("validation", VALIDATION + name, 1, False),
                 )
             ]
-            parts.append(line_chart(name, "epoch", lines, is_fraction=bool(metric and metric.is_fraction)))
+            is_fraction, marks = bool(metric and metric.is_fraction), _stage_starts(report)
+            parts.append(line_chart(name, "epoch", lines, is_fraction=is_fraction, marks=marks))
     if report.history:
         parts.append(paragraph(f"Diagnosis: {diagnose(report.history).text}."))
         parts.append(
             html_table("stages", ("stage", "epochs", "time", "images/s", "trained weights"), _stage_rows(report))
         )
     return "".join(parts)
+
+
+def _stage_starts(report: RunReport) -> list[tuple[float, str]]:
+    """Return where each of several stages starts on the axis of epochs, between two of them, and its name."""
+    starts = [(next(group).epoch - 0.5, name) for name, group in groupby(report.history, key=lambda row: row.stage)]
+    return starts if len(starts) > 1 else []
 
 
 def _stage_rows(report: RunReport) -> list[tuple[str, ...]]:
@@ -156,7 +201,7 @@ def _stage_rows(report: RunReport) -> list[tuple[str, ...]]:
 def _classes(report: RunReport) -> str:
     if report.found is None:
         return ""
-    results = sorted(_class_results(report.found.metrics), key=lambda one: (one[1].f1, one[0]))
+    results = sorted(_class_results(report.found.metrics), key=lambda one: (one[1].f1, -one[1].n, one[0]))
     shown = results[:MOST_ROWS]
     rows = [
         (
@@ -184,6 +229,8 @@ def _confusion(report: RunReport) -> str:
     metrics, parts = report.found.metrics, []
     if len(metrics.classes) <= MOST_CLASSES_IN_MATRIX:
         parts.append(_matrix(metrics))
+    elif len(metrics.classes) > MOST_CLASSES_IN_FIGURE:
+        parts.append(paragraph(f"The matrix of {len(metrics.classes)} classes is in metrics.json.", "soft"))
     elif (figure := report.run.figures / f"confusion-{report.found.split}.png").is_file():
         text = "confusion matrix: rows are true classes, columns predicted ones"
         parts.append(f'<img class="wide" alt="{escape(text)}" src="{data_uri(figure.read_bytes(), "png")}">\n')
@@ -200,9 +247,10 @@ def _mistakes(report: RunReport) -> str:
     wrong, shown = report.mistakes, report.mistakes[:MOST_MISTAKES]
     if not wrong:
         return paragraph("There are none.")
-    lines = f"{counted(len(wrong), 'mistake')} in {len(report.found.images):,} images, the most confident first"
+    lines = f"{counted(len(wrong), 'mistake')} in {counted(len(report.found.images), 'image')}"
+    lines += f"; the {len(shown)} most confident are shown" if len(shown) < len(wrong) else ", the most confident first"
     text = f"{lines}. Some may be wrong labels: `cnncli data review {report.run.path.name}` ranks them."
-    images = [(_picture(report, Path(one.path)), Path(one.path).name, _caption(one)) for one in shown]
+    images = [(_pictures(report, Path(one.path)), Path(one.path).name, _caption(one)) for one in shown]
     seen = " Warm colors show where the network looked (Grad-CAM)." if report.explanations else ""
     return paragraph(text + seen) + image_grid(images)
 
@@ -213,39 +261,45 @@ def _suspects(report: RunReport) -> str:
     doubtful = [row for row in rows if float(row["score"]) > 0.5]
     if not doubtful:
         return paragraph(f"None of {len(rows):,} labels.") if rows else ""
-    text = f"For {len(doubtful):,} of {len(rows):,} images, classifiers that were trained without them find another"
-    sure = sum(row["flagged"] == "True" for row in rows)
+    shown = doubtful[:MOST_SUSPECTS]
+    flagged = sum(row["flagged"].lower() == "true" for row in rows)
+    text = (
+        f"For {len(doubtful):,} of {len(rows):,} images, classifiers that were trained without them find another label"
+    )
+    text += f" more probable; confident learning flags {flagged:,} of them."
+    text += f" The {len(shown)} most suspicious are shown." if len(shown) < len(doubtful) else ""
+    text += " Labels that are right can be among them."
+    if report.is_all_trained:
+        text += " The network was trained with these labels, so that wrong ones are found less reliably."
+    command = f" `cnncli data review {report.run.path.name} --open` shows them all, to confirm or correct them."
     images = [
         (
-            image_uri(Path(row["path"]), report.pixels) if report.pixels else None,
+            [image_uri(Path(row["path"]), report.pixels) if report.pixels else None],
             Path(row["path"]).name,
             f"<b>{escape(row['label'])} → {escape(row['suggested'])}?</b><br>{escape(Path(row['path']).name)}",
         )
-        for row in doubtful[:MOST_SUSPECTS]
+        for row in shown
     ]
-    text = f"{text} label more probable; {sure:,} of these labels are almost certainly wrong."
-    command = f"`cnncli data review {report.run.path.name} --open` shows them all, to confirm or correct them."
-    return paragraph(f"{text} {command}") + image_grid(images)
+    return paragraph(text + command) + image_grid(images)
 
 
-def _picture(report: RunReport, path: Path) -> str | None:
-    if path in report.explanations:
-        return pixels_uri(report.explanations[path])
-    return image_uri(path, report.pixels) if report.pixels else None
+def _pictures(report: RunReport, path: Path) -> list[str | None]:
+    """Return an image and, if it was explained, the same with where the network looked."""
+    image = image_uri(path, report.pixels) if report.pixels else None
+    return [image, pixels_uri(report.explanations[path])] if path in report.explanations else [image]
 
 
 def _calibration(report: RunReport) -> str:
     if report.found is None:
         return ""
     found, metrics = report.found, report.found.metrics
-    used = [one for one in metrics.reliability if one.n]
+    used = merge_bins(metrics.reliability, LEAST_IN_BIN)
     lines = [Line("as it is", 0, [one.confidence for one in used], [one.accuracy for one in used])]
     if found.calibrated:
-        after = [one for one in found.calibrated.bins if one.n]
+        after = merge_bins(found.calibrated.bins, LEAST_IN_BIN)
         lines.append(Line("calibrated", 1, [one.confidence for one in after], [one.accuracy for one in after]))
     low = min((one.confidence for one in used), default=0.0)
     lines.append(Line("ideal", 6, [low, 1.0], [low, 1.0], is_dashed=True))
-    error = metrics.evaluated.get("calibration_error")
     text = "Of the predictions with a confidence of 90 %, 90 % should be right."
     if (error := metrics.evaluated.get("calibration_error")) is not None:
         text += f" The expected calibration error is {percent(error)}"
@@ -253,11 +307,15 @@ def _calibration(report: RunReport) -> str:
             text += f", and {percent(found.calibrated.calibration_error)} at the temperature {found.temperature:.2f}"
             text += ", which was fitted on validation images"
         text += "."
+    bins = [
+        (percent_range(one.low, one.high), f"{one.n:,}", percent(one.confidence), percent(one.accuracy)) for one in used
+    ]
     scores = [(name, decimal(metrics.evaluated[key])) for key, name in _SCORES.items() if key in metrics.evaluated]
     table = html_table("scores of the probabilities", ("score", "value"), scores) if scores else ""
     return (
         paragraph(text)
         + line_chart("fraction right", "confidence", lines, is_fraction=True, x_is_fraction=True)
+        + html_table("predictions by confidence", ("confidence", "predictions", "mean confidence", "right"), bins)
         + table
     )
 
@@ -317,7 +375,7 @@ def _views(report: RunReport) -> str:
         for k in range(count + 1):
             view = render_view(pixels, settings, row.digest, k)
             images.append(
-                (pixels_uri(view), f"view {k} of {row.path.name}", escape("as it is" if k == 0 else f"view {k}"))
+                ([pixels_uri(view)], f"view {k} of {row.path.name}", escape("as it is" if k == 0 else f"view {k}"))
             )
     return image_grid(images)
 
@@ -392,10 +450,9 @@ def _matrix(metrics: Metrics) -> str:
     )
 
 
-def _folded(title: str, text: str) -> str:
-    """Return a text that is shown on request."""
+def _config(text: str) -> str:
     lines = "\n".join(escape(line) for line in text.splitlines())
-    return f"<details><summary>{escape(title)}</summary><pre>{lines}</pre></details>\n"
+    return f'<pre role="region" tabindex="0" aria-label="config.yaml, with every setting">{lines}</pre>\n'
 
 
 def _rows_of(path: Path) -> list[dict[str, str]]:

@@ -43,6 +43,7 @@ class RunReport:
         history: The epochs.
         stages: stages.json.
         pixels: How images are decoded; None for a run that is not finished.
+        is_all_trained: Whether nothing of the network was frozen.
         found: The evaluation of the test images, or of the validation images if there are no others; None if the run is
             not finished.
         validation: Metrics of the validation images, if there are any.
@@ -61,6 +62,7 @@ class RunReport:
     pixels: PixelSpec | None
     found: Assessment | None
     validation: Metrics | None
+    is_all_trained: bool = False
     parent: Parent | None = None
     explanations: Mapping[Path, Any] = field(default_factory=dict)
 
@@ -74,6 +76,7 @@ class RunReport:
         facts = run.read_facts()
         is_finished = facts["state"] == "finished"
         found = (load_assessment(run, "test") or load_assessment(run, "validation")) if is_finished else None
+        spec = PredictorSpec.load(run.engine) if is_finished else None
         metrics = _metrics_of(run)
         return cls(
             run=run,
@@ -84,7 +87,8 @@ class RunReport:
             manifest=Manifest.from_csv(run.manifest),
             history=read_history(run.history) if run.history.is_file() else (),
             stages=read_json(run.stages) if run.stages.is_file() else (),
-            pixels=PredictorSpec.load(run.engine).pixels if is_finished else None,
+            pixels=spec.pixels if spec else None,
+            is_all_trained=spec is not None and not spec.trunks,
             found=found,
             validation=metrics.get("validation"),
             parent=_parent_of(facts),

@@ -104,6 +104,15 @@ def percent_range(low: float, high: float) -> str:
     return f"{low * 100:.1f}–{percent(high)}"
 
 
+def signed_points(difference: float) -> str:
+    """Return a difference of fractions in percentage points.
+
+    >>> signed_points(0.0123), signed_points(-0.144), signed_points(-0.0001)
+    ('+1.2', '−14.4', '+0.0')
+    """
+    return f"{round(100 * difference, 1) + 0.0:+.1f}".replace("-", "−")
+
+
 def short_path(path: Path) -> Path:
     """Return a path relative to the current folder if it is inside it."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -7,22 +7,25 @@ import re
 import shutil
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+import numpy as np
 import pytest
 import yaml
 
 from cnncli.cli import main
 from cnncli.recipes.report import report, write_report
 from cnncli.report.model_card import is_edited
-from cnncli.report.page import STYLE
+from cnncli.report.page import STYLE, Dot, Line, dot_plot, line_chart
 from cnncli.report.run_page import run_page
-from cnncli.report.run_report import RunReport
+from cnncli.report.run_report import Parent, RunReport
 from cnncli.runs.folder import RunFolder, update_facts
 from cnncli.runs.listing import open_run
+from cnncli.runs.records import HistoryRow
 from cnncli.serving.live_report import LiveReportServer
 from cnncli.terminal.console import Console
 from cnncli.terminal.formatting import percent, percent_range
@@ -82,6 +85,7 @@ def test_the_page_begins_with_the_accuracy_of_the_run(run: RunFolder) -> None:
     """The verdict is the accuracy in metrics.json, with its interval and number of images."""
     metrics, page = json.loads(run.metrics.read_text())["test"], run.report.read_text(encoding="utf-8")
     verdict = re.sub(r"<[^>]*>", "", page.partition('<p class="verdict">')[2].partition("</p>")[0])
+    verdict = verdict.replace("\N{NO-BREAK SPACE}", " ")
 
     assert verdict.startswith(f"{percent(metrics['top1'])} of {metrics['n']:,} test images")
     assert percent_range(*metrics["top1_ci95"]) in verdict
@@ -140,6 +144,74 @@ def test_a_browser_shows_the_whole_report(run: RunFolder, tmp_path: Path, width:
     assert len(check_page(broken, width, scheme)) >= 2
 
 
+def test_numbers_stay_with_their_unit_and_commands_are_code(run: RunFolder, page: Page) -> None:
+    """No line can end between a number and its %, and what is between backticks is a `code` element."""
+    text = run.report.read_text(encoding="utf-8")
+
+    assert "\N{NO-BREAK SPACE}%" in text
+    assert not re.search(r"\d %", text)
+    assert "`" not in text
+    assert not page.all("details")  # whose text a printed page would lack
+
+
+def test_an_axis_of_fractions_ends_at_100_percent() -> None:
+    """Accuracies of 100 % are at the top of their axis, and intervals do not extend it."""
+    line = line_chart("accuracy", "epoch", [Line("one", 0, [1, 2], [1.0, 1.0])], is_fraction=True)
+    dots = dot_plot([("run", [Dot(1.0, 0.981, 1.0, "")])], [("accuracy", False)])
+
+    for chart in (line, dots):
+        ticks = [float(one) for one in re.findall(r">([\d.]+)\N{NO-BREAK SPACE}%</span>", chart)]
+        assert (min(ticks) >= 0, max(ticks)) == (True, 100)
+
+
+def test_stages_are_separated_in_the_curves(run: RunFolder) -> None:
+    """A line with the name of the stage is between the last epoch of a stage and the first of the next."""
+    rows = [
+        HistoryRow(stage, epoch, 1e-3, {"loss": 1 / epoch, "accuracy": 0.5, "val_loss": 1.0, "val_accuracy": 0.5}, 1, 1)
+        for epoch, stage in enumerate(("head", "head", "fine-tune"), start=1)
+    ]
+    text = run_page(replace(RunReport.load(run), history=rows, stages=()))
+
+    assert text.count('<path class="mark" d="M75.00 0V100"/>') == 2  # loss and accuracy
+    assert '<path class="mark"' not in run_page(replace(RunReport.load(run), history=rows[:2], stages=()))
+
+
+def test_an_exact_head_was_not_chosen_by_validation_images(run: RunFolder) -> None:
+    """Only a run with epochs says that validation images chose one."""
+    rows = [HistoryRow("head", epoch, 1e-3, {"loss": 1.0, "accuracy": 0.5}, 1, 1) for epoch in (1, 2)]
+    found = RunReport.load(run)
+
+    assert "the best epoch was chosen" not in run_page(found)
+    assert "the best epoch was chosen" in run_page(replace(found, history=rows, stages=()))
+
+
+def test_a_parent_with_other_images_is_not_subtracted(run: RunFolder) -> None:
+    """The difference to the parent is given only if both were evaluated on as many images of the same classes."""
+    found = RunReport.load(run)
+    assert found.found is not None
+    metrics = found.found.metrics
+    pages = [
+        run_page(replace(found, parent=Parent("before", {"test": one})))
+        for one in (metrics, replace(metrics, n=metrics.n + 1), replace(metrics, classes=("a", "b")))
+    ]
+
+    assert ["points against the parent run" in page for page in pages] == [True, False, False]
+
+
+def test_an_explained_mistake_is_shown_with_and_without_the_map(run: RunFolder) -> None:
+    """Beside where the network looked, the image itself remains visible."""
+    found = RunReport.load(run)
+    assert found.found is not None
+    wrong = replace(found.found.images[0], predictions=("other",))
+    found = replace(found, found=replace(found.found, images=(wrong,)))
+    pages = [
+        Page(run_page(replace(found, explanations=maps)))
+        for maps in ({}, {Path(wrong.path): np.zeros((8, 8, 3), np.uint8)})
+    ]
+
+    assert [sum(one["alt"] == Path(wrong.path).name for one in page.all("img")) for page in pages] == [1, 2]
+
+
 def test_names_of_files_are_texts(page: Page) -> None:
     """A name that looks like HTML does not become an element: `b` only emphasizes what the page says."""
     assert all("&" not in tag for tag, _ in page.elements)
@@ -153,6 +225,25 @@ def test_the_report_gains_suspicious_labels(run: RunFolder) -> None:
 
     assert (written.page, "<h2>Suspicious labels</h2>" in before) == (run.report, False)
     assert "<h2>Suspicious labels</h2>" in run.report.read_text(encoding="utf-8")
+
+
+def test_doubtful_labels_are_counted_and_not_condemned(run: RunFolder) -> None:
+    """The page states how many labels are doubtful, flagged and shown; flags count as they were or are written."""
+    before = run.review / "labels.csv" if run.review.is_dir() else None
+    text = before.read_text(encoding="utf-8") if before else ""
+    run.review.mkdir(exist_ok=True)
+    path = next(row.path for row in RunReport.load(run).manifest.rows)
+    lines = [f'"{path}","a","b",0.9,"{flag}","train"' for flag in ("true", "True", *["false"] * 12)]
+    (run.review / "labels.csv").write_text("\n".join(["path,label,suggested,score,flagged,split", *lines]))
+    shown = run_page(RunReport.load(run)).partition("<h2>Suspicious labels</h2>")[2].partition("</section>")[0]
+    if before:
+        before.write_text(text, encoding="utf-8")
+    else:
+        shutil.rmtree(run.review)
+
+    assert (shown.count("<figure>"), "The 12 most suspicious are shown" in shown) == (12, True)
+    assert re.search(r"14 of 14 .* flags 2 of them", shown)
+    assert "certain" not in shown
 
 
 def test_the_model_card_has_the_results(run: RunFolder) -> None:
