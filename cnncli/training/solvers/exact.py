@@ -39,6 +39,9 @@ ROUGH, EXACT = 1e-3, 1e-7
 """Largest entry of the gradient of a solution, as a fraction of that without weights, which falls with the number of
 classes: to compare strengths, and for the result."""
 MAX_ROUGH_ITERATIONS, MAX_ITERATIONS = 100, 2_000
+SMALLEST_DEVIATION = 0.1
+"""Smallest standard deviation by which a feature is divided, as a fraction of the root mean square of all: one that
+hardly varies in the training images would be magnified without limit in others."""
 MIN_FOLDS = 3
 """Fewest folds of `solve_folds`, which chooses the strength without a fold on at least two others."""
 
@@ -183,7 +186,7 @@ def solve_folds(problem: HeadProblem) -> list[LinearHead]:
     if problem.loss == "squared-error" or cost > MAX_COST:
         return [solve_head(problem.without(fold)) for fold in range(n_folds)]
     space = Space.of(problem.features, standardize=problem.l2 is None, rotate=False)
-    rows, folds = _Rows.of(problem, space), _Folds.of(space.rows, problem.folds, n_folds)
+    rows, folds = _Rows.of(problem, space), _Folds.of(space, problem.folds, n_folds)
     singles = [(fold,) for fold in range(n_folds)]
     if problem.l2 is None:
         tried, start = _choose_strengths(rows, folds, one_each=cost > MAX_COST_OF_FOLDS)
@@ -248,34 +251,39 @@ class _Folds:
         member: Whether each row (n,) is in each fold (K,).
         sizes: Number of rows of each fold (K,).
         sums, squares: Sums of the features and of their squares of each fold, float64 (K, r).
+        scale: By what the features were divided, float64 (r,).
     """
 
     member: NDArray[np.bool_]
     sizes: NDArray[np.int64]
     sums: NDArray[np.float64]
     squares: NDArray[np.float64]
+    scale: NDArray[np.float64]
 
     @classmethod
-    def of(cls, rows: NDArray[np.float32], folds: NDArray[np.int64], n_folds: int) -> _Folds:
-        """Return the folds of rows (n, r) with the number of the fold of each, (n,)."""
-        parts = [rows[folds == fold].astype(np.float64) for fold in range(n_folds)]
+    def of(cls, space: Space, folds: NDArray[np.int64], n_folds: int) -> _Folds:
+        """Return the folds of rows (n, r) that are not rotated, with the number of the fold of each, (n,)."""
+        parts = [space.rows[folds == fold].astype(np.float64) for fold in range(n_folds)]
         sums, squares = (np.stack([(part**power).sum(axis=0) for part in parts]) for power in (1, 2))
-        return cls(folds[:, None] == np.arange(n_folds), np.array([len(part) for part in parts]), sums, squares)
+        sizes = np.array([len(part) for part in parts])
+        return cls(folds[:, None] == np.arange(n_folds), sizes, sums, squares, space.scale)
 
     def use(self, left_out: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """Return 1 for the rows outside the folds that each problem leaves out, (n, problems)."""
         return np.stack([~self.member[:, list(folds)].any(axis=1) for folds in left_out], axis=1).astype(np.float32)
 
     def stretches(self, left_out: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-        """Return the variance of each feature in the rows that each problem uses, (problems, r, 1).
+        """Return by what the penalty of each weight is multiplied in each problem, (problems, r, 1).
 
-        The penalty of a weight times this factor is that of the weight of a feature that is standardized on these rows.
+        It then is that of the weight of a feature that is standardized on the rows of this problem.
         """
         kept = [[fold for fold in range(len(self.sizes)) if fold not in folds] for folds in left_out]
         n = np.array([self.sizes[one].sum() for one in kept])[:, None]
         means, squares = (np.stack([part[one].sum(axis=0) for one in kept]) / n for part in (self.sums, self.squares))
-        variances: NDArray[np.float64] = np.maximum(squares - means**2, 0.0)
-        return variances[:, :, None].astype(np.float32)
+        deviations = self.scale * np.sqrt(np.maximum(squares - means**2, 0.0))
+        scales = np.stack([_scale_of(one) for one in deviations])
+        stretches: NDArray[np.float64] = np.square(scales / self.scale)
+        return stretches[:, :, None].astype(np.float32)
 
 
 def _solve_by_ridge(problem: HeadProblem, space: Space) -> LinearHead:
@@ -333,6 +341,12 @@ def _evaluate(
     return losses, scores.argmax(axis=2) == targets.argmax(axis=1)[:, None]
 
 
+def _scale_of(deviations: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return by what features with some standard deviations (r,) are divided."""
+    typical = float(np.sqrt(np.square(deviations).mean()))
+    return np.maximum(deviations, SMALLEST_DEVIATION * typical) if typical else np.ones_like(deviations)
+
+
 def _best(strengths: Sequence[Strength]) -> Strength:
     return min(strengths, key=lambda strength: strength.loss)
 
@@ -358,8 +372,7 @@ class Space:
         """Center features (n, features), divide them by their standard deviation if `standardize`, and maybe rotate."""
         mean, scale = features.mean(axis=0, dtype=np.float64), np.ones(features.shape[1])
         if standardize:
-            deviation = features.std(axis=0, dtype=np.float64)
-            scale = np.where(deviation > 0, deviation, 1.0)
+            scale = _scale_of(features.std(axis=0, dtype=np.float64))
         rows = (features - mean.astype(np.float32)) / scale.astype(np.float32)
         if rows.shape[1] <= len(rows) or not rotate:
             return cls(rows, mean, scale, None)

@@ -17,11 +17,11 @@ N, WIDTH = 240, 12
 
 
 def _features(n: int = N, width: int = WIDTH, n_classes: int = 3) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Draw overlapping classes, with features of very different size."""
+    """Draw overlapping classes, with features of different size."""
     rng = np.random.default_rng(1)
     labels = rng.integers(0, n_classes, n)
     centers = rng.normal(size=(n_classes, width))
-    features = (centers[labels] + 1.5 * rng.normal(size=(n, width))) * np.logspace(-2, 1, width) + 3
+    features = (centers[labels] + 1.5 * rng.normal(size=(n, width))) * np.logspace(-0.4, 0.4, width) + 3
     return features.astype(np.float32), labels
 
 
@@ -99,10 +99,10 @@ def test_a_hinge_head_is_scikit_learns_support_vector_machine() -> None:
     from sklearn.svm import SVC
 
     features, labels = _features(n_classes=2)
-    head = solve_head(_problem(features, labels, 2, activation="linear", loss="hinge", l2=0.01))
-    # The hinge of cnncli compares two scores: with kernels ±w/2, the penalty 0.01 · Σw² / 2 is SVC's 0.5 · Σw² / (C n).
+    head = solve_head(_problem(features, labels, 2, activation="linear", loss="hinge", l2=0.1))
+    # The hinge of cnncli compares two scores: with kernels ±w/2, the penalty 0.1 · Σw² / 2 is SVC's 0.5 · Σw² / (C n).
     centered = features - features.mean(axis=0)
-    oracle = SVC(kernel="linear", C=1 / (0.01 * N), tol=1e-8).fit(centered, labels)
+    oracle = SVC(kernel="linear", C=1 / (0.1 * N), tol=1e-8).fit(centered, labels)
     scores = _logits(head, features)
     margins = scores[:, 1] - scores[:, 0]
 
@@ -189,6 +189,16 @@ def test_a_constant_feature_has_no_weight() -> None:
     features[:, 0] = 7.0
 
     np.testing.assert_array_equal(solve_head(_problem(features, labels, 3)).kernel[0], 0.0)
+
+
+def test_a_feature_that_hardly_varies_is_not_magnified() -> None:
+    """A channel that is almost silent for all training images moves no score far when another image excites it."""
+    features, labels = _features()
+    silent = np.random.default_rng(2).normal(0, 1e-6, (N, 1)).astype(np.float32)
+    head = solve_head(_problem(np.hstack([features, silent]), labels, 3))
+    excited = np.hstack([features, np.ones_like(silent)])
+
+    assert np.abs(_logits(head, excited) - _logits(head, np.hstack([features, silent]))).max() < 0.1
 
 
 def _pipeline(strength: float) -> Any:
