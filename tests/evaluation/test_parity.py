@@ -76,6 +76,22 @@ def test_low_precision_may_move_single_images_but_not_most() -> None:
     assert not compare("keras", reported, shifted, TOLERANCES["bfloat16"]).holds
 
 
+def test_a_sharp_head_may_magnify_rounding(caplog: pytest.LogCaptureFixture) -> None:
+    """If logits agree but for rounding, probabilities that do not are accepted in low precision, with a warning."""
+    random = np.random.default_rng(0)
+    logits = random.normal(0, 60, (64, 120))
+    rounded = logits * (1 + random.normal(0, 0.02, logits.shape))
+    expected, found = (probabilities_of(one, "softmax") for one in (logits, rounded))
+    reported = Reported(tuple(map(str, range(64))), random.integers(0, 120, 64), tuple(map(str, range(120))), expected)
+    agreement = compare("keras", reported, found, TOLERANCES["bfloat16"])
+    require_parity([agreement])
+
+    assert (agreement.is_close, agreement.holds) == (False, True)
+    assert [record.msg.code for record in caplog.records] == ["metrics-precision-shows"]
+    assert not compare("keras", reported, found, TOLERANCES["float32"]).holds
+    assert not compare("keras", reported, expected[:, ::-1], TOLERANCES["int8"]).holds
+
+
 def test_nan_is_never_accepted() -> None:
     """Probabilities that are not numbers are a mismatch."""
     reported = report()
