@@ -15,6 +15,8 @@ from cnncli.dataset.build import report_on_data
 from cnncli.dataset.config_template import template_for
 from cnncli.dataset.issues import messages_of
 from cnncli.errors import CnncliError, DataError, Message, printable
+from cnncli.shards.files import is_sharded
+from cnncli.shards.places import is_remote, url_of
 from cnncli.storage.atomic import write_atomically
 from cnncli.terminal.console import Console
 
@@ -49,14 +51,10 @@ def write_config(source: Path, out: Path, force: bool, console: Console) -> Path
     if (more := len(messages) - MAX_LINES) > 0:
         text = f"{more:,} more problems: see `cnncli data check {printable(source)}`"
         log.warning(Message("data-more-problems", text, n=more))
-    paths = {
-        name: path if source.is_absolute() else _path_from(Path(path), out.parent)
-        for name in ("path", "table")
-        if (path := report[name])
-    }
-    table: Any = paths.get("table")
+    table: Any = report["table"] and _written(Path(report["table"]), source, out)
     labels = {"path": table, "separator": combined[0]} if combined else table
-    write_atomically(out, template_for(report, paths["path"], str(out), labels))
+    images = config.data.path if is_sharded(config.data.path) else Path(report["path"])
+    write_atomically(out, template_for(report, _written(images, source, out), str(out), labels))
     return out
 
 
@@ -81,10 +79,14 @@ def write_from_template(name: str, source: Path | None, out: Path, force: bool) 
         text = f"{name} has a table of labels for its own images. Leave out {printable(source)}, or the template."
         raise CnncliError(Message("usage-options-conflict", text, received=name))
     else:
-        folder = absolute(str(source), Path.cwd())
-        data = to_yaml(str(folder) if source.is_absolute() else _path_from(folder, out.parent)).removesuffix("\n...\n")
+        data = to_yaml(_written(absolute(str(source), Path.cwd()), source, out)).removesuffix("\n...\n")
     write_atomically(out, template.text(str(out), data))
     return out
+
+
+def _written(path: Path, source: Path, out: Path) -> str:
+    """Return a path as a config states it: absolute, or relative to the config, as the source was given; or a URL."""
+    return url_of(path) if source.is_absolute() or is_remote(path) else _path_from(path, out.parent)
 
 
 def _check_target(out: Path, force: bool) -> None:

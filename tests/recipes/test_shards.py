@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from cnncli.config.reader import load_config
 from cnncli.dataset.manifest import Manifest
 from cnncli.recipes.evaluate import evaluate
+from cnncli.recipes.init import write_config
 from cnncli.recipes.predict import Prediction, predict
 from cnncli.recipes.resume import resume
 from cnncli.recipes.train import Run, train
@@ -83,3 +85,11 @@ def test_the_images_of_shards_are_predicted(runs: Runs, data: tuple[Path, Path])
     assert [one.probabilities for one in pattern] == [one.probabilities for one in files]
     assert alone.probabilities == files[0].probabilities
     assert pattern[0].path == str(shards / "test-000000.tar" / "dots" / "dots-00.png")
+
+
+@pytest.mark.parametrize("pattern", ["*.tar", "{train,test}-{000000..000001}.tar", "."])
+def test_a_written_config_has_the_pattern(data: tuple[Path, Path], pattern: str, tmp_path: Path) -> None:
+    """`cnncli init` writes the shards that it was given, not their folder."""
+    out = write_config(data[1] / pattern, tmp_path / "config.yaml", False, CONSOLE)
+
+    assert load_config(out, environment={}).data.path == data[1] / pattern
