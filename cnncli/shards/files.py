@@ -153,6 +153,22 @@ def open_shard(path: str) -> BinaryIO:
     return cast(BinaryIO, io.BufferedReader(_RemoteFile(path), 2**16))
 
 
+def read_part(path: str, start: int, size: int) -> bytes:
+    """Return some bytes of a shard; fewer if it ends before.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    if is_remote(path):
+        return _blocks.read(path, start, start + size, file_key(path)[0]) if size else b""
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - millions of reads
+        file.seek(start)
+        data = file.read(size)
+        while len(data) < size and (more := file.read(size - len(data))):
+            data += more
+    return data
+
+
 def file_key(path: str) -> FileKey:
     """Return the size of a file with its times of change, or with a hash of its entity tag if it is remote.
 

@@ -20,13 +20,13 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from cnncli.shards.files import FileKey, Window, file_key, open_shard
+from cnncli.shards.files import FileKey, Window, file_key, open_shard, read_part
 from cnncli.shards.parquet import RowGroups, open_parquet, parquet_columns
 from cnncli.shards.places import COMPRESSED, PARQUET, split_place
 from cnncli.shards.tar import read_tar
 from cnncli.storage.atomic import replacing, touch
 from cnncli.storage.cache_dir import SHARDS, cache_dir
-from cnncli.storage.safe_io import open_regular, parse_json
+from cnncli.storage.safe_io import parse_json, read_bytes
 
 FORMAT = 2
 MAX_LABEL_BYTES = 2**20
@@ -151,6 +151,22 @@ class Shard:
             raise OSError(errno.EIO, f"damaged ({str(error).partition(chr(10))[0][:200]})") from None
         return io.BytesIO(content or b"")
 
+    def read(self, name: str, most: int) -> bytes:
+        """Return the content of an image; faster than `open` for small ones.
+
+        Raises:
+            OSError: It is larger than `most` bytes, or cannot be read.
+        """
+        offset, size = self.locate(name)
+        if self.path.lower().endswith(PARQUET):
+            with self.open(name) as rows:
+                data = rows.read()
+        else:
+            data = read_part(self.path, offset, size) if size <= most else b""
+        if max(size, len(data)) > most:
+            raise OSError(errno.EFBIG, f"larger than {most:,} bytes", f"{self.path}/{name}")
+        return data
+
     @cached_property
     def _rows(self) -> RowGroups:
         file = open_parquet(open_shard(self.path), self.path)
@@ -180,13 +196,8 @@ def read_image(place: Path, most: int) -> bytes:
     Raises:
         OSError: It is larger than `most` bytes, or cannot be read.
     """
-    with open_image_file(place) or open_regular(place) as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(0)
-        data = file.read(min(size, most) + 1)  # allocates at most this
-    if size > most or len(data) > most:
-        raise OSError(errno.EFBIG, f"larger than {most:,} bytes", str(place))
-    return data
+    found = split_place(place)
+    return read_bytes(place, most) if found is None else shard_at(found[0]).read(found[1], most)
 
 
 def is_there(place: Path) -> bool:
