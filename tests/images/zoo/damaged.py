@@ -89,10 +89,10 @@ def disguised_kinds(shades: Shades) -> Iterator[Kind]:
         "modern.avif": b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf",
         "wavelets.jp2": b"\0\0\0\x0cjP  \r\n\x87\n\0\0\0\x14ftypjp2 ",
         "phone.heic": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",
-        "scan.dcm": bytes(128) + b"DICM" + bytes(100),
     }
     for file, data in damaged.items():
         yield kind(file, data, Refused("image-damaged"))
+    yield kind("scan.dcm", bytes(128) + b"DICM" + bytes(100), Refused("image-without-pixels"))
     raw = b"\0\0\0\x18ftypcrx \0\0\0\x01crx isom"
     yield kind("raw.cr3", raw, LeftOut("camera RAW file", Refused("image-unknown-format")))
     for file, data in others.items():
