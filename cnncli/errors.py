@@ -129,6 +129,10 @@ class CacheError(CnncliError):
     """Cached features are missing or cannot be stored, or the cache directory cannot be created."""
 
 
+class ClusterError(CnncliError):
+    """A cluster cannot be reached, or its nodes cannot do the work of this machine."""
+
+
 class TrainingError(CnncliError):
     """Training became non-finite, changed frozen weights, or changed no weights."""
 

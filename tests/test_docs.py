@@ -259,7 +259,7 @@ def test_the_environment_variables_are_described() -> None:
     """The table contains the variables for folders, and an example of a setting."""
     shown = first_column(section(text_of("how-to/scripts.md"), "Environment variables"))
 
-    assert set(shown) == {*OTHER_VARIABLES, "CNNCLI_<SETTING>", "KERAS_HOME", "NO_COLOR"}
+    assert set(shown) == {*OTHER_VARIABLES, "CNNCLI_<SETTING>", "KERAS_HOME", "NO_COLOR", "PYTHON_CPU_COUNT"}
 
 
 @pytest.mark.parametrize(

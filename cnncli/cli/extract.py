@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cnncli.cli.options import PATH, console_options, example, json_option, overrides_argument, print_json
+from cnncli.cli.options import (
+    PATH,
+    cluster_option,
+    console_options,
+    example,
+    json_option,
+    overrides_argument,
+    print_json,
+)
 from cnncli.errors import printable
 from cnncli.terminal.console import Console
 
@@ -34,21 +42,27 @@ class ShardType(click.ParamType["Shard"]):
 @click.argument("config", metavar="CONFIG|DIR|TABLE", type=PATH)
 @overrides_argument
 @click.option("--shard", type=ShardType(), help="Compute only part I of N of the images, counted from 1.")
+@cluster_option
 @json_option
 @console_options
-def command(config: Path, overrides: tuple[str, ...], shard: Shard | None, as_json: bool, console: Console) -> None:
+def command(
+    config: Path, overrides: tuple[str, ...], shard: Shard | None, cluster: str | None, as_json: bool, console: Console
+) -> None:
     """Compute the features of a config's images into the cache, without training.
 
     These are the features of training, validation and test images that `cnncli train` would compute. Features that are
     cached are not computed again, so a killed extraction continues. With --shard, several processes or machines compute
-    one part each; `cnncli cache merge` collects the caches of machines that do not share one.
+    one part each; `cnncli cache merge` collects the caches of machines that do not share one. With --cluster, the nodes
+    of a Ray cluster compute the features, which are stored in the cache of this machine.
     """
     from cnncli.dataset.source import read_config
 
     checked = read_config(config, overrides)  # reports mistakes before heavy imports
+    from cnncli.cluster.machines import machines_at
     from cnncli.recipes.extract import extract_features
 
-    found = extract_features(checked, console, shard)
+    with machines_at(cluster) as machines:
+        found = extract_features(checked, console, shard, machines)
     if as_json:
         print_json(found)
         return

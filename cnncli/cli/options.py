@@ -83,6 +83,11 @@ runs_dir_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 """Adds --json, and passes the command `as_json: bool`."""
 
+cluster_option = click.option(
+    "--cluster", metavar="ADDRESS|auto", help="Work on a Ray cluster; auto: the one on this machine."
+)
+"""Adds --cluster, and passes the command `cluster: str | None`."""
+
 overrides_argument = click.argument("overrides", metavar="[KEY=VALUE]...", nargs=-1)
 """Adds settings at the end of a command line, and passes the command `overrides: tuple[str, ...]`."""
 

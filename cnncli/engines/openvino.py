@@ -124,6 +124,9 @@ class OpenVinoEngine:
 
     This is faster than one request on all cores, keeps all cores busy while another thread decodes, and makes the bits
     of a result independent of the number of cores (up to `MAX_STREAMS`).
+
+    Attributes:
+        path: The `.xml` file of the graph.
     """
 
     def __init__(
@@ -146,7 +149,7 @@ class OpenVinoEngine:
         self.choice = EngineChoice("openvino", precision)
         self.batch = batch or BATCH
         self.streams, self._threads = (1, workers()) if self.batch == 1 else streams_for(workers())
-        self._path, self._dtype, self._adapt = path, _NUMPY[dtype or precision], adapt
+        self.path, self._dtype, self._adapt = path, _NUMPY[dtype or precision], adapt
         self._compiling = threading.Lock()
         if not when_needed:
             self._compile()
@@ -164,7 +167,7 @@ class OpenVinoEngine:
             "INFERENCE_NUM_THREADS": str(self.streams * self._threads),
         }
         try:
-            graph = read_graph(self._path, self.batch)
+            graph = read_graph(self.path, self.batch)
             if self._adapt is not None:
                 self._adapt(graph)
             compiled = the_core().compile_model(graph, "CPU", settings)
@@ -198,7 +201,7 @@ class OpenVinoEngine:
 
         The text of a quantized graph has other names each time that it is made.
         """
-        with self._path.with_suffix(".bin").open("rb") as file:
+        with self.path.with_suffix(".bin").open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
@@ -219,8 +222,8 @@ class OpenVinoEngine:
 
     def _cannot_run(self, error: Exception) -> EngineError:
         reason = _last_line(error)
-        text = f"OpenVINO cannot run {printable(self._path)}: {reason}"
-        return EngineError(Message("engine-graph-unusable", text, path=self._path, reason=reason))
+        text = f"OpenVINO cannot run {printable(self.path)}: {reason}"
+        return EngineError(Message("engine-graph-unusable", text, path=self.path, reason=reason))
 
 
 def read_graph(path: Path, batch: int) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -235,8 +235,34 @@ class Counts:
         return Counts(self.computed + other.computed, self.reused + other.reused)
 
 
-def extract(features: FeatureSet, store: FeatureStore, console: Console) -> tuple[list[ViewFeatures], Counts]:
-    """Return the features of each view, and how many were computed and reused.
+Computed = tuple[int, list[str], list[Array]]
+"""Number of a version, digests of images, and their features in this version."""
+Compute = Callable[[FeatureSet, Sequence[set[str]]], Iterator[tuple[list[Computed], list[ImageError]]]]
+"""Computes the missing features of images, given the digests that are missing of each version: yields the features of
+some images after the others, and the errors of unusable images."""
+
+
+def compute_here(
+    features: FeatureSet, missing: Sequence[set[str]]
+) -> Iterator[tuple[list[Computed], list[ImageError]]]:
+    """Compute missing features in the threads of this process; see `Compute`. Each image is decoded once."""
+    extraction, all_missing = features.extraction, set().union(*missing)
+    images = images_to_read(features, all_missing)
+    n_versions = -(-sum(map(bool, missing)) // max(1, len(extraction.trunks)))  # of each trunk
+    tasks = batched(images, extraction.images_at_a_time(n_versions))
+    return map_ordered(partial(_compute, features, missing), tasks, ahead=2 * workers())
+
+
+def images_to_read(features: FeatureSet, digests: Collection[str]) -> list[ImageRecord]:
+    """Return the images with some digests, each once, in the order in which they are best read."""
+    images = list({image.digest: image for image in features.images if image.digest in digests}.values())
+    return [images[place] for place in reading_order([image.file for image in images])]
+
+
+def extract(
+    features: FeatureSet, store: FeatureStore, console: Console, compute: Compute = compute_here
+) -> tuple[list[ViewFeatures], Counts]:
+    """Return the features of each view, and how many were computed, by a function, and reused.
 
     Raises:
         DataError: All images that cannot be decoded or have changed since they were indexed.
@@ -245,7 +271,7 @@ def extract(features: FeatureSet, store: FeatureStore, console: Console) -> tupl
     missing = [set(store.missing(key, features.digests)) for key in features.keys]
     computed = sum(map(len, missing))
     if computed:
-        _fill(features, missing, store, console)
+        _fill(features, missing, store, console, compute)
     stored = [store.read(key, features.digests) for key in features.keys]
     n_averaged, n_joined = len(mirror_flags(features.extraction.tta)), max(1, len(features.extraction.trunks))
     of_trunks: list[ViewFeatures] = [AveragedFeatures.of(group) for group in batched(stored, n_averaged)]
@@ -303,22 +329,18 @@ class DecodedImages:
         return [np.stack([pixels for _, pixels in decoded])]
 
 
-def _fill(features: FeatureSet, missing: list[set[str]], store: FeatureStore, console: Console) -> None:
-    """Compute and cache missing features. `missing` holds the digests of each version; each image is decoded once."""
-    extraction, all_missing = features.extraction, set().union(*missing)
-    found = {image.digest: image for image in features.images if image.digest in all_missing}
-    images = list(found.values())
-    images = [images[place] for place in reading_order([image.file for image in images])]
-    n_versions = -(-sum(map(bool, missing)) // max(1, len(extraction.trunks)))  # of each trunk
-    tasks = batched(images, extraction.images_at_a_time(n_versions))
+def _fill(
+    features: FeatureSet, missing: list[set[str]], store: FeatureStore, console: Console, compute: Compute
+) -> None:
+    """Compute and cache missing features. `missing` holds the digests of each version."""
     max_bytes = min(SEGMENT_BYTES, PENDING_BYTES // len(missing))
     pending = [_PendingRows(key, store, max_bytes) for key in features.keys]
     errors: list[ImageError] = []
-    title = "computing features" if extraction.engine else "decoding"
+    title = "computing features" if features.extraction.engine else "decoding"
     with ExitStack() as closing, console.progress(sum(map(len, missing)), title, "images") as progress:
         for one in pending:
             closing.callback(one.write)  # keeps what was computed before an interruption
-        for computed, failed in map_ordered(partial(_compute, features, missing), tasks, ahead=2 * workers()):
+        for computed, failed in compute(features, missing):
             for version, digests, tensors in computed:
                 pending[version].add(digests, tensors)
                 progress.advance(len(digests))
@@ -328,12 +350,9 @@ def _fill(features: FeatureSet, missing: list[set[str]], store: FeatureStore, co
 
 
 def _compute(
-    features: FeatureSet, missing: list[set[str]], rows: Sequence[ImageRecord]
-) -> tuple[list[tuple[int, list[str], list[Array]]], list[ImageError]]:
-    """Decode images, render their missing versions and run the trunks, in one thread.
-
-    Returns number, digests and features of each version, and the errors of unusable images.
-    """
+    features: FeatureSet, missing: Sequence[set[str]], rows: Sequence[ImageRecord]
+) -> tuple[list[Computed], list[ImageError]]:
+    """Decode images, render their missing versions and run the trunks, in one thread."""
     decoded, errors = read_all(rows, features.extraction.pixels)
     pixels = {row.digest: one for row, one in decoded}
     digests = [[digest for digest in pixels if digest in of_version] for of_version in missing]

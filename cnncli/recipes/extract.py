@@ -24,6 +24,7 @@ from cnncli.storage.cache_dir import FEATURES, GRAPHS, make_cache_dir
 from cnncli.terminal.console import Console
 from cnncli.training.context import TrainingContext
 from cnncli.training.frozen_features import frozen_features
+from cnncli.training.machines import HERE, Machines
 
 log = logging.getLogger(__name__)
 
@@ -58,11 +59,14 @@ class Extracted:
 
 
 @standard_settings()
-def extract_features(config: Config, console: Console, shard: Shard | None = None) -> Extracted:
+def extract_features(
+    config: Config, console: Console, shard: Shard | None = None, machines: Machines = HERE
+) -> Extracted:
     """Compute the features of one part of the images that are not cached yet; of all images without `shard`.
 
     Raises:
         CacheError: The features do not fit into the cache, or it cannot be written.
+        ClusterError: The nodes of a cluster, if `machines` are one, cannot compute these features.
         DataError: All problems of the images.
         WeightsError: The backbone's weights cannot be downloaded, read or matched.
     """
@@ -85,5 +89,5 @@ def extract_features(config: Config, console: Console, shard: Shard | None = Non
         console.phase("features", text)
         started, counts = time.monotonic(), Counts()
         for one in sets:
-            counts += extract(one, context.store, console)[1]
+            counts += extract(one, context.store, console, machines.compute)[1]
     return Extracted(shard, n_images, counts, cache / FEATURES, time.monotonic() - started)

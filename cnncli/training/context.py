@@ -33,6 +33,7 @@ from cnncli.terminal.console import Console
 from cnncli.terminal.formatting import size
 from cnncli.training.inputs import BatchSource, CachedFeatures, StreamedPixels, Views
 from cnncli.training.int8 import QuantizedTrunk, quantized_trunk
+from cnncli.training.machines import HERE, Machines
 from cnncli.training.mixing import Mixing
 from cnncli.training.optimizer import build_optimizer
 from cnncli.training.replicas import ONE_DEVICE, Replicas, build_replicas
@@ -51,7 +52,7 @@ log = logging.getLogger(__name__)
 class TrainingContext:
     """Config, images, engine of trunks, feature cache and directory of converted trunks, for all stages.
 
-    `replicas` are the devices of stages that train convolutions.
+    `replicas` are the devices of stages that train convolutions, `machines` those that compute features and train.
     """
 
     config: Config
@@ -62,9 +63,12 @@ class TrainingContext:
     graphs: Path
     console: Console
     replicas: Replicas = ONE_DEVICE
+    machines: Machines = HERE
 
     @classmethod
-    def for_this_machine(cls, config: Config, manifest: Manifest, console: Console) -> TrainingContext:
+    def for_this_machine(
+        cls, config: Config, manifest: Manifest, console: Console, machines: Machines = HERE
+    ) -> TrainingContext:
         """Select the engine and the devices for this machine, and use the cache directory.
 
         Raises:
@@ -80,6 +84,7 @@ class TrainingContext:
             graphs=cache_dir() / GRAPHS,
             console=console,
             replicas=build_replicas(config),
+            machines=machines,
         )
 
     @property
@@ -221,14 +226,13 @@ class StageSetup:
 
     @property
     def replicas(self) -> Replicas:
-        """Devices of the stage. A tail without convolutions takes less time than devices need to agree on a step."""
-        is_divided = self.cut.trunk is None or is_convolutional(self.cut.tail)
-        return self.context.replicas if is_divided else ONE_DEVICE
+        """Devices of the stage."""
+        return self.context.replicas if is_divided(self.cut) else ONE_DEVICE
 
     def load(self, split: str) -> tuple[BatchSource, Counts]:
         """Return the images of the train or validation split, and how many features were computed for them."""
         context, features = self.context, self._features_of(split)
-        stored, counts = extract(features, context.store, context.console)
+        stored, counts = extract(features, context.store, context.console, context.machines.compute)
         labels, seed = context.manifest.labels(features.images), context.config.seed
         if features.extraction is self.extraction:
             return CachedFeatures(features.digests, labels, seed, stored), counts
@@ -246,8 +250,9 @@ class StageSetup:
         trained = f"{plan.trainable_parameters:,} weights from layer {plan.trained_layers[0]} on in {self.precision}"
         parts = [f"training {trained}", frozen]
         if (n := self.context.replicas.n) > 1:
-            is_divided = self.replicas.n > 1
-            parts.append(f"on {n} devices" if is_divided else "on one device, because it is a head on cached features")
+            parts.append(
+                f"on {n} devices" if is_divided(self.cut) else "on one device, because it is a head on cached features"
+            )
         if mixing := Mixing.from_config(config.augmentation, config.seed):
             parts.append(mixing.describe(on_features=trunk is not None))
         self.context.console.phase(f"stage {plan.name}", " · ".join([*parts, *self._describe_cache()]))
@@ -298,6 +303,14 @@ class StageSetup:
         if self.cached == "features" and views != "fresh":
             return FeatureSet(self.extraction, images, views)
         return FeatureSet(Extraction((), self.context.pixels), images, 0 if self.cached == "nothing" else 1)
+
+
+def is_divided(cut: Cut) -> bool:
+    """Return whether several devices share the training of a tail.
+
+    A step of a tail without convolutions takes less time than devices need to agree on it.
+    """
+    return cut.trunk is None or is_convolutional(cut.tail)
 
 
 def build_engines(cut: Cut, context: TrainingContext) -> tuple[tuple[str, ...], list[tuple[Engine, Path | None]]]:

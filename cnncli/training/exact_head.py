@@ -205,7 +205,7 @@ class FrozenNetwork:
         return self._load(FeatureSet(self.extraction, images, _n_views(self.context)))[0]
 
     def _load(self, features: FeatureSet) -> tuple[CachedFeatures, Counts]:
-        views, counts = extract(features, self.context.store, self.context.console)
+        views, counts = extract(features, self.context.store, self.context.console, self.context.machines.compute)
         labels = self.context.manifest.labels(features.images)
         return CachedFeatures(features.digests, labels, self.context.config.seed, views), counts
 

@@ -16,6 +16,7 @@ DOMAINS = (
     *(
         "augmentation",
         "cache",
+        "cluster",
         "config",
         "cut",
         "data",

@@ -1,0 +1,65 @@
+"""The connection to a Ray cluster."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from cnncli.errors import ClusterError, Message, reason_of
+
+USAGE = "RAY_USAGE_STATS_ENABLED"
+"""Ray sends usage statistics unless this variable is 0."""
+
+
+def import_ray() -> Any:
+    """Import ray, without its telemetry. Raises ClusterError if it is not installed."""
+    os.environ[USAGE] = "0"
+    try:
+        import ray
+    except ImportError as error:
+        text = "--cluster needs Ray. Install it with: pip install 'cnncli[cluster]'"
+        raise ClusterError(Message("cluster-not-installed", text, key="--cluster")) from error
+    return ray
+
+
+@contextmanager
+def connected(address: str) -> Iterator[Any]:
+    """Connect this process to a cluster, `auto` for the one on this machine, and yield ray.
+
+    Raises:
+        ClusterError: Ray is not installed, or there is no cluster.
+    """
+    ray = import_ray()
+    on_term = signal.getsignal(signal.SIGTERM)
+    try:
+        if not ray.is_initialized():
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        reason = reason_of(error)
+        text = (
+            f"--cluster {address}: no connection ({reason}). Start one with `ray start --head`, on a private network."
+        )
+        raise ClusterError(Message("cluster-not-found", text, received=address, reason=reason)) from error
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, on_term)  # Ray replaces it
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def cpus_per_task(ray: Any) -> int:
+    """Return the number of processors of the smallest node, so that each node runs a task at a time or more."""
+    cpus = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+    return max(1, min((n for n in cpus if n), default=1))
+
+
+def task_environment(n_cpus: int) -> dict[str, Any]:
+    """Return the runtime environment of a task with some processors, which may be only a part of its machine."""
+    variables = {"PYTHON_CPU_COUNT": str(n_cpus), "TF_CPP_MIN_LOG_LEVEL": "3", USAGE: "0"}
+    return {"env_vars": variables}
