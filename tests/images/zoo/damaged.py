@@ -91,7 +91,7 @@ def disguised_kinds(shades: Shades) -> Iterator[Kind]:
         "phone.heic": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",
     }
     for file, data in damaged.items():
-        yield kind(file, data, Refused("image-damaged"))
+        yield kind(file, data, Refused("image-truncated" if file.endswith("avif") else "image-damaged"))
     yield kind("scan.dcm", bytes(128) + b"DICM" + bytes(100), Refused("image-without-pixels"))
     raw = b"\0\0\0\x18ftypcrx \0\0\0\x01crx isom"
     yield kind("raw.cr3", raw, LeftOut("camera RAW file", Refused("image-unknown-format")))
