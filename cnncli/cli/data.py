@@ -215,10 +215,15 @@ def review(
 
 def _print_review(found: Review, top: int, console: Console) -> None:
     """Print the most suspicious labels, and the number of images with each problem."""
-    rows = [one.to_dict() for one in found.labels[:top]]
-    cells = [(f"{row['score']:.3f}", row["label"], row["suggested"], row["path"]) for row in rows]
-    console.table(("score", "label", "suggested", "path"), cells)
-    console.print(f"labels flagged: {found.n_flagged:,} of {len(found.labels):,}")
+    rows = [one.to_dict() for one in found.suspects[:top]]
+    cells = [
+        (f"{row['score']:.3f}", "yes" if row["flagged"] else "", row["label"], row["suggested"], row["path"])
+        for row in rows
+    ]
+    if cells:
+        console.table(("score", "flagged", "label", "suggested", "path"), cells)
+    counts = f"another label more probable {len(found.suspects):,}, flagged {found.n_flagged:,}"
+    console.print(f"labels: {len(found.labels):,} reviewed, {counts}")
     console.print(f"image quality: {_listed(found.problems)}")
     log.info(f"results {printable(found.folder)}")
 

@@ -43,13 +43,13 @@ MAX_SHAPE_RATIO = 1 / 0.35
 """Largest ratio of the sides of an image, unless that is usual among the images."""
 BATCH = 16
 _DESCRIPTIONS: dict[Problem, str] = {
-    "dark": "99 % of the pixels are darker than {0.value:.0%}",
-    "bright": "95 % of the pixels are brighter than {0.value:.0%}",
+    "dark": "99 % of the pixels are darker than {0.percent} %",
+    "bright": "95 % of the pixels are brighter than {0.percent} %",
     "blurry": "Sharpness {0.value:.3f}, below {0.limit:g}",
     "odd size": "{0.row.facts.width} × {0.row.facts.height} pixels, {0.value:.0f} times the median or a fraction of it",
     "odd shape": "{0.row.facts.width} × {0.row.facts.height} pixels, one side {0.value:.1f} times the other",
-    "duplicate": "Resembles another image with its label, {0.value:.0%}",
-    "two labels": "Resembles an image labeled {0.other.label}, {0.value:.0%}",
+    "duplicate": "Resembles another image with its label, {0.percent} %",
+    "two labels": "Resembles an image labeled {0.other.label}, {0.percent} %",
 }
 LUMA = (0.299, 0.587, 0.114)
 
@@ -69,6 +69,11 @@ class QualityIssue:
     value: float
     limit: float
     other: ImageRecord | None = None
+
+    @property
+    def percent(self) -> int:
+        """The value in percent."""
+        return round(100 * self.value)
 
     def describe(self) -> str:
         """Return the measured value in words."""

@@ -24,7 +24,7 @@ from cnncli.inference.split_outputs import outputs_of_split
 from cnncli.metrics.classification import table_metrics
 from cnncli.metrics.table import EVALUATED, TEST, VALIDATION, metric_named
 from cnncli.networks.backend import standard_settings
-from cnncli.report.comparison import Curve, Point, Published, draw_comparison, draw_final_values
+from cnncli.report.comparison import Curve, Point, Published, draw_comparison, draw_final_values, draw_results
 from cnncli.report.comparison_page import ComparisonPage, PageRun, SplitResult
 from cnncli.runs.documents import damaged
 from cnncli.runs.folder import RunFolder, state_of
@@ -185,6 +185,8 @@ def compare_runs(
         if path is not None:
             series = _series(comparison, x)
             draw_final_values(series, published, metric_of(metric), f"{name}, {split}", x, path)
+    elif path is not None and not any(len(run.history) > 1 for run in runs):
+        draw_results(_final_values(runs, name), published, metric_of(metric), path)
     elif path is not None:
         draw_comparison([_curve(run, name, x) for run in runs], published, metric_of(metric), x, path)
     return comparison
@@ -345,6 +347,20 @@ def _curve(run: ComparedRun, metric: str, x: str) -> Curve:
     train, validation = ([row.metrics.get(name, math.nan) for row in run.history] for name in names)
     places = list(accumulate(added(run, row) for row in run.history))
     return Curve(run.name, places, train, validation, run.final(TEST + metric))
+
+
+# Final values
+
+
+def _final_values(runs: Sequence[ComparedRun], metric: str) -> dict[str, list[Point]]:
+    """Return the values of finished runs for each split that has some, with the 95 % interval of an accuracy."""
+    found: dict[str, list[Point]] = {}
+    for split in ("validation", "test"):
+        for run in runs:
+            if (value := run.final(PREFIXES[split] + metric)) is not None:
+                low, high = run.interval(PREFIXES[split] + metric) or (value, value)
+                found.setdefault(split, []).append(Point(run.name, value, low, high))
+    return found
 
 
 # Final values over a setting or quantity

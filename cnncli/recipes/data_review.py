@@ -26,7 +26,8 @@ from cnncli.dataset.records import LABEL_SEPARATOR, SPLITS, ImageRecord
 from cnncli.dataset.verification import require_unchanged
 from cnncli.errors import DataError, ImageError, Message, RunError, printable, reason_of
 from cnncli.evaluation.label_errors import LEAST_IMAGES, review_labels
-from cnncli.images.decode import PixelSpec, decode
+from cnncli.images.bands import preview
+from cnncli.images.decode import decode
 from cnncli.inference.embeddings import embedding_of
 from cnncli.report.contact_sheet import draw_tiles
 from cnncli.runs.folder import RunFolder
@@ -41,9 +42,6 @@ COLUMNS = ("path", "label", "suggested", "score", "flagged", "split")
 TABLE, QUALITY, SHEET, CORRECTIONS = "labels.csv", "quality.csv", "suspects.png", "corrections.csv"
 TILES, TILE_COLUMNS, TILE_PX = 48, 8, 160
 """Number of images of the contact sheet, its columns, and the side of each in pixels."""
-
-SHOWN = 200
-"""Number of suspicious labels on the page, if fewer are flagged."""
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +88,11 @@ class Review:
     labels: tuple[ReviewedLabel, ...]
     issues: tuple[QualityIssue, ...]
     folder: Path
+
+    @cached_property
+    def suspects(self) -> tuple[ReviewedLabel, ...]:
+        """The images for which another label is more probable, flagged ones among them, the most suspicious first."""
+        return tuple(one for one in self.labels if one.score > 0.5)
 
     @property
     def n_flagged(self) -> int:
@@ -178,7 +181,7 @@ def _write(review: Review) -> None:
     try:
         review.folder.mkdir(parents=True, exist_ok=True)
         lines = [one.to_dict() for one in review.labels]
-        write_atomically(review.folder / TABLE, _csv(COLUMNS, ([line[name] for name in COLUMNS] for line in lines)))
+        write_atomically(review.folder / TABLE, _csv(COLUMNS, (line.values() for line in lines)))
         write_atomically(review.folder / QUALITY, _csv(QUALITY_COLUMNS, quality_rows(review.issues)))
         _draw(review)
     except OSError as error:
@@ -186,39 +189,48 @@ def _write(review: Review) -> None:
         raise RunError(Message("run-folder-not-writable", text, path=review.folder, reason=reason_of(error))) from error
 
 
-def _csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+def _csv(columns: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     writer.writerow(columns)
-    writer.writerows(rows)
+    writer.writerows([str(cell).lower() if isinstance(cell, bool) else cell for cell in row] for row in rows)
     return text.getvalue()
 
 
 def _draw(review: Review) -> None:
-    """Draw the most suspicious images, with the given and the suggested label above each."""
+    """Draw the most suspicious images, with the given and the suggested label above each; without any, no sheet."""
     tiles = []
-    for one in review.labels[:TILES]:
+    for one in review.suspects[:TILES]:
         title = f"{_joined(one.row.labels)} → {_joined(one.suggested)}  {one.score:.2f}"
         try:
-            tiles.append((printable(title), decode(one.row.path, _square(review.config.data))))
+            tiles.append((printable(title), _tile(one.row, review.config.data)))
         except ImageError:  # it was deleted in the meantime
             continue
-    small_print = (
-        f"images reviewed: {len(review.labels):,}, labels flagged: {review.n_flagged:,} · given → suggested, score"
-    )
+    if not tiles:
+        (review.folder / SHEET).unlink(missing_ok=True)
+        return
+    counts = f"images reviewed: {len(review.labels):,}, another label more probable: {len(review.suspects):,}"
+    small_print = f"{counts}, flagged: {review.n_flagged:,} · given → suggested, score"
     title = f"{printable(review.run.path.name)}: most suspicious labels"
     draw_tiles(tiles, title, small_print, review.folder / SHEET, TILE_COLUMNS)
 
 
-def _square(data: DataConfig) -> PixelSpec:
-    return data.pixel_spec_of(TILE_PX, TILE_PX, "pad")
+def _tile(row: ImageRecord, data: DataConfig) -> NDArray[np.uint8]:
+    """Return the whole image on a white square."""
+    sides = row.facts.height or TILE_PX, row.facts.width or TILE_PX
+    height, width = (max(1, round(TILE_PX * side / max(sides))) for side in sides)
+    tile = np.full((TILE_PX, TILE_PX, 3), 255, np.uint8)
+    top, left = (TILE_PX - height) // 2, (TILE_PX - width) // 2
+    tile[top : top + height, left : left + width] = preview(
+        decode(row.path, data.pixel_spec_of(height, width, "stretch"))
+    )
+    return tile
 
 
 def cards_of(review: Review) -> list[Card]:
     """Return what the page shows: the suspicious labels, then the images with problems of quality."""
-    suspects = review.labels[: max(review.n_flagged, SHOWN)]
     return [
-        *(Card(one.row, "Labels", _describe(one), one.suggested) for one in suspects),
+        *(Card(one.row, "Labels", _describe(one), one.suggested) for one in review.suspects),
         *(Card(one.row, one.problem.capitalize(), one.describe(), other=one.other) for one in review.issues),
     ]
 

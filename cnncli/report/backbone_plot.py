@@ -6,26 +6,33 @@ import re
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from cnncli.catalogue.imagenet_results import HUMAN_ERROR, ILSVRC, MULTIPLY_ADDS
 from cnncli.catalogue.networks import NetworkInfo
-from cnncli.report.figures import BLUE, GRID, VERMILION, save_figure
+from cnncli.report.figures import BLUE, COLORS, GRID, VERMILION, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.transforms import Bbox
 
-SIZE_INCHES = (14.0, 10.5)
+SIZE_INCHES = (15.0, 12.5)
 PLACES: tuple[tuple[tuple[int, int], Literal["left", "right"]], ...] = (
-    ((3, 3), "left"),
-    ((3, -8), "left"),
-    ((-3, 3), "right"),
-    ((-3, -8), "right"),
+    ((4, 4), "left"),
+    ((4, -9), "left"),
+    ((-4, 4), "right"),
+    ((-4, -9), "right"),
     ((3, 10), "left"),
     ((3, -15), "left"),
+    ((-3, 10), "right"),
+    ((-3, -15), "right"),
+    ((8, 17), "left"),
+    ((8, -22), "left"),
+    ((-8, 17), "right"),
+    ((-8, -22), "right"),
 )
 """Offsets of a label from its point, in points of 1/72 inch, with the alignment of its text."""
+LINES = ("-", "--", ":")
+"""Line styles of families that share a color."""
 WINNER, OTHER = BLUE, "#A9CCE3"
 
 
@@ -59,17 +66,15 @@ def family(name: str) -> str:
 
 def _draw_accuracies(axes: Axes, networks: Sequence[NetworkInfo], values: Sequence[float]) -> None:
     """Draw top-1 accuracies over values on a logarithmic scale, with a line for each family."""
-    from matplotlib import colormaps
-
     found = sorted(zip(networks, values, strict=True), key=lambda pair: (family(pair[0].name), pair[1]))
     groups = [(name, list(items)) for name, items in groupby(found, key=lambda pair: family(pair[0].name))]
-    colors = colormaps["tab20"].colors  # type: ignore[attr-defined]
     axes.set_xscale("log")
     labels = []
     for place, (name, items) in enumerate(groups):
         x, y = [value for _, value in items], [info.top1 or 0.0 for info, _ in items]
-        style = {"color": colors[place % len(colors)], "markersize": 5, "linewidth": 1.2}
-        axes.plot(x, y, marker="os^Dv"[place % 5], label=name if len(items) > 1 else items[0][0].name, **style)
+        style: Any = {"color": COLORS[place % len(COLORS)], "markersize": 5, "linewidth": 1.2}
+        style |= {"linestyle": LINES[place // len(COLORS) % len(LINES)]}
+        axes.plot(x, y, marker="os^DvPX"[place % 7], label=name if len(items) > 1 else items[0][0].name, **style)
         for info, value in items:
             short = info.name.removeprefix(name.removesuffix(" V2"))
             text = short.removesuffix("V2") if len(items) > 1 else info.name
@@ -83,11 +88,14 @@ def _draw_accuracies(axes: Axes, networks: Sequence[NetworkInfo], values: Sequen
 
 
 def _annotate(axes: Axes, labels: Sequence[tuple[str, tuple[float, float]]]) -> None:
-    """Write labels beside their points, each in the first of `PLACES` where it covers no other label."""
+    """Write labels beside their points, each in the first of `PLACES` where it covers no other label and no point."""
+    from matplotlib.transforms import Bbox
+
     figure = axes.figure
     axes.autoscale_view()
     figure.canvas.draw()  # fixes the scales, from which the places of the texts follow
-    taken: list[Bbox] = []
+    points = axes.transData.transform([point for _, point in labels])
+    taken = [Bbox.from_bounds(x - 3, y - 3, 6, 6) for x, y in points]
     for text, point in labels:
         note = axes.annotate(text, point, PLACES[0][0], textcoords="offset points", fontsize=6.5)
         boxes = []

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 MARKERS = "osD^vPX"
 SIZE_INCHES = (8.0, 5.0)
 MAX_MARKERS = 40
+MAX_TICKS = 8
+"""Number of values on an axis up to which each has a tick."""
+DODGE = 0.012
+"""Distance between the error bars of two lines at the same position, as a fraction of the axis."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,34 @@ def draw_comparison(
         _finish(axes, metric, x, published)
 
 
+def draw_results(
+    results: Mapping[str, Sequence[Point]], published: Sequence[Published], metric: MetricInfo, path: Path
+) -> None:
+    """Draw the final values of runs without epochs in one PNG: a row for each run, with its intervals.
+
+    Args:
+        results: Values by the name of the split; x is the name of the run.
+        published: Published values, drawn as vertical lines.
+        metric: The metric.
+        path: PNG to write.
+    """
+    names = list(dict.fromkeys(point.x for points in results.values() for point in points))
+    with save_figure(path, (SIZE_INCHES[0], 1.4 + 0.55 * len(names))) as figure:
+        axes: Axes = figure.subplots()
+        for place, (split, points) in enumerate(results.items()):
+            rows = [names.index(point.x) + 0.22 * (place - (len(results) - 1) / 2) for point in points]
+            values = [point.value for point in points]
+            errors = [[point.value - point.low for point in points], [point.high - point.value for point in points]]
+            style: Any = {"color": COLORS[place], "marker": MARKERS[place], "markersize": 5, "capsize": 3}
+            axes.errorbar(values, rows, xerr=errors, label=split, linestyle="none", **style)
+        for one in published:
+            axes.axvline(one.value, color=GUIDE, linewidth=1.1, linestyle=(0, (1, 1.5)), label=one.name)
+        axes.set_yticks(range(len(names)), [str(name) for name in names])
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        format_axes(axes, metric, axes.xaxis)
+        axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9)
+
+
 def draw_final_values(
     series: Mapping[str, Sequence[Point]],
     published: Sequence[Published],
@@ -104,20 +136,25 @@ def draw_final_values(
     """
     names = list(dict.fromkeys(point.x for points in series.values() for point in points))
     is_numeric = all(isinstance(name, int | float) for name in names)
+    numbers = [float(name) for name in names] if is_numeric else list(map(float, range(len(names))))
+    range_of_x = (min(numbers), max(numbers)) if numbers else (0.0, 1.0)
     with save_figure(path, SIZE_INCHES) as figure:
         axes: Axes = figure.subplots()
-        for (label, points), style in zip(series.items(), _styles(), strict=False):
+        for number, ((label, points), style) in enumerate(zip(series.items(), _styles(), strict=False)):
             places = [float(point.x) if is_numeric else names.index(point.x) for point in points]
             values = [point.value for point in points]
             errors = [[point.value - point.low for point in points], [point.high - point.value for point in points]]
             style = {**style, "markersize": 5, "capsize": 3, "linewidth": 1.8}
+            places = _dodge(places, range_of_x, DODGE * (number - (len(series) - 1) / 2))
             axes.errorbar(places, values, errors, label=label or None, **style)
         if not is_numeric:
             axes.set_xticks(range(len(names)), [str(name) for name in names])
-        elif _spans_decades([float(name) for name in names]):
+        elif _spans_decades(*range_of_x):
             axes.set_xscale("log")
-            axes.set_xticks([float(name) for name in names], [f"{name:g}" for name in names])
+            axes.set_xticks(numbers, [f"{number:g}" for number in numbers])
             axes.set_xticks([], minor=True)
+        elif len(names) <= MAX_TICKS:
+            axes.set_xticks(numbers, [f"{number:g}" for number in numbers])
         _finish(axes, metric, x, published)
         axes.set_ylabel(title)
 
@@ -151,9 +188,17 @@ def _styles() -> Any:
     return ({"color": color, "marker": marker} for color, marker in cycle(zip(COLORS, MARKERS, strict=False)))
 
 
-def _spans_decades(numbers: Sequence[float]) -> bool:
-    """Return whether numbers above 0 differ by a factor of 20 or more."""
-    return min(numbers) > 0 and max(numbers) / min(numbers) >= 20
+def _spans_decades(low: float, high: float) -> bool:
+    """Return whether two numbers above 0 differ by a factor of 20 or more, so that their axis is logarithmic."""
+    return low > 0 and high / low >= 20
+
+
+def _dodge(places: Sequence[float], range_of_x: tuple[float, float], fraction: float) -> list[float]:
+    """Return positions that are moved by a fraction of their axis."""
+    low, high = range_of_x
+    if _spans_decades(low, high):
+        return [place * (high / low) ** fraction for place in places]
+    return [place + fraction * ((high - low) or 1.0) for place in places]
 
 
 def _finish(axes: Axes, metric: MetricInfo, x: str, published: Sequence[Published]) -> None:

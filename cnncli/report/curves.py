@@ -20,6 +20,7 @@ from cnncli.training.solvers.exact import Strength
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
 
 
 TRAIN: dict[str, Any] = {"color": BLUE, "linestyle": (0, (4, 1.5)), "marker": "o", "label": "train"}
@@ -96,14 +97,15 @@ def _format_axes(axes: Axes, metric: MetricInfo, last_epoch: int) -> None:
     format_axes(axes, metric)
 
 
-def format_axes(axes: Axes, metric: MetricInfo) -> None:
-    """Set the scale and the label of the axis of a metric, and the grid."""
+def format_axes(axes: Axes, metric: MetricInfo, axis: Axis | None = None) -> None:
+    """Set the scale and the label of the axis of a metric, by default y, and the grid."""
     from matplotlib.ticker import FuncFormatter
 
+    axis = axis or axes.yaxis
     axes.margins(y=0.08)
-    axes.set_ylabel(metric.name)
+    axis.set_label_text(metric.name)
     if metric.is_fraction:
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
     axes.grid(color=GRID, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

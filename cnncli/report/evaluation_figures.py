@@ -112,9 +112,9 @@ def draw_reliability(bins: Sequence[ReliabilityBin], calibrated: Reliability | N
         upper.legend(loc="upper left", framealpha=0.85, edgecolor="none", fontsize=9)
         lower.set(xlabel="confidence", ylabel="predictions")
         for axes in (upper, lower):
-            axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
             _tidy(axes)
-        lower.xaxis.set_major_formatter(PercentFormatter(1.0))
+        lower.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
 
 
 def _plot_bins(axes: Axes, bins: Sequence[ReliabilityBin], color: str, style: str, name: str) -> None:
@@ -137,8 +137,8 @@ def draw_coverage(found: Assessment, title: str, path: Path) -> None:
             axes.plot([fraction], [answers.accuracy], "s", color=VALIDATION_LINE["color"], label=label)
         axes.set(title=title, xlabel="coverage: fraction of images answered", ylabel="accuracy of the answers")
         axes.set(xlim=(0, 1.01))
-        axes.xaxis.set_major_formatter(PercentFormatter(1.0))
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
         _tidy(axes)
         axes.legend(loc="lower left", framealpha=0.85, edgecolor="none", fontsize=9)
 

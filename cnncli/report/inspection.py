@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,10 +47,20 @@ def draw_inspection(rows: Sequence[LayerStatistics], path: Path) -> None:
         for axes, place in zip(np.ravel(top.subplots(1, len(chosen))), chosen, strict=True):
             _draw_histogram(axes, first[place], FIRST)
             _draw_histogram(axes, last[place], LAST)
-        for axes, (name, (title, scale)) in zip(bottom.subplots(2, 3).flat, PANELS.items(), strict=True):
+        panels = {name for name in PANELS if any(getattr(row, name) is not None for row in (*first, *last))}
+        shown = [(name, *PANELS[name]) for name in PANELS if name in panels]
+        for axes, (name, title, scale) in zip(_grid(bottom, len(shown)), shown, strict=True):
             for numbers, style in ((first, FIRST), (last, LAST)):
                 _draw_panel(axes, [getattr(row, name) for row in numbers], scale, style)
             _format_panel(axes, title, scale, [row.layer for row in last])
+
+
+def _grid(figure: Any, n: int) -> list[Axes]:
+    """Return the axes of n panels in two rows; the last place is empty if n is odd."""
+    every = list(figure.subplots(2, math.ceil(n / 2), squeeze=False).flat)
+    for axes in every[n:]:
+        axes.remove()
+    return every[:n]
 
 
 def _draw_histogram(axes: Axes, row: LayerStatistics, style: dict[str, Any]) -> None:
@@ -69,10 +80,19 @@ def _draw_panel(axes: Axes, values: Sequence[float | None], scale: str, style: d
 
 
 def _format_panel(axes: Axes, title: str, scale: str, names: Sequence[str]) -> None:
+    from matplotlib.ticker import LogLocator, PercentFormatter
+
     axes.set_title(title, fontsize=10)
     axes.set_yscale(scale)
     if scale == "linear":
         axes.set_ylim(-0.03, 1.03)
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+    else:
+        low, high = axes.get_ylim()
+        axes.set_ylim(min(low, high / 10), high)  # a decade or more, so that there are two ticks
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 100 else (1,)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.set_yticks([], minor=True)
     axes.set_xlim(-0.5, len(names) - 0.5)
     if len(names) <= MAX_NAMES:
         axes.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=7)

@@ -31,6 +31,7 @@ TITLE, STRIP = 0.75, 1.5
 """Height of the titles, and of the totals of several networks, in inches."""
 
 QUANTITIES = {"memory_kb": "memory (KB)", "parameters": "parameters", "multiply_adds": "multiply-adds"}
+ACTIVATIONS = ("activation", "Activation", "ReLU", "LeakyReLU", "PReLU")
 SHORT = {"BatchNormalization": "BN", "LayerNormalization": "LN", "Activation": "activation"}
 TRAINED, PARTLY, FROZEN, EMPTY = "#E69F00", "#F5D58A", "#9CC8E8", "#E4E4E4"
 LEGEND = {TRAINED: "trainable", PARTLY: "partly trainable", FROZEN: "frozen", EMPTY: "no parameters"}
@@ -168,13 +169,19 @@ def _join_blocks(rows: Sequence[Row]) -> list[Row]:
     for end in ends:
         block = rows[start : end + 1]
         inputs = (len(blocks) - 1,) if blocks else ()
-        kinds = Counter(row.detail.split()[0] for row in block)
-        detail = ", ".join(f"{n} {SHORT.get(kind, kind)}" for kind, n in kinds.most_common(3))
+        kinds = Counter(kind for row in block for kind in _kinds(row))
+        detail = ", ".join(f"{n} {kind}" for kind, n in kinds.most_common(3))
         joined = replace(block[0], inputs=inputs) if len(block) == 1 else _joined(block[0], block[1:], detail)
         name = block[0].name if len(block) == 1 else f"… {block[-1].name}"
         blocks.append(replace(joined, name=name, inputs=inputs))
         start = end + 1
     return blocks
+
+
+def _kinds(row: Row) -> list[str]:
+    """Return the types of the layers that share a row, without activations, which have no weights."""
+    kinds = [part.split()[0] for part in row.detail.split(" + ")]
+    return [SHORT.get(kind, kind) for kind in kinds if kind not in ACTIVATIONS]
 
 
 # Lines between rows.

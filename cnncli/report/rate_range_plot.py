@@ -40,4 +40,4 @@ def draw_rate_range(found: RateRange, configured: float, path: Path) -> None:
         format_axes(axes, MetricInfo("loss"))
         if smoothed:
             axes.set_ylim(0.0, TOP * smoothed[0])
-        axes.legend(frameon=False, fontsize=9, loc="upper left")
+        axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.01, 0.5))

@@ -31,7 +31,7 @@ def draw_robustness(found: Robustness, title: str, path: Path) -> None:
             axes.plot(strengths, values, marker=marker, color=line_color, linestyle=style, label=label)
         axes.axvline(0, color="#8c8c8c", linewidth=0.8)
         axes.set(title=title, xlabel=found.unit, ylim=(0, 1.03))
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
         axes.grid(color=GRID, linewidth=0.7)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(loc="lower left", frameon=True, framealpha=0.85, edgecolor="none", fontsize=9)

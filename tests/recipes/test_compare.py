@@ -102,13 +102,45 @@ def test_final_values_are_drawn_over_a_setting(figures: list[Figure], tmp_path: 
 
     assert legend(figures[0]) == ["pooling avg", "pooling max"]
     for line in containers:
-        assert list(line[0].get_xdata()) == [32, 64]
+        assert list(line[0].get_xdata()) == pytest.approx([32, 64], abs=0.5)
         assert list(line[0].get_ydata()) == pytest.approx([0.61, 0.81])
         (segments,) = line[2]
         assert [sorted(segment[:, 1]) for segment in segments.get_segments()] == [
             pytest.approx([0.6, 0.62]),
             pytest.approx([0.8, 0.82]),
         ]
+
+
+def test_error_bars_of_several_lines_are_beside_each_other(figures: list[Figure], tmp_path: Path) -> None:
+    """Lines with equal positions do not cover each other's intervals, and only these positions have ticks."""
+    runs = [
+        make_run(
+            tmp_path, f"{pooling}-{size}", 0.7, head={"pooling": pooling}, data={"path": tmp_path, "image_size": size}
+        )
+        for pooling in ("avg", "max", "flatten")
+        for size in (32, 64)
+    ]
+    compare(runs, tmp_path / "sizes.png", "test_accuracy", "data.image_size")
+    axes = figures[0].axes[0]
+
+    assert len({float(line[0].get_xdata()[0]) for line in axes.containers}) == 3
+    assert list(axes.get_xticks()) == [32, 64]
+
+
+def test_runs_without_epochs_are_drawn_with_their_intervals(figures: list[Figure], tmp_path: Path) -> None:
+    """Heads that were solved exactly have no curves; validation and test are in a row for each run."""
+    runs = [make_run(tmp_path, "a", 0.7, n_epochs=1), make_run(tmp_path, "b", 0.8, n_epochs=1)]
+    compare(runs, tmp_path / "both.png", published=[Published(0.9, "Book")])
+    axes = figures[0].axes[0]
+    test = next(line for line in axes.containers if line.get_label() == "test")
+
+    assert legend(figures[0]) == ["Book", "validation", "test"]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["a", "b"]
+    assert list(test[0].get_xdata()) == [0.7, 0.8]
+    assert [list(segment[:, 0]) for segment in test[2][0].get_segments()] == [
+        pytest.approx([0.6, 0.8]),
+        pytest.approx([0.7, 0.9]),
+    ]
 
 
 def test_accuracies_are_drawn_over_those_of_imagenet(figures: list[Figure], tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from PIL import Image
 from cnncli.cli import main
 from cnncli.config.reader import load_config
 from cnncli.dataset.build import build_manifest
+from cnncli.recipes.data_review import cards_of, review
 from cnncli.recipes.train import Run, train
 from cnncli.terminal.console import Console
 from scripts.measure_label_review import main as measure
@@ -80,10 +81,26 @@ def test_tables_and_a_sheet_are_written(run: Run, tmp_path: Path, capsys: pytest
 
     assert len(rows) == 48
     assert {Path(row["path"]).name for row in rows[:3]} == {*WRONG}
+    assert {row["flagged"] for row in rows} == {"true", "false"}
     assert all(name in out for name in WRONG)
+    assert "yes" in out
     assert (tmp_path / "review" / "quality.csv").read_text().startswith('"path"')
     with Image.open(tmp_path / "review" / "suspects.png") as sheet:
-        assert sheet.width > 1000
+        assert sheet.width > 400
+
+
+def test_only_labels_that_are_less_probable_than_another_are_suspects(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The table of the terminal, the sheet and the page leave out images whose label is the most probable one."""
+    found = review(run.folder, CONSOLE, out=tmp_path / "review")
+    assert main(["data", "review", str(run.path), "--out", str(tmp_path / "review"), "--top", "48"]) == 0
+    out = capsys.readouterr().out
+
+    assert {Path(one.row.path).name for one in found.suspects} >= {*WRONG}
+    assert all(one.score > 0.5 and one.suggested != one.row.labels for one in found.suspects)
+    assert sum(card.section == "Labels" for card in cards_of(found)) == len(found.suspects)
+    assert sum(one.row.path.name in out for one in found.labels) == len(found.suspects)
 
 
 @pytest.mark.parametrize(("split", "n"), [("validation", 12), ("test", 12), ("all", 72)])

@@ -10,7 +10,18 @@ from PIL import Image
 
 from cnncli.networks.arithmetic import LayerNumbers, count_layers
 from cnncli.networks.backend import import_keras
-from cnncli.report.network_plot import EMPTY, FROZEN, PARTLY, TRAINED, Drawing, _lanes, _rows, draw_networks
+from cnncli.report.network_plot import (
+    EMPTY,
+    FROZEN,
+    PARTLY,
+    TRAINED,
+    Drawing,
+    Row,
+    _kinds,
+    _lanes,
+    _rows,
+    draw_networks,
+)
 
 keras = import_keras()
 layers = keras.layers
@@ -63,6 +74,16 @@ def test_a_line_is_kept_until_its_last_use() -> None:
         for source in row.inputs:
             between = [lanes[k][0] for k in range(source + 1, number)]
             assert lanes[source][0] not in between, row.name
+
+
+def test_a_block_counts_the_layers_that_share_a_row() -> None:
+    """Normalization that joins a convolution counts, and activations do not."""
+    rows = [
+        Row("a", "BN + ReLU", (8,), EMPTY, (), 0, 0, 0),
+        Row("b", "Conv2D 3×3 + BN + ReLU", (8,), EMPTY, (0,), 0, 0, 0),
+    ]
+
+    assert [kind for row in rows for kind in _kinds(row)] == ["BN", "Conv2D", "BN"]
 
 
 def test_large_networks_are_drawn_by_blocks() -> None:
