@@ -34,6 +34,7 @@ DOMAINS = {
     "augmentation": "Augmentation",
     "cache": "Feature cache",
     "config": "Config files and settings",
+    "cluster": "Cluster",
     "cut": "Cutting a classifier",
     "data": "Datasets",
     "engine": "Engines",
