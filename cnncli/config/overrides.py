@@ -36,6 +36,9 @@ MAX_DEPTH = 16
 EPOCHS = "training.epochs"
 """The only setting that can be changed when resuming a run."""
 
+PATHS_OF_GROUPS = {"data.labels": "path"}
+"""Groups that can be written as a single value, and the setting that this value is."""
+
 Overrides = Sequence[str] | Mapping[str, object]
 """`key=value` texts, or a mapping from dotted keys to values."""
 
@@ -150,6 +153,9 @@ def assign(tree: Node, key: str, value: Node) -> Problem | None:
         below = node.child(group)
         if below and below.value is None:
             below.value = {}
+        only = PATHS_OF_GROUPS.get(".".join(groups[: depth + 1]))
+        if below and only and isinstance(below.value, str):
+            below.value = {only: Node(below.value, below.origin)}
         if not below or not isinstance(below.value, dict | list):
             what = f"cannot be set inside {'.'.join(groups[: depth + 1])}, which is not a group"
             return Problem("config-override-misplaced", value.origin, key, what, below.plain() if below else None)

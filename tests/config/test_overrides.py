@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnncli.config.head_settings import DenseLayer, DropoutLayer
-from cnncli.config.overrides import FOLDERS, assign, parse_environment, parse_overrides, variable_notes
+from cnncli.config.overrides import OTHER_VARIABLES, assign, parse_environment, parse_overrides, variable_notes
 from cnncli.config.reader import load_config
 from cnncli.config.schema import Config
 from cnncli.config.tree import Node, Origin, shorten
@@ -70,6 +70,21 @@ def test_later_overrides_are_applied_to_earlier_ones(folder: Path) -> None:
     assert (optimizer.name, optimizer.arguments) == ("sgd", {"momentum": 0.5})
 
 
+def test_settings_of_labels_join_the_path_of_a_table(folder: Path) -> None:
+    """A table given as its path alone keeps this path when a setting of `data.labels` is added to it."""
+    Path("labels.csv").touch()
+    Path("table.yaml").write_text("data:\n  path: images\n  labels: labels.csv\n")
+    Path("folder.yaml").write_text("data:\n  path: images\n")
+    separator = "data.labels.separator=;"
+
+    by_override = load_config("table.yaml", [separator], environment={}).data.labels
+    by_variable = load_config("table.yaml", environment={"CNNCLI_DATA__LABELS__SEPARATOR": ";"}).data.labels
+    after_override = load_config("folder.yaml", ["data.labels=labels.csv", separator], environment={}).data.labels
+
+    assert by_override == by_variable == after_override
+    assert (by_override.path, by_override.separator) == (folder / "labels.csv", ";")
+
+
 @pytest.mark.parametrize(
     ("override", "code", "key"),
     [
@@ -117,7 +132,7 @@ def test_environment_names_settings_with_two_underscores_for_a_dot(folder: Path)
 
 def test_variables_that_are_not_settings_change_nothing(folder: Path) -> None:
     """Folder variables such as CNNCLI_RUNS, and variables that do not name a setting, do not change the config."""
-    others = dict.fromkeys([*FOLDERS, "CNNCLI_TELEMETRY", "SEED", "XCNNCLI_SEED", "CNNCLI"], "1")
+    others = dict.fromkeys([*sorted(OTHER_VARIABLES), "CNNCLI_TELEMETRY", "SEED", "XCNNCLI_SEED", "CNNCLI"], "1")
     assert load("", **others) == load("")
 
 
