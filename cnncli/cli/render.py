@@ -63,15 +63,20 @@ def open_named_run(name: str | Path | None, runs_dir: Path, prefer: Preferred = 
 
 
 def print_run(run: Run, as_json: bool, console: Console) -> None:
-    """Print the metrics of a finished run to stdout, and the next commands to stderr."""
+    """Print the metrics of a finished run to stdout, and its path and duration to stderr."""
     if as_json:
         print_json(run)
         return
     if run.metrics:
         _print_splits(run.metrics, console)
-    short = short_path(run.path)
-    log.info(f"{short} in {duration(run.seconds)}")
-    path = shlex.quote(str(short))
+    log.info(f"{short_path(run.path)} in {duration(run.seconds)}")
+
+
+def suggest_commands(run: Run, as_json: bool) -> None:
+    """Print the commands that can follow a training to stderr, unless stdout is for a program."""
+    if as_json:
+        return
+    path = shlex.quote(str(short_path(run.path)))
     log.info(f"cnncli predict --run {path} IMAGE.jpg")
     log.info(f"cnncli evaluate {path}")
     if run.layers:

@@ -35,7 +35,7 @@ def command(
     run = find_run(source, runs_dir)
     epochs = read_epochs(overrides) if run else None
     config = None if run else read_config(source, overrides)  # reports mistakes before heavy imports
-    from cnncli.cli.render import print_run
+    from cnncli.cli.render import print_run, suggest_commands
     from cnncli.recipes.resume import newest_unfinished, resume
     from cnncli.recipes.train import Run, train
 
@@ -46,6 +46,6 @@ def command(
         print_run(run, as_json, console)
 
     if run is not None:
-        resume(run, console, epochs, show)
+        suggest_commands(resume(run, console, epochs, show), as_json)
     elif config is not None:
-        train(config, runs_dir, console, show)
+        suggest_commands(train(config, runs_dir, console, show), as_json)

@@ -247,6 +247,7 @@ def verifying(run: RunFolder, metrics: Mapping[str, Metrics], template: Path | N
     with tempfile.TemporaryDirectory(prefix="cnncli-verify-") as folder:
         try:
             started = Verification.start(run, Path(folder), split, FEW, 0 if is_known else FEW_IN_KERAS)
+            log.info("Verifying the saved classifier in new processes; the figures are drawn meanwhile.")
             try:
                 yield
                 found = started.finish()

@@ -104,20 +104,27 @@ def test_a_folder_that_has_gone_is_one_line(place: Path, parent: RunFolder, tmp_
     assert caught.value.facts["path"] == place / "data"
 
 
-def test_layers_that_are_not_there_are_refused_before_a_run_appears(parent: RunFolder, tmp_path: Path) -> None:
-    """An unknown layer is an error before a run directory is created."""
-    with pytest.raises(ConfigError) as caught:
-        finetune(parent, FinetuneSettings(unfreeze=3), tmp_path / "runs", CONSOLE)
+def test_layers_that_are_not_there_are_refused_before_images_are_read(
+    place: Path, parent: RunFolder, tmp_path: Path
+) -> None:
+    """An unknown layer is an error before the images are checked and a run directory is created."""
+    (place / "data").rename(place / "elsewhere")
+    try:
+        with pytest.raises(ConfigError) as caught:
+            finetune(parent, FinetuneSettings(unfreeze=3), tmp_path / "runs", CONSOLE)
+    finally:
+        (place / "elsewhere").rename(place / "data")
 
     assert (caught.value.code, caught.value.facts["expected"]) == ("cut-too-many-layers", 2)
     assert not (tmp_path / "runs").exists()
 
 
 def test_the_log_of_a_child_begins_before_it_and_ends_with_the_comparison(child: RunFolder) -> None:
-    """The run's log starts with the check of the images and ends with the comparison with the parent."""
+    """The run's log starts with the network and the check of the images, and ends with the comparison."""
     log = child.log.read_text().splitlines()
 
-    assert "INFO checking images: 48 images" in log[0]
+    assert "INFO network" in log[0]
+    assert any("INFO checking images: 48 images" in line for line in log[1:3])
     assert "the parent run" in log[-1]
 
 

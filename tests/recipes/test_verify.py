@@ -208,6 +208,21 @@ def test_a_run_that_ends_verifies_itself(copy: RunFolder, run: Run, monkeypatch:
     assert copy.read_facts()["state"] == "finished"
 
 
+def test_verification_is_announced_between_the_metrics_and_the_next_commands(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`train` prints the path of the run, that it is being verified, and then the commands that can follow."""
+    monkeypatch.setattr("cnncli.recipes.train.verifying", verifying)
+
+    assert main(["train", str(run.folder.config), "--runs-dir", str(tmp_path)]) == 0
+
+    lines = capsys.readouterr().err.splitlines()
+    (folder,) = tmp_path.iterdir()
+    path, announced, *suggested = (line for line in lines if folder.name in line or "new processes" in line)
+    assert (folder.name in path, "new processes" in announced) == (True, True)
+    assert [line.split()[1] for line in suggested][:2] == ["predict", "evaluate"]
+
+
 def test_it_can_be_switched_off(copy: RunFolder, run: Run) -> None:
     """With `evaluation.verify: false`, no process is started."""
     text = copy.config.read_text()
