@@ -98,7 +98,21 @@ def test_the_commands_of_a_row_can_be_typed(number: int) -> None:
 
 HEADERS = "\n".join(path.read_text() for path in sorted((ROOT / "configs" / "course").glob("*.yaml")))
 COMMANDS = command_lines("\n".join(command for how in rows().values() for command in commands_of(how)) + "\n" + HEADERS)
+NAMES = set(
+    re.findall(r"^name: (.+)$", "\n".join(path.read_text() for path in (ROOT / "configs").rglob("*.yaml")), re.M)
+)
+NAMES |= {word.removeprefix("name=") for words in COMMANDS for word in words if word.startswith("name=")}
+WITH_RUNS = ("compare", "embed", "evaluate", "explain", "report", "show")
 SUMMARIES = sorted({tuple(words) for words in COMMANDS if words[0] == "summary"})
+
+
+@pytest.mark.parametrize("words", [words for words in COMMANDS if words[0] in WITH_RUNS], ids=" ".join)
+def test_the_runs_of_a_command_can_be_trained(words: list[str]) -> None:
+    """Each run that a command names is one that a config, or a command with another name for it, makes."""
+    given = parse(list(words)).params
+    runs = [given.get("run"), *(given.get("runs") or ())]
+
+    assert {str(run) for run in runs if run} <= NAMES
 
 
 @pytest.mark.parametrize(
