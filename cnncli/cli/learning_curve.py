@@ -105,8 +105,8 @@ def _needed(found: LearningCurve, accuracy: float, needed: Estimate) -> str:
     limit = FAR * found.forecasts[0].size
     numbers = [_rough(one) if one <= limit else "never" for one in (needed.low, needed.high)]
     if not math.isfinite(needed.value) or needed.value > limit:
-        earliest = "" if numbers[0] == "never" else f"; at best with {numbers[0]} {found.unit}"
-        return f"{percent(accuracy)} is not reached with more images of this kind{earliest}."
+        earliest = "" if numbers[0] == "never" else f" (95 % interval from {numbers[0]} {found.unit})"
+        return f"More images of this kind will probably not reach {percent(accuracy)}{earliest}."
     interval = f"95 % interval {numbers[0]} to {numbers[1]}"
     return f"{percent(accuracy)} needs about {_rough(needed.value)} {found.unit} ({interval})."
 

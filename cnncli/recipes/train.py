@@ -52,7 +52,6 @@ from cnncli.terminal.formatting import decimal, percent, percent_range
 from cnncli.training.advice import advise, compare_with_parent
 from cnncli.training.batch_size import resolve_batch_size
 from cnncli.training.context import BuiltTrunk, TrainingContext, check_stages
-from cnncli.training.diagnosis import diagnose
 from cnncli.training.exact_head import FrozenNetwork, solve
 from cnncli.training.session import new_run, training_session
 from cnncli.training.solvers.exact import Strength
@@ -248,12 +247,12 @@ def train_run(
         last = outcome.last
         save_model(run, classifier, context, outcome)
         evaluation = evaluate_saved_run(run, context, last.feature_sets(), may_store=last.cached == "features")
-        advise(outcome, config, context.stages)
+        diagnosis = advise(outcome, config, context.stages)
         if parent_metrics and "validation" in evaluation.metrics:
             monitor = config.training.best.monitor
             compare_with_parent(parent_metrics, outcome.best.epoch, evaluation.metrics["validation"], monitor)
         seconds = time.monotonic() - started
-        facts = {"best_epoch": outcome.best.epoch, "diagnosis": vars(diagnose(outcome.history))}
+        facts = {"best_epoch": outcome.best.epoch, "diagnosis": vars(diagnosis)}
         checkpoint_s = round(writer.checkpoint_s, 3)
         engine_facts = _engine_facts(last.choice, last.precision, last.trunks)
         facts = {**engine_facts, **facts, "checkpoint_seconds": checkpoint_s}

@@ -11,27 +11,31 @@ from cnncli.errors import Message
 from cnncli.metrics.classification import Metrics
 from cnncli.metrics.table import LAST, VALIDATION, is_better
 from cnncli.terminal.formatting import decimal, percent
-from cnncli.training.diagnosis import diagnose
+from cnncli.training.diagnosis import Diagnosis, diagnose
 from cnncli.training.trainer import Outcome
+
+ONGOING = ("still-improving", "too-short")
+"""Verdicts on learning curves with which more epochs are suggested."""
 
 log = logging.getLogger(__name__)
 
 
-def advise(outcome: Outcome, config: Config, stages: tuple[Stage, ...]) -> None:
-    """Log what the history shows and suggests: training diverged, or more epochs could help."""
-    diagnosis = diagnose(outcome.history)
+def advise(outcome: Outcome, config: Config, stages: tuple[Stage, ...]) -> Diagnosis:
+    """Log and return what the history shows, and log what it suggests: another learning rate, or more epochs."""
+    diagnosis = diagnose(outcome.history, config.data.labels.is_multi_label)
     text = f"Learning curves: {diagnosis.text}."
     log.info(Message("training-diagnosis", text, verdict=diagnosis.verdict, evidence=diagnosis.text))
     start, best = outcome.stages[0].start_val_loss, outcome.best
     loss = best.validation.get("loss")
     if start is not None and loss is not None and loss > start:
         key = "training.optimizer.learning_rate"
-        text = f"No epoch reached the initial validation loss ({start:.4g}): the best is {loss:.4g}. Lower {key}."
+        text = f"No epoch improved on the initial validation loss of {start:.4g}. Try a lower {key}."
         log.warning(Message("training-not-better-than-start", text, key=key, received=loss, expected=start))
-    elif _is_still_improving(outcome, config.training.best.monitor, stages[-1]):
+    elif diagnosis.verdict in ONGOING and _is_still_improving(outcome, config.training.best.monitor, stages[-1]):
         key = "training.epochs" if config.training.stages is None else f"the epochs of stage {stages[-1].name}"
         text = f"The last epoch is the best one. Raise {key}, or resume this run with training.epochs=N."
         log.info(Message("training-still-improving", text, key="training.epochs", epoch=best.epoch))
+    return diagnosis
 
 
 def _is_still_improving(outcome: Outcome, monitor: str, last: Stage) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from cnncli.metrics.table import VALIDATION
@@ -34,12 +34,19 @@ class Diagnosis:
     text: str
 
 
-def diagnose(history: Sequence[HistoryRow]) -> Diagnosis:
+def diagnose(history: Sequence[HistoryRow], is_multi_label: bool = False) -> Diagnosis:
     """Return the verdict on the last stage of a history.
 
     It rests on rules of thumb; the losses are plain losses, but those of augmented training images and of a network
     with dropout are higher than those of validation. Without validation images, overfitting cannot be seen.
     """
+    found = _verdict(history)
+    if is_multi_label and "accuracy" in found.text:  # results have thresholds chosen on validation images
+        return replace(found, text=f"{found.text} (accuracies at threshold 0.5)")
+    return found
+
+
+def _verdict(history: Sequence[HistoryRow]) -> Diagnosis:
     rows = [row for row in history if row.stage == history[-1].stage] if history else []
     if len(rows) < MIN_EPOCHS:
         return Diagnosis("too-short", f"too short: {counted(len(rows), 'epoch')} cannot show a trend")
@@ -90,8 +97,10 @@ def _still_improving(rows: Sequence[HistoryRow]) -> Diagnosis | None:
             numbers = f"the {name} fell from {decimal(before)} to {decimal(values[-1])}"
             n_last = len(rows) - n_before
             when = "epoch" if n_last == 1 else f"{n_last} epochs"
-            text = f"still improving: {numbers} in the last {when}; more epochs help"
-            return Diagnosis("still-improving", text)
+            advice = (
+                "more epochs help" if rows[-1].validation else "only validation images show whether to train longer"
+            )
+            return Diagnosis("still-improving", f"still improving: {numbers} in the last {when}; {advice}")
     return None
 
 

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 
+from cnncli.config.modes import stages_of
+from cnncli.config.schema import Config
 from cnncli.networks.classifier import build_classifier
 from cnncli.runs.records import HistoryRow
+from cnncli.training.advice import advise
 from cnncli.training.diagnosis import diagnose
+from cnncli.training.state import BestEpoch
+from cnncli.training.trainer import Outcome
 from tests.support.drawing import draw_dataset, tiny_config
 from tests.training.contexts import context_for, train_in
 
 FALLING = (0.7, 0.5, 0.35, 0.25, 0.15, 0.08, 0.04, 0.02)
 FLAT = (0.7, 0.3, 0.12, 0.102, 0.101, 0.1, 0.1, 0.1)
+FLATTER = (0.7, 0.3, 0.12, 0.102, 0.101, 0.1005, 0.1003, 0.1)
 
 
 def _history(
@@ -43,6 +49,20 @@ CASES = [
 ]
 
 
+def test_without_validation_more_epochs_are_not_advised() -> None:
+    """A training loss that falls does not show whether more epochs help."""
+    with_validation, without = diagnose(_history(FALLING, FALLING)), diagnose(_history(FALLING))
+
+    assert "more epochs help" in with_validation.text
+    assert "more epochs help" not in without.text
+
+
+def test_the_threshold_of_multi_label_accuracies_is_named() -> None:
+    """Accuracies of epochs are those at a threshold of 0.5, while final ones use thresholds from validation."""
+    assert "threshold 0.5" in diagnose(_history(FLAT, FLAT), is_multi_label=True).text
+    assert "threshold" not in diagnose(_history(FALLING, FALLING), is_multi_label=True).text
+
+
 @pytest.mark.parametrize(("history", "verdict", "evidence"), CASES)
 def test_curves_are_read_with_their_evidence(history: list[HistoryRow], verdict: str, evidence: str) -> None:
     """Each shape of the curves has its verdict, and the text contains the numbers that it rests on. Row 130."""
@@ -59,8 +79,10 @@ def test_only_the_last_stage_counts() -> None:
     assert diagnose([*head, *_history(FALLING, FALLING)]).verdict == "still-improving"
 
 
-def test_a_real_training_that_memorizes_random_labels_overfits(tmp_path: Path) -> None:
-    """A network that learns a few images by heart is told to overfit."""
+@pytest.fixture(scope="module")
+def memorized(tmp_path_factory: pytest.TempPathFactory) -> tuple[Outcome, Config]:
+    """Train a network from scratch on a few images with random labels."""
+    tmp_path = tmp_path_factory.mktemp("memorized")
     data = draw_dataset(tmp_path / "data", train=6, validation=10, size=32)
     for number, path in enumerate(sorted((data / "validation").rglob("*.png"))):
         other = data / "validation" / ("dots" if "stripes" in path.name else "stripes") / f"swapped-{path.name}"
@@ -68,6 +90,29 @@ def test_a_real_training_that_memorizes_random_labels_overfits(tmp_path: Path) -
             path.rename(other)
     training = {"epochs": 15, "batch_size": 4, "early_stopping": None, "optimizer": {"learning_rate": 0.01}}
     config = tiny_config(data, mode="from-scratch", training=training)
-    outcome = train_in(context_for(config, tmp_path / "store"), build_classifier(config, 2), tmp_path / "run")
+    return train_in(context_for(config, tmp_path / "store"), build_classifier(config, 2), tmp_path / "run"), config
+
+
+def test_a_real_training_that_memorizes_random_labels_overfits(memorized: tuple[Outcome, Config]) -> None:
+    """A network that learns a few images by heart is told to overfit."""
+    outcome, _ = memorized
 
     assert diagnose(outcome.history).verdict == "overfitting"
+
+
+def test_more_epochs_are_suggested_only_if_the_curves_still_improve(
+    memorized: tuple[Outcome, Config], caplog: pytest.LogCaptureFixture
+) -> None:
+    """If the last epoch is the best one, more epochs are suggested unless the curves hardly fall anymore."""
+    outcome, config = memorized
+    stage = replace(stages_of(config)[-1], name="all", epochs=len(FALLING))
+    suggested = {}
+    for verdict, losses in (("fine", FLATTER), ("still-improving", FALLING)):
+        caplog.clear()
+        history = tuple(_history(losses, losses))
+        best = BestEpoch(len(history), losses[-1], {"loss": 0.0})
+        with caplog.at_level("INFO", logger="cnncli"):
+            assert advise(replace(outcome, best=best, history=history), config, (stage,)).verdict == verdict
+        suggested[verdict] = any(getattr(one.msg, "code", "") == "training-still-improving" for one in caplog.records)
+
+    assert suggested == {"fine": False, "still-improving": True}
