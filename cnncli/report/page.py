@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -309,10 +310,10 @@ def ticks_between(low: float, high: float) -> list[float]:
     return [round(number * step, 12) for number in range(first, last + 1)]
 
 
-def image_uri(path: Path, spec: PixelSpec) -> str | None:
+def image_uri(path: Path, spec: PixelSpec, fit: Literal["stretch", "crop", "pad"] = "crop") -> str | None:
     """Return an image, whose colors `spec` describes, as a small square JPEG; None if it can no longer be read."""
     try:
-        pixels = decode(path, replace(spec, height=THUMBNAIL_PX, width=THUMBNAIL_PX, fit="crop"), name=str(path))
+        pixels = decode(path, replace(spec, height=THUMBNAIL_PX, width=THUMBNAIL_PX, fit=fit), name=str(path))
     except ImageError:
         return None
     return pixels_uri(preview(pixels))

@@ -285,8 +285,11 @@ def _suspects(report: RunReport) -> str:
 
 def _pictures(report: RunReport, path: Path) -> list[str | None]:
     """Return an image and, if it was explained, the same with where the network looked."""
-    image = image_uri(path, report.pixels) if report.pixels else None
-    return [image, pixels_uri(report.explanations[path])] if path in report.explanations else [image]
+    if report.pixels is None:
+        return [None]
+    if path not in report.explanations:
+        return [image_uri(path, report.pixels)]
+    return [image_uri(path, report.pixels, report.pixels.fit), pixels_uri(report.explanations[path])]
 
 
 def _calibration(report: RunReport) -> str:
