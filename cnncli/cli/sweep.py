@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cnncli.cli.compare import metric_option, out_option, print_comparison, published_option
-from cnncli.cli.options import PATH, console_options, example, json_option, print_json, runs_dir_option
+from cnncli.cli.options import PATH, cluster_option, console_options, example, json_option, print_json, runs_dir_option
 from cnncli.errors import CnncliError, ConfigError, Message
 from cnncli.terminal.console import Console
 
@@ -71,6 +71,7 @@ seeds_option = click.option("--seeds", type=SeedsType(), help="Train every combi
     "and Optuna: trials]",
 )
 @published_option
+@cluster_option
 @click.option("--dry-run", is_flag=True, help="Only list the runs.")
 @runs_dir_option
 @json_option
@@ -87,6 +88,7 @@ def command(
     metric: str | None,
     x: str | None,
     published: tuple[tuple[float, str], ...],
+    cluster: str | None,
     dry_run: bool,
     runs_dir: Path,
     as_json: bool,
@@ -99,8 +101,10 @@ def command(
     first run. Runs are found again by name and settings, so the same command continues an interrupted sweep and adds
     new values to a finished one. Heads that are solved exactly are tried without runs. The best settings are chosen by
     the mean of a validation metric over the seeds, and only their test results are shown. Without validation images
-    nothing is chosen, and no test results are shown.
+    nothing is chosen, and no test results are shown. With --cluster, the nodes of a Ray cluster train several runs at a
+    time, and stop those that fall behind.
     """
+    from cnncli.cluster.machines import sweeping_on
     from cnncli.dataset.source import read_config
     from cnncli.recipes.sweep import OPTUNA, Draw, Search, plan_against, plan_searches, sweep
     from cnncli.report.comparison import Published
@@ -108,7 +112,7 @@ def command(
     def read(overrides: Sequence[str]) -> Config:
         return read_config(config, overrides)
 
-    for option, is_given in (("--random", n_draws), ("--dry-run", dry_run)):
+    for option, is_given in (("--random", n_draws), ("--dry-run", dry_run), ("--cluster", cluster)):
         if n_trials and is_given:
             text = f"{option} and --optuna cannot be used together: Optuna proposes each run from the results so far."
             raise ConfigError(Message("usage-options-conflict", text, key=option))
@@ -123,7 +127,9 @@ def command(
         print_plan(cells, as_json, console)
     else:
         values = [Published(*one) for one in published]
-        print_sweep(sweep(cells, runs_dir, console, out, metric, x, values, proposals), as_json, console)
+        with sweeping_on(cluster) as elsewhere:
+            found = sweep(cells, runs_dir, console, out, metric, x, values, proposals, elsewhere)
+        print_sweep(found, as_json, console)
 
 
 def print_plan(cells: Sequence[Cell], as_json: bool, console: Console) -> None:

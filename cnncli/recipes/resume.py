@@ -34,6 +34,7 @@ from cnncli.storage.safe_io import read_json
 from cnncli.terminal.console import Console
 from cnncli.training.context import TrainingContext
 from cnncli.training.exact_head import FrozenNetwork
+from cnncli.training.machines import HERE, Machines
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,11 @@ log = logging.getLogger(__name__)
 @remembering()
 @standard_settings()
 def resume(
-    run: RunFolder, console: Console, epochs: int | None = None, show: Callable[[Run], None] | None = None
+    run: RunFolder,
+    console: Console,
+    epochs: int | None = None,
+    show: Callable[[Run], None] | None = None,
+    machines: Machines = HERE,
 ) -> Run:
     """Resume a run from its newest valid checkpoint; return a finished run unchanged.
 
@@ -53,6 +58,7 @@ def resume(
         epochs: New number of epochs of the last stage, at least as many as are trained; None: as configured. The run
             ends like one configured with this number from the start, unless a schedule depends on it.
         show: Function that is called with the finished run before its figures are drawn and it is verified.
+        machines: Machines that compute features and train; see `train`.
 
     Raises:
         RunError: Another process trains the run, its config was edited, or its initial weights have changed.
@@ -76,7 +82,7 @@ def resume(
         import_keras_meanwhile()
         manifest = Manifest.from_csv(run.manifest)
         require_unchanged(_needed_images(manifest, facts), config.data, IMAGES_REMEDY, console)
-        context = TrainingContext.for_this_machine(config, manifest, console)
+        context = TrainingContext.for_this_machine(config, manifest, console, machines)
         with graphs_in_use(context.graphs):
             finished = _resume(run, context, facts, started)
     return conclude(finished, show)

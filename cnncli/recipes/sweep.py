@@ -41,6 +41,12 @@ from cnncli.runs.folder import RunFolder, run_folders
 from cnncli.storage.atomic import output_path
 from cnncli.terminal.console import Console
 from cnncli.training.head_trials import HeadTrials
+from cnncli.training.machines import HERE, Machines
+
+TrainRun = Callable[[Config, Path, Machines], None]
+TrainElsewhere = Callable[[Mapping[str, Config], Path, str, bool, TrainRun], frozenset[str]]
+"""Trains runs by name in a folder, given the metric to compare them by, whether lower is better, and a function that
+trains or resumes one of them; returns the names of those that were stopped early."""
 
 GRID, RANDOM, OPTUNA = "grid", "random search", "Optuna"
 TRIALS = "trials"
@@ -252,6 +258,7 @@ def sweep(
     x: str | None = None,
     published: Sequence[Published] = (),
     proposals: tuple[Search, Draw] | None = None,
+    train_elsewhere: TrainElsewhere | None = None,
 ) -> Sweep:
     """Train the runs of a sweep one after another, choose the best settings, and compare the runs.
 
@@ -270,6 +277,8 @@ def sweep(
             a random search or several searches, else `epoch`.
         published: Published values of the metric.
         proposals: A search whose runs Optuna proposes, before those of `cells`, and the number of its trials.
+        train_elsewhere: Trains the runs of `cells` that have epochs on other machines, before this process goes through
+            all of them. Runs that it stops early are not trained further.
 
     Raises:
         ConfigError: Values of `proposals` are wrong, it has no validation images, or Optuna is not installed.
@@ -282,6 +291,8 @@ def sweep(
         cells = (*trials.propose(*proposals, VALIDATION + split_of(metric or "accuracy")[1]), *cells)
     searches = tuple(dict.fromkeys(cell.search for cell in cells))
     x = x or (TRIALS if searches != (GRID,) else "epoch")
+    if train_elsewhere:
+        trials.train_elsewhere(cells, train_elsewhere, VALIDATION + split_of(metric or "accuracy")[1])
     trials.try_all(cells)
     runs = tuple(trials.runs.values())
     if not runs:
@@ -320,9 +331,10 @@ class Trials:
         problems: Problems of those that failed.
     """
 
-    def __init__(self, runs_dir: Path, console: Console) -> None:
+    def __init__(self, runs_dir: Path, console: Console, machines: Machines = HERE) -> None:
         """Find the runs in a folder."""
-        self._runs_dir, self._console = runs_dir, console
+        self._runs_dir, self._console, self._machines = runs_dir, console, machines
+        self._stopped = frozenset[str]()
         self._heads = HeadTrials(runs_dir, lambda config: index_images(config, console), console)
         self._known = _runs_by_name(runs_dir)
         self.runs: dict[str, ComparedRun] = {}
@@ -335,6 +347,16 @@ class Trials:
             if cell.name not in self._done:
                 self._console.phase("sweep", f"{number} of {len(cells)}: {cell.name}")
                 self._run(cell, self._try)
+
+    def train_elsewhere(self, cells: Sequence[Cell], train_all: TrainElsewhere, monitor: str) -> None:
+        """Train the runs that have epochs on other machines."""
+        configs = {cell.name: cell.config for cell in cells if cell.config.training.solver == "gradient"}
+        if configs:
+            self._console.phase("sweep", f"{len(configs)} of {len(cells)} runs are trained on the cluster")
+            self._stopped = train_all(
+                configs, self._runs_dir, monitor, metric_of(monitor).lower_is_better, train_or_resume
+            )
+            self._known = _runs_by_name(self._runs_dir)
 
     def train_tried(self, cells: Iterable[Cell]) -> None:
         """Train runs whose heads were only tried."""
@@ -394,9 +416,12 @@ class Trials:
     def _train(self, cell: Cell, is_trial: bool = True) -> ComparedRun:
         run = self._find(cell)
         if run is None:
-            return ComparedRun.load(train(cell.config, self._runs_dir, self._console, is_trial=is_trial).folder)
+            options: dict[str, Any] = {"is_trial": is_trial, "machines": self._machines}
+            return ComparedRun.load(train(cell.config, self._runs_dir, self._console, **options).folder)
+        if cell.name in self._stopped:
+            return ComparedRun.load(run)
         if (state := run.read_facts()["state"]) not in ("finished", "failed"):
-            return ComparedRun.load(resume(run, self._console).folder)
+            return ComparedRun.load(resume(run, self._console, machines=self._machines).folder)
         text = f"{printable(run.path.name)} exists ({state}); it is not trained again."
         log.info(Message("run-exists", text, path=run.path, received=state))
         return ComparedRun.load(run)
@@ -410,6 +435,11 @@ class Trials:
                 if not differences(other, with_batch_size_of(other, cell.config)):
                     found[state] = run
         return found.pop("finished", None) or next(reversed(found.values()), None)
+
+
+def train_or_resume(config: Config, runs_dir: Path, machines: Machines) -> None:
+    """Train the run of a sweep with a config, resume it if it is unfinished, or leave it if it is finished."""
+    Trials(runs_dir, Console(quiet=True), machines)._train(Cell(config, ()))
 
 
 def _runs_by_name(runs_dir: Path) -> dict[str, list[tuple[RunFolder, str]]]:

@@ -51,8 +51,9 @@ from cnncli.terminal.console import Console
 from cnncli.terminal.formatting import decimal, percent, percent_range
 from cnncli.training.advice import advise, compare_with_parent
 from cnncli.training.batch_size import resolve_batch_size
-from cnncli.training.context import BuiltTrunk, TrainingContext, check_stages
+from cnncli.training.context import BuiltTrunk, TrainingContext, check_stages, has_divided_stage
 from cnncli.training.exact_head import FrozenNetwork, solve
+from cnncli.training.machines import HERE, Machines
 from cnncli.training.session import new_run, training_session
 from cnncli.training.solvers.exact import Strength
 from cnncli.training.trainer import Trainer
@@ -121,11 +122,13 @@ def train(
     show: Callable[[Run], None] | None = None,
     *,
     is_trial: bool = False,
+    machines: Machines = HERE,
 ) -> Run:
     """Train the stages of a config in a new run, or solve its head exactly, and evaluate the result.
 
     `show` is called with the finished run before its figures are drawn, which takes longer than solving a head. A
-    trial, one of many runs, gets no figures of its evaluation and is not verified.
+    trial, one of many runs, gets no figures of its evaluation and is not verified. `machines` compute the features of
+    training and validation images, and train stages with convolutions.
 
     Raises:
         CacheError: The cache directory cannot be created.
@@ -148,7 +151,7 @@ def train(
     networks = (f"{backbone.network.name}, weights {backbone.weights}" for backbone in config.backbones)
     console.phase("network", " + ".join(networks))
     console.phase("head", describe_solver(config))
-    context = TrainingContext.for_this_machine(config, manifest, console)
+    context = TrainingContext.for_this_machine(config, manifest, console, machines)
     with graphs_in_use(context.graphs):  # before a graph or a template is looked for
         if is_exact:
             frozen = FrozenNetwork.of(context)
@@ -239,10 +242,13 @@ def train_run(
 
     Raises:
         RunError: A checkpoint cannot be written.
+        ClusterError: The machines that train it failed.
         KeyboardInterrupt, Terminated: By a signal, after a message on how to resume.
     """
     config = context.config
     with training_session(run, context) as writer:
+        if (train_elsewhere := context.machines.train) and has_divided_stage(classifier, config):
+            train_elsewhere(run, config)
         outcome = Trainer(classifier, context, writer, parent_metrics).train()
         last = outcome.last
         save_model(run, classifier, context, outcome)

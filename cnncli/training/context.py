@@ -313,6 +313,11 @@ def is_divided(cut: Cut) -> bool:
     return cut.trunk is None or is_convolutional(cut.tail)
 
 
+def has_divided_stage(classifier: Classifier, config: Config) -> bool:
+    """Return whether several devices share the training of a stage."""
+    return any(is_divided(cut_classifier(classifier, stage.unfreeze, stage.batch_norm)) for stage in stages_of(config))
+
+
 def build_engines(cut: Cut, context: TrainingContext) -> tuple[tuple[str, ...], list[tuple[Engine, Path | None]]]:
     """Return the fingerprints of the trunks of a cut, and their engines with the files of the converted graphs, if any.
 

@@ -194,6 +194,8 @@ class StageRun:
                 if self._inspection:
                     self._inspection.add(row.epoch)
                 self._save_if_due()
+                if after_epoch := self._context.machines.after_epoch:
+                    after_epoch(self._state.history)
 
     def _train_epoch(self, advance: Callable[[int], None]) -> None:
         """Train the remaining steps of the current epoch."""
