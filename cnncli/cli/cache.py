@@ -88,11 +88,11 @@ def clear(older_than: float | None, as_json: bool, console: Console) -> None:
 @json_option
 @console_options
 def merge(sources: tuple[Path, ...], as_json: bool, console: Console) -> None:
-    """Add the features of other caches, such as those of `extract --shard` on other machines.
+    """Add the features of other caches.
 
-    SOURCE is a cache folder, as `cache where` prints it, or a copy of one. Everything in it is verified by its
-    checksums; damaged segments, foreign files, and features that differ from those already cached are refused. What is
-    already cached is kept, so a merge can be repeated.
+    `extract --shard` fills such caches on other machines. SOURCE is a cache folder, as `cache where` prints it, or a
+    copy of one. Everything in it is verified by its checksums; damaged segments, foreign files, and features that
+    differ from those already cached are refused. What is already cached is kept, so a merge can be repeated.
     """
     from cnncli.recipes.cache import merge_caches
 

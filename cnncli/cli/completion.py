@@ -14,10 +14,11 @@ VARIABLE = "_CNNCLI_COMPLETE"
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @console_flags
 def command(shell: str) -> None:
-    """Print the script with which SHELL completes commands, options and files.
+    """Print the completion script of a shell.
 
-    bash reads it from ~/.local/share/bash-completion/completions/cnncli, zsh from a file _cnncli in a folder of $fpath,
-    and fish from ~/.config/fish/completions/cnncli.fish.
+    With it, SHELL completes commands, options and files. bash reads it from
+    ~/.local/share/bash-completion/completions/cnncli, zsh from a file _cnncli in a folder of $fpath, and fish from
+    ~/.config/fish/completions/cnncli.fish.
     """
     from click.shell_completion import get_completion_class
 

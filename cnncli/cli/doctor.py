@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 @click.pass_context
 @console_options
 def command(context: click.Context, as_json: bool, console: Console) -> None:
-    """Report on the installation and the machine, problems first.
+    """Report on the installation and the machine.
 
-    The report has versions, processor, memory, the precision that would be used and why, GPUs, weights on this machine,
-    the cache, and the extras with the commands that install them. The exit code is 2 if there are problems.
+    Problems come first. The report has versions, processor, memory, the precision that would be used and why, GPUs,
+    weights on this machine, the cache, and the extras with the commands that install them. The exit code is 2 if there
+    are problems.
     """
     from cnncli.recipes.doctor import diagnose_installation
 

@@ -75,11 +75,11 @@ def command(
     as_json: bool,
     console: Console,
 ) -> None:
-    """Write a run's classifier in other formats, and check each file in its own runtime.
+    """Write a run's classifier as ONNX, LiteRT, OpenVINO and others.
 
     RUN is a run directory or its name; default: the newest finished run. Every file takes raw RGB pixels (0-255) and
-    gives the probabilities that `cnncli predict` prints. It is run in a new process on validation images; if it gives
-    other results, it is renamed to FORMAT-PRECISION.failed, and the exit code is 3.
+    gives the probabilities that `cnncli predict` prints. It is run by its own runtime in a new process on validation
+    images; if it gives other results, it is renamed to FORMAT-PRECISION.failed, and the exit code is 3.
     """
     from cnncli.cli.render import open_named_run
     from cnncli.recipes.export import ExportSettings, export, require_agreement

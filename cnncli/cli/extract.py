@@ -48,7 +48,7 @@ class ShardType(click.ParamType["Shard"]):
 def command(
     config: Path, overrides: tuple[str, ...], shard: Shard | None, cluster: str | None, as_json: bool, console: Console
 ) -> None:
-    """Compute the features of a config's images into the cache, without training.
+    """Compute features into the cache, without training.
 
     These are the features of training, validation and test images that `cnncli train` would compute. Features that are
     cached are not computed again, so a killed extraction continues. With --shard, several processes or machines compute

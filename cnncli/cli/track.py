@@ -16,11 +16,12 @@ from cnncli.terminal.console import Console
 @json_option
 @console_options
 def command(run: str | None, runs_dir: Path, as_json: bool, console: Console) -> None:
-    """Send a finished run to MLflow, except what it has already.
+    """Send a finished run to MLflow.
 
-    RUN is a run directory or its name; default: the newest finished one. The server or store is the one that
-    MLFLOW_TRACKING_URI names, by default a database in the folder of the runs. Training sends its run itself with
-    tracking=mlflow; this command sends what could not be sent then, or a run of another config.
+    RUN is a run directory or its name; default: the newest finished one. What MLflow has already is not sent again. The
+    server or store is the one that MLFLOW_TRACKING_URI names, by default a database in the folder of the runs. Training
+    sends its run itself with tracking=mlflow; this command sends what could not be sent then, or a run of another
+    config.
     """
     from cnncli.recipes.track import track
     from cnncli.runs.listing import open_run

@@ -12,7 +12,7 @@ import importlib.util
 import io
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -53,7 +53,7 @@ def quantize_graph(graph: Path, batches: Sequence[Sequence[Array]], path: Path, 
     """
     openvino = import_openvino()
     inputs = [tuple(arrays) if len(arrays) > 1 else arrays[0] for arrays in batches]
-    quantized = _quantize(the_core().read_model(graph), inputs, correction, printable(graph))
+    quantized = _quantize(lambda: the_core().read_model(graph), inputs, correction, printable(graph))
     openvino.save_model(quantized, path, compress_to_fp16=False)
 
 
@@ -70,15 +70,18 @@ def quantize_onnx(model: Any, input_name: str, batches: Sequence[Array]) -> Any:
     per_tensor = QuantizationParameters(per_channel=False)
     parameters = AdvancedQuantizationParameters(activations_quantization_params=per_tensor)
     inputs = [{input_name: batch} for batch in batches]
-    return _quantize(model, inputs, "fast", "ONNX", advanced_parameters=parameters)
+    return _quantize(lambda: model, inputs, "fast", "ONNX", advanced_parameters=parameters)
 
 
-def _quantize(model: Any, inputs: Sequence[Any], correction: BiasCorrection, name: str, **options: Any) -> Any:
+def _quantize(
+    read: Callable[[], Any], inputs: Sequence[Any], correction: BiasCorrection, name: str, **options: Any
+) -> Any:
+    """Return a quantized form of the model that `read` returns; one that cannot be read is an EngineError, too."""
     nncf = _import_nncf()
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # progress bars
             return nncf.quantize(
-                model,
+                read(),
                 nncf.Dataset(inputs),
                 preset=nncf.QuantizationPreset.MIXED,
                 subset_size=len(inputs),

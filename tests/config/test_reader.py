@@ -254,7 +254,7 @@ def test_problems_of_overrides_are_reported_with_an_invalid_file(folder: Path, p
         (
             "xyzzy: 1",
             "There are name, mode, seed, data, backbone, head, augmentation, training, evaluation, engine, precision, "
-            "cache.",
+            "tracking, cache.",
         ),
     ],
 )

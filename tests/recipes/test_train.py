@@ -65,7 +65,7 @@ def test_an_evaluation_that_fails_does_not_lose_the_training(
     assert list(json.loads(run.metrics.read_text())) == ["validation"]
     assert message_in(caplog, "training-evaluation-incomplete").facts["reason"] == "a.png: has gone"
     assert len(json.loads(run.stages.read_text())) == 1
-    assert isinstance(next(predict(run, [data / "test" / "dots"])), Prediction)
+    assert isinstance(next(iter(predict(run, [data / "test" / "dots"]))), Prediction)
 
 
 def test_curves_that_cannot_be_drawn_are_a_warning(
@@ -238,5 +238,5 @@ def test_clearing_the_cache_disturbs_no_training(data: Path, tmp_path: Path, mon
     run = train(_config(data), tmp_path, CONSOLE).folder
 
     assert cleared[0].pinned_bytes > 0
-    assert isinstance(next(predict(run, [data / "test" / "dots"])), Prediction)
+    assert isinstance(next(iter(predict(run, [data / "test" / "dots"]))), Prediction)
     assert clear_cache(cache_dir()).freed_bytes >= cleared[0].pinned_bytes
