@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from cnncli.dataset.dataset import Dataset
-from cnncli.dataset.duplicates import across_labels, across_splits, most_similar
+from cnncli.dataset.duplicates import MOST_LISTED, across_labels, across_splits
 from cnncli.dataset.issues import Issue, error, note, warning
 from cnncli.dataset.labels.folders import OUTSIDE_CLASSES, RAW, folder_names, missing_readers, split_named
 from cnncli.dataset.labels.table import tables_in
 from cnncli.dataset.perceptual_hash import Pair
 from cnncli.dataset.records import UNSPLIT, ImageRecord
+from cnncli.terminal.formatting import short_path
 
 FEW_IMAGES = 10  # classes with fewer training images are reported
 UNEVEN_RATIO = 3.0  # ratio of class sizes, and of a class's fractions of two splits, from which they are reported
@@ -163,11 +164,12 @@ def similar_images(dataset: Dataset) -> Iterator[Issue]:
     """Yield similar images in different splits, which inflate metrics."""
     found = dataset.assigned
     if found.pairs:
-        every = (*found.pairs, *found.divided)
-        n_listed = len(most_similar(every))
-        listed = f"; a run lists the {n_listed:,} most similar" if n_listed < len(every) else ""
         paths, facts = _similar(found.images, found.pairs)
-        yield warning("data-near-duplicates", *paths, fix=_fix_command(dataset), listed=listed, **facts)
+        if not dataset.found.has_splits:
+            fix = "; a class has too many of them for the drawn splits to keep them together"
+        else:  # so many images that look alike are of few kinds, not copies
+            fix = _fix_command(dataset) if len(found.pairs) <= MOST_LISTED else ""
+        yield warning("data-near-duplicates", *paths, fix=fix, **facts)
     if found.divided:
         paths, facts = _similar(found.images, found.divided)
         yield note("data-near-duplicates-divided", *paths, **facts)
@@ -183,7 +185,7 @@ def _similar(images: Sequence[ImageRecord], pairs: Sequence[Pair]) -> tuple[tupl
         "labels": f", with two labels: {len(contradicting):,}" if contradicting else "",
         "one": f"{one.file} ({one.split})",
         "other": f"{other.file} ({other.split})",
-        "similarity": f"{similarity:.0%}",
+        "similarity": f"{math.floor(100 * similarity)} %",
     }
     return (one.path, other.path), facts
 
@@ -277,6 +279,6 @@ def _plain_name(name: str) -> str:
 def _fix_command(dataset: Dataset) -> str:
     """Return the advice to move similar images into one split, if there are split folders."""
     found = dataset.found
-    command = f"cnncli data check {shlex.quote(str(found.root))} --fix-splits"
+    command = f"cnncli data check {shlex.quote(str(short_path(found.root)))} --fix-splits"
     has_folders = found.has_splits and not found.table and not found.shards
     return f"; `{command}` moves each group into one split" if has_folders else ""

@@ -122,7 +122,7 @@ _WORDING: Mapping[str, str] = {
     "data-splits-swapped": "{split} has more images ({n}) than train ({n_train}); are the folders swapped?",
     "data-near-duplicates": (
         "pairs of similar images in different splits: {n}{labels}, e.g. {one} and {other} ({similarity} similar); they "
-        "inflate metrics{fix}{listed}"
+        "inflate metrics{fix}"
     ),
     "data-near-duplicates-divided": (
         "pairs of similar images of train of which one was drawn for validation: {n}{labels}, e.g. {one} and {other} "

@@ -22,6 +22,7 @@ from cnncli.errors import DataError, Message, printable, reason_of
 from cnncli.images.verify import ImageFacts
 from cnncli.runtime.threads import batched
 from cnncli.storage.safe_io import open_regular
+from cnncli.terminal.console import ONCE
 
 log = logging.getLogger(__name__)
 
@@ -60,9 +61,12 @@ class Manifest:
             object.__setattr__(self, "rows", ImageTable(self.rows))
 
     def log_issues(self) -> None:
-        """Log warnings and notes about the dataset and, at debug level, each image that was left out."""
+        """Log warnings and notes about the dataset and, at debug level, each image that was left out.
+
+        The runs of a sweep log the same issues; each is shown once.
+        """
         for issue in self.issues:
-            log.log(logging.WARNING if issue.severity == "warning" else logging.INFO, issue.message)
+            log.log(logging.WARNING if issue.severity == "warning" else logging.INFO, issue.message, extra=ONCE)
         for path, reason in self.skipped:
             text = f"left out: {printable(path)}: {reason}"
             log.debug(Message("data-image-left-out", text, path=path, reason=reason))

@@ -48,7 +48,7 @@ class _ConsoleHandler(logging.Handler):
         """Write a record, unless there is no console or `Console.phase` has written it."""
         if self.console is not None and not getattr(record, "is_shown", False):
             text = record.msg if isinstance(record.msg, Message) and not record.args else record.getMessage()
-            self.console.show(record.levelno, text)
+            self.console.show(record.levelno, text, is_once=getattr(record, "is_once", False))
 
 
 _HANDLER = _ConsoleHandler()  # also keeps logging's last-resort handler from printing warnings again
@@ -56,6 +56,8 @@ LOGGER.addHandler(_HANDLER)
 LOGGER.setLevel(logging.DEBUG)
 SHOWN = {"is_shown": True}
 """Marks records that the console skips, because the command line shows them in a different form."""
+ONCE = {"is_once": True}
+"""Marks records of which a console shows only the first with the same text."""
 
 
 class Progress:
@@ -160,6 +162,7 @@ class Console:
         self.color = terminal and not os.environ.get("NO_COLOR") if color is None else color
         self.live = terminal if live is None else live
         self._bars: RichProgress | None = None
+        self._shown_once: set[str] = set()
         _HANDLER.console = self
 
     @property
@@ -167,8 +170,15 @@ class Console:
         """Stream of the messages; None in a process without stderr."""
         return self._stream if self._stream is not None else sys.stderr
 
-    def show(self, level: int, text: str) -> None:
-        """Write a message if its `logging` level is shown; warnings and errors include their code."""
+    def show(self, level: int, text: str, *, is_once: bool = False) -> None:
+        """Write a message if its `logging` level is shown; warnings and errors include their code.
+
+        With `is_once`, a text that was written before is skipped.
+        """
+        if is_once and text in self._shown_once:
+            return
+        if is_once:
+            self._shown_once.add(str(text))
         if level >= logging.WARNING:
             word, color = ("error:", _RED) if level >= logging.ERROR else ("warning:", _YELLOW)
             code = f"[{text.code}]" if isinstance(text, Message) and text.code else ""

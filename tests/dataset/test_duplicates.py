@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from cnncli.config.data_settings import DataConfig
-from cnncli.dataset import duplicates, perceptual_hash, verification
+from cnncli.dataset import checks, duplicates, perceptual_hash, verification
 from cnncli.dataset.build import build_manifest, report_on_data
 from cnncli.dataset.duplicates import CROWD, inseparable, most_similar
 from cnncli.dataset.fix_splits import plan_moves
@@ -80,11 +80,18 @@ def test_only_the_most_similar_of_many_pairs_are_listed(two: Path, monkeypatch: 
     assert [score for *_, score in found.similar] == scores[:1]
     assert len(found.similar_text().splitlines()) == 2
     assert issue.facts["n"] == len(scores) == 2
-    assert " 1 " in issue.facts["listed"]
     pairs = [(0, 1, 0.93), (2, 3, 0.99), (4, 5, 0.95)]
     monkeypatch.setattr(duplicates, "MOST_LISTED", 2)
     assert list(most_similar(pairs)) == [pairs[1], pairs[2]]
     assert list(most_similar(pairs[:2])) == pairs[:2]
+
+
+def test_thousands_of_pairs_in_given_splits_are_not_to_be_moved(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--fix-splits` is suggested for a few copies, not for images that are all of few kinds."""
+    monkeypatch.setattr(checks, "MOST_LISTED", 1)
+    (issue,) = warned(build(two).issues)
+
+    assert (issue.facts["n"], issue.facts["fix"]) == (2, "")
 
 
 def test_the_report_lists_the_same_pairs(two: Path) -> None:
@@ -164,7 +171,7 @@ def test_a_class_of_similar_images_is_divided_with_a_warning(tmp_path: Path) -> 
     write_classes(tmp_path, {"dogs": 40})
     found = build(tmp_path)
     assert found.counts()["validation"]["cats"] == 6
-    assert warned(found.issues)[0].facts["fix"] == ""
+    assert "drawn" in warned(found.issues)[0].facts["fix"]
 
 
 def test_similar_images_of_a_small_class_are_divided(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from contextlib import redirect_stdout
 import pytest
 
 from cnncli.errors import Message
-from cnncli.terminal.console import FIRST_LINE_S, LOGGER, Console, Progress
+from cnncli.terminal.console import FIRST_LINE_S, LOGGER, ONCE, Console, Progress
 
 
 class Clock:
@@ -399,6 +399,20 @@ def test_a_message_is_wrapped_between_words_on_a_terminal() -> None:
         "[data-class-missing]",
         f"cnncli predict --run {'long/' * 20} IMAGE.jpg",
     ]
+
+
+def test_a_record_marked_once_is_shown_once_by_each_console() -> None:
+    """The runs of a sweep log the same warning about their dataset, which a console shows only the first time."""
+    shown = []
+    for _ in range(2):
+        _, file, _ = plain()
+        for text in ("few images", "few images", "other images"):
+            LOGGER.warning(text, extra=ONCE)
+        LOGGER.warning("again")
+        LOGGER.warning("again")
+        shown.append(file.getvalue().splitlines())
+
+    assert shown == [[f"warning: {text}" for text in ("few images", "other images", "again", "again")]] * 2
 
 
 def test_the_text_of_a_phase_is_wrapped_between_words() -> None:
