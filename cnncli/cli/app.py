@@ -31,7 +31,7 @@ VERBS = {
     "backbones": "List the networks that a config can name.",
     "data": "Check images, review labels, or arrange a known dataset.",
     "demo": "Show what a network computes, step by step.",
-    "config": "Show, validate or describe a config.",
+    "config": "Show or validate a config, or print the schema.",
     "init": "Write a commented config for a folder of images or a table.",
     "crossval": "Cross-validate the head of a config.",
     "learning-curve": "Predict how much more images would help.",

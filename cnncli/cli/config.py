@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 @click.group(no_args_is_help=True, epilog=example("cnncli config show configs/quickstart.yaml training.epochs=30"))
 def command() -> None:
-    """Show, validate or describe a config."""
+    """Show or validate a config, or print the schema."""
 
 
 @command.command(epilog=example("cnncli config show configs/quickstart.yaml training.epochs=30"))

@@ -175,7 +175,7 @@ def command(
         for result in recorded:
             if isinstance(result, ImageError):
                 refused += 1
-                _warn(result, warned)
+                _report(result, warned, logging.ERROR if results.n == 1 else logging.WARNING)
                 if watch and as_json:
                     _print_json_line({"path": str(result.path), "error": str(result.reason)})
             elif is_shown:
@@ -205,13 +205,13 @@ def _print_json_line(document: object) -> None:
     click.echo(json_line(document))
 
 
-def _warn(error: ImageError, warned: set[str]) -> None:
+def _report(error: ImageError, warned: set[str], level: int) -> None:
     """Report an image that cannot be used; that a reader is not installed, only once."""
     if error.code == "image-reader-not-installed":
         if (kind := str(error.facts["received"])) in warned:
             return
         warned.add(kind)
-    log.warning(error.problems[0])
+    log.log(level, error.problems[0])
 
 
 def _print_line(prediction: Prediction) -> None:

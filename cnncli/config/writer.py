@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import yaml
@@ -15,12 +16,13 @@ from cnncli.config.tree import format_value
 from cnncli.config.yaml_document import ConfigDumper
 
 
-def dump_config(config: Config) -> str:
+def dump_config(config: Config, *, is_short: bool = False) -> str:
     """Return a resolved config as YAML; reading it returns an equal config.
 
-    Settings without effect, which the reader refuses, and settings that a stage inherits from `training` are omitted.
+    Settings without effect, which the reader refuses, and settings that a stage inherits from `training` are omitted,
+    and so are those with their default value if the text `is_short`.
     """
-    return to_yaml(settings_of(config), default_flow_style=False, allow_unicode=True)
+    return to_yaml(settings_of(config, is_short=is_short), default_flow_style=False, allow_unicode=True)
 
 
 def to_yaml(value: object, **options: Any) -> str:
@@ -47,9 +49,9 @@ def describe_config(config: Config) -> str:
     return "\n".join([*lines, "# stages:", *stages]) + "\n"
 
 
-def settings_of(config: Config) -> dict[str, Any]:
+def settings_of(config: Config, *, is_short: bool = False) -> dict[str, Any]:
     """Return a config as nested dictionaries, lists and plain values, as written by `dump_config`."""
-    settings = config.model_dump(mode="json")
+    settings = config.model_dump(mode="json", exclude_defaults=is_short)
     if config.training.stages is not None:
         settings["training"]["stages"] = [
             stage.model_dump(mode="json", include=stage.model_fields_set | {"unfreeze"})
@@ -58,9 +60,10 @@ def settings_of(config: Config) -> dict[str, Any]:
     for key in idle_settings(config):
         *groups, name = key.split(".")
         inner: Any = settings
-        for group in groups:
-            inner = inner[int(group) if isinstance(inner, list) else group]
-        del inner[name]
+        with suppress(KeyError):  # a default that is omitted
+            for group in groups:
+                inner = inner[int(group) if isinstance(inner, list) else group]
+            del inner[name]
     return settings
 
 
@@ -79,9 +82,9 @@ def differences(before: Config, now: Config) -> list[str]:
     ]
 
 
-def plain_settings(config: Config) -> dict[str, Any]:
-    """Return the plain values of all settings by dotted key."""
-    return dict(_leaves("", config.model_dump(mode="json")))
+def plain_settings(config: Config, *, is_short: bool = False) -> dict[str, Any]:
+    """Return the plain values of all settings by dotted key, or only of those that differ from their defaults."""
+    return dict(_leaves("", config.model_dump(mode="json", exclude_defaults=is_short)))
 
 
 def _leaves(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

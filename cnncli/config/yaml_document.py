@@ -118,7 +118,9 @@ def parse(text: bytes | str, place: Place, key: str = "") -> tuple[Node | None, 
         return converter.convert(root, key, place(root.start_mark)), converter.problems
     except yaml.MarkedYAMLError as error:
         reason = " ".join(str(error.problem or error.context).split()).replace("but found another", "a second")
-        what, mark = f"not valid YAML: {reason}", error.problem_mark or error.context_mark
+        mark = error.problem_mark or error.context_mark
+        wording = (words for sign, words in _REASONS.items() if sign in reason)
+        what = f"not valid YAML: {next(wording, reason)}"
         hint = next((remedy for sign, remedy in _REMEDIES.items() if sign in reason), "")
     except yaml.reader.ReaderError as error:
         code, what = "config-not-utf8", f"not text in UTF-8: {error.reason} at position {error.position}"
@@ -128,6 +130,14 @@ def parse(text: bytes | str, place: Place, key: str = "") -> tuple[Node | None, 
         what = f"not valid YAML: {error}"
     return None, [Problem(code, place(mark), key, what, hint=hint)]
 
+
+_REASONS = {
+    "<block end>": "this line is indented differently from those around it",
+    "<document start>": "this line is indented differently from those before it",
+    "<stream end>": "a bracket is not closed",
+    "unexpected end of stream": "a quote is not closed",
+}
+"""Descriptions of problems, by a part of PyYAML's text about them."""
 
 _REMEDIES = {
     "\\t": "Indent with spaces: YAML does not allow tabs.",

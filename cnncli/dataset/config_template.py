@@ -82,10 +82,10 @@ def _head(report: Mapping[str, Any], counts: Mapping[str, Counts], training: Cou
         f"# {len(training)} {plural}: {listed}{', …' if len(training) > 8 else ''}",
     ]
     for split, by_class in counts.items():
-        where = "in class folders" if split == "all" else f"in {split}"
+        where = "" if split == "all" else f" in {split}"
         least, most = min(by_class.values()), max(by_class.values())
         each = f"{least:,}" if least == most else f"{least:,} to {most:,}"
-        lines.append(f"# {report['images'][split]:,} images {where}, {each} per {kind}")
+        lines.append(f"# {report['images'][split]:,} images{where}, {each} per {kind}")
     if _is_uneven(training):
         smallest = min(training, key=training.__getitem__)
         lines.append(f"# smallest {kind}: {printable(smallest)}, {training[smallest]:,} images")

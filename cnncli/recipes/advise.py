@@ -159,7 +159,7 @@ class Advice:
         return (
             f"# Recommended by `cnncli advise`: {self.recommendation}.\n"
             f"# The dataset: {reason}; a linear head has {accuracy} in cross-validation.\n"
-            f"{dump_config(self.config)}"
+            f"{dump_config(self.config, is_short=True)}"
         )
 
     def to_dict(self) -> dict[str, Any]:

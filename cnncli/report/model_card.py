@@ -79,7 +79,7 @@ def _text(report: RunReport) -> str:
     facts, classes = report.facts, report.manifest.classes
     kind = "any number of labels" if report.manifest.is_multi_label else "one class"
     networks = " and ".join(
-        f"{backbone.network.name} ({backbone.weights} weights)" for backbone in report.config.backbones
+        f"{backbone.network.name} ({Path(backbone.weights).name} weights)" for backbone in report.config.backbones
     )
     counts = ", ".join(f"{split} {len(report.manifest.split(split)):,}" for split in report.manifest.counts())
     more = f", and {len(classes) - MOST_CLASSES} more" if len(classes) > MOST_CLASSES else ""

@@ -14,7 +14,7 @@ from cnncli.runs.documents import damaged
 from cnncli.runs.folder import RunFolder, not_a_run, require_own_files, run_folders, state_of
 from cnncli.runtime.machine import expand_home, require_utf8
 from cnncli.terminal.formatting import duration, percent, percent_range
-from cnncli.terminal.suggestions import closest
+from cnncli.terminal.suggestions import closest, did_you_mean
 
 COLUMNS = ("run", "state", "mode", "backbone", "validation", "test", "95 % interval", "images", "time")
 OPTIONAL = ("mode", "time", "images", "backbone", "95 % interval")
@@ -93,9 +93,11 @@ def _not_found(runs_dir: Path, name: str | None, states: Mapping[str, str]) -> M
     more = f" and {len(ordered) - MAX_LISTED} more" if len(ordered) > MAX_LISTED else ""
     remedy = ", which has no runs. `cnncli train` creates one; --runs-dir selects another folder."
     subject = "no finished run" if name is None else f"{printable(name)}: no such run"
+    names = sorted({folder.partition("_")[2] for folder in states})
+    hint = f"{did_you_mean(name or '', names)} ".lstrip()
     return Message(
         "run-none-finished" if name is None else "run-not-found",
-        f"{subject} in {printable(runs_dir)}{f'. Runs there: {listed}{more}' if ordered else remedy}",
+        f"{subject} in {printable(runs_dir)}{f'. {hint}Runs there: {listed}{more}' if ordered else remedy}",
         path=runs_dir,
         received=name,
         expected=tuple(ordered[:MAX_LISTED]),

@@ -273,7 +273,7 @@ class StageSetup:
             parts.append(f"{total:,} images{views}{self.extraction.in_words}: {total - missing:,} cached")
         if missing:
             seconds = sum(one.seconds_missing(self.context.store) for one in sets)
-            parts.append(f"about {_seconds(seconds)} for the others")
+            parts.append(f"computing takes about {_seconds(seconds)}")
         return parts
 
     def _reason(self) -> Message:

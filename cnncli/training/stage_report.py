@@ -103,7 +103,8 @@ class StageReport:
         losses = "no validation images · "
         if self.start_val_loss is not None and self.end_val_loss is not None:
             losses = f"val_loss {decimal(self.start_val_loss)} → {decimal(self.end_val_loss)} · "
-        return f"{counted(self.epochs, 'epoch')}, {word} {self.best_epoch} · {losses}{trained}"
+        kept = f"best {self.best_epoch}" if word == "best" else "the last is kept"
+        return f"{counted(self.epochs, 'epoch')}, {kept} · {losses}{trained}"
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def test_the_config_is_adapted_to_the_folder(flowers: Path, capsys: pytest.Captu
     assert text.startswith("# cnncli train configs/flowers.yaml\n")
     for words in (
         "2 classes: roses, tulips",
-        "13 images in class folders",
+        "13 images, ",
         "smallest class: tulips, 4",
         "300 × 200",
     ):

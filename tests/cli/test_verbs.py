@@ -156,7 +156,9 @@ def test_predict_reports_a_bad_image_and_continues(here: Path, capsys: pytest.Ca
     assert main(["predict", good, "bad.jpg", good, "--top", "1"]) == 2
     out, err = capsys.readouterr()
     assert [line.split(":")[0] for line in out.splitlines()] == [good, good]
-    assert "bad.jpg: " in err
+    assert "warning: bad.jpg: " in err
+    assert main(["predict", "bad.jpg"]) == 2
+    assert "error: bad.jpg: " in capsys.readouterr().err
 
 
 def test_predict_json_and_csv_agree(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -39,6 +39,24 @@ def test_dumped_config_reads_back_equal(mapping: dict[str, Any], tmp_path_factor
 
 
 @given(mapping=configs())
+def test_a_short_text_reads_back_equal(mapping: dict[str, Any], tmp_path_factory: Any) -> None:
+    """A config written without default values reads back as an equal config."""
+    config = resolve(mapping)
+    path = tmp_path_factory.getbasetemp() / "short.yaml"
+    path.write_bytes(dump_config(config, is_short=True).encode())
+
+    assert load_resolved(path) == config
+
+
+def test_a_short_text_has_only_what_differs_from_the_defaults() -> None:
+    """Settings with their default values are left out of a short text."""
+    config = resolve({"data": {"path": "/x"}, "seed": 7, "head": {"pooling": "max"}, "training": {"solver": "exact"}})
+
+    written = yaml.safe_load(dump_config(config, is_short=True))
+    assert written == {"seed": 7, "data": {"path": "/x"}, "head": {"pooling": "max"}, "training": {"solver": "exact"}}
+
+
+@given(mapping=configs())
 def test_resolved_settings_read_back_equal(mapping: dict[str, Any]) -> None:
     """The nested dictionaries that `settings_of` returns are read as an equal config."""
     config = resolve(mapping)

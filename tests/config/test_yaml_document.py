@@ -155,6 +155,18 @@ def test_a_defect_is_reported_with_a_remedy(problems_of: Problems, text: str, hi
     assert hint in str(found.facts["hint"])
 
 
+@pytest.mark.parametrize(
+    "text",
+    [PATH + " seed: 1\n", "  seed: 1\n" + PATH, PATH + "- 1\n", PATH + "head: {layers: [1\n", PATH + "name: 'x\n"],
+)
+def test_a_defect_is_described_without_words_of_the_parser(problems_of: Problems, text: str) -> None:
+    """The names that PyYAML has for parts of a text, such as block end, are not shown."""
+    (found,) = problems_of(text)
+
+    assert found.code == "config-not-yaml"
+    assert not any(word in str(found) for word in ("<", "block", "stream"))
+
+
 def test_aliases_that_expand_to_billions_of_values_are_refused(problems_of: Problems) -> None:
     """Aliases that expand to billions of values are refused in less than five seconds."""
     bomb = "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n"

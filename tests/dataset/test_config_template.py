@@ -68,7 +68,7 @@ def test_fractions_are_written_for_missing_splits(tmp_path: Path) -> None:
     """The config contains fractions for the splits that have no folder."""
     text = template_for(report(counts={"all": {"cats": 60, "dogs": 50}}), "images")
     assert "  splits: {validation: 0.15, test: 0.15}" in text
-    assert "# 110 images in class folders, 50 to 60 per class\n" in text
+    assert "# 110 images, 50 to 60 per class\n" in text
     text = template_for(report(counts={"train": COUNTS["train"], "test": COUNTS["test"]}), "images")
     assert "  splits: {validation: 0.15} " in text
     assert loaded(text, tmp_path).data.splits == SplitFractions()

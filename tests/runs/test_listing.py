@@ -266,6 +266,7 @@ def test_an_unknown_run_lists_what_there_is(tmp_path: Path, clock: list[datetime
     assert caught.value.facts["expected"] == ("2026-11-21T120000Z_vgg16-features", "2026-11-21T120000Z_mobilenet")
     assert "vgg16-features (finished)" in str(caught.value)
     assert "mobilenet (interrupted)" in str(caught.value)
+    assert "Did you mean vgg16-features?" in str(caught.value)
 
 
 def test_a_long_list_of_runs_is_shortened(tmp_path: Path, clock: list[datetime]) -> None:

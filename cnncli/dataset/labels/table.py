@@ -274,7 +274,7 @@ def _read_rows(table: Table, columns: Columns, settings: LabelsConfig, images: _
             if settings.is_multi_label and first[2:] == (split, group):
                 rows[files[0]] = (first[0], tuple(sorted({*first[1], *labels})), split, group)
             else:
-                problems["data-table-contradiction"][where] = f"{cell}, see line {first[0]}"
+                problems["data-table-contradiction"][where] = f"{cell} contradicts line {first[0]}"
         elif first[0] != line:
             repeated += 1
     for code, lines in problems.items():

@@ -197,7 +197,7 @@ def test_the_report_counts_images_and_labels(attributes: Path) -> None:
     assert (report["multi_label"], report["images"], report["total"]) == (True, {"all": 42}, 42)
     assert report["counts"]["all"] == dict.fromkeys(("blue", "circle", "red", "square"), 20)
     text = template_for(report, "images", labels={"path": "labels.csv", "separator": ";"})
-    assert "# 42 images in class folders, 20 per label" in text
+    assert "# 42 images, 20 per label" in text
 
 
 def test_labels_that_seem_to_be_combined_are_noted(attributes: Path) -> None:

@@ -170,7 +170,7 @@ def test_all_wrong_rows_are_reported_together(tmp_path: Path) -> None:
         "data-table-label-missing": {"line 3": "2.jpg"},
         "data-table-split": {"line 4": "holdout"},
         "data-table-image-missing": {"line 5": "5.jpg", "line 6": "empty"},
-        "data-table-contradiction": {"line 8": "4.jpg, see line 7"},
+        "data-table-contradiction": {"line 8": "4.jpg contradicts line 7"},
     }
     with pytest.raises(DataError) as error:
         build_manifest(settings(tmp_path, {"path": table, "split": "split"}), 0)
