@@ -17,6 +17,9 @@ from cnncli.terminal.console import Console
 if TYPE_CHECKING:
     from cnncli.runs.listing import RunSummary
 
+MOST_COMPARED = 8
+"""Number of runs in the table of --diff, unless runs are selected."""
+
 log = logging.getLogger(__name__)
 
 
@@ -54,8 +57,9 @@ def command(
     created, seconds, ...) or a result: SPLIT.METRIC, such as test.accuracy or validation.loss. Runs that lack it do not
     fulfill a condition, and are sorted last. Quote conditions with < and >.
 
-    With --diff, the table has the settings in which the runs differ instead, beside the validation accuracy. Choose by
-    validation: a test result by which runs are chosen is too good.
+    With --diff, the table has the settings in which the runs differ instead, beside the validation accuracy: of the
+    newest 8 runs, or of all that --where and --sort select. Choose by validation: a test result by which runs are
+    chosen is too good.
     """
     if context.invoked_subcommand is not None:
         return
@@ -67,7 +71,13 @@ def command(
 
         runs = select(runs, where, sort)
     if diff:
-        _print_differences([run for run in runs if run.problem is None], as_json, console)
+        readable = [run for run in runs if run.problem is None]
+        if len(readable) > MOST_COMPARED and not (where or sort or as_json):
+            log.info(
+                f"the newest {MOST_COMPARED} of {len(readable)} runs; --where and --sort show all that they select"
+            )
+            readable = readable[-MOST_COMPARED:]
+        _print_differences(readable, as_json, console)
     elif as_json:
         print_json(runs)
     elif runs:
@@ -88,6 +98,9 @@ def _print_differences(runs: Sequence[RunSummary], as_json: bool, console: Conso
 
     loaded = load_runs([RunFolder(run.path) for run in runs])
     settings = differing_settings(loaded)
+    # First those in which most runs differ from the usual value.
+    usual = {key: max(map(values.count, values)) for key, values in settings.items()}
+    settings = {key: settings[key] for key in sorted(settings, key=usual.__getitem__)}
     found = [(run.final("val_accuracy"), run.interval("val_accuracy")) for run in loaded]
     if as_json:
         rows = zip(loaded, found, *settings.values(), strict=True)

@@ -15,6 +15,7 @@ from typing import Any
 
 from cnncli.catalogue.metrics import MetricInfo
 from cnncli.config.reader import load_resolved
+from cnncli.config.rules import idle_settings
 from cnncli.config.schema import Config
 from cnncli.config.tree import format_value
 from cnncli.config.writer import plain_settings
@@ -61,8 +62,13 @@ class ComparedRun:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """All settings by dotted key."""
-        return plain_settings(self.config)
+        """All settings by dotted key, with the image size that is used."""
+        size = self.config.data.image_size or self.config.backbones[0].network.input_size
+        return {**plain_settings(self.config), "data.image_size": size}
+
+    def has(self, key: str) -> bool:
+        """Return whether a setting has an effect in the run."""
+        return not any(f"{key}.".startswith(f"{idle}.") for idle in idle_settings(self.config))
 
     @property
     def best_epoch(self) -> int | None:
@@ -263,10 +269,15 @@ def _with_top5(folder: RunFolder) -> dict[str, Any]:
 
 
 def differing_settings(runs: Sequence[ComparedRun]) -> dict[str, tuple[Any, ...]]:
-    """Return the values of each setting in which runs differ, by its key, in the order of the runs."""
-    keys = dict.fromkeys(key for run in runs for key in run.settings if key != "name")
-    values = {key: tuple(run.settings.get(key) for run in runs) for key in keys}
-    return {key: found for key, found in values.items() if any(value != found[0] for value in found)}
+    """Return the values of each setting in which runs differ, by its key, in the order of the runs.
+
+    Settings with their default value in all runs, and those that only differ where they have no effect, are left out.
+    """
+    changed = {key for run in runs for key in plain_settings(run.config, is_short=True)}
+    keys = dict.fromkeys(key for run in runs for key in run.settings if key in changed | {"data.image_size"})
+    found = {key: [run.settings.get(key) for run in runs if run.has(key)] for key in keys if key != "name"}
+    differing = [key for key, values in found.items() if any(value != values[0] for value in values)]
+    return {key: tuple(run.settings.get(key) if run.has(key) else None for run in runs) for key in differing}
 
 
 # The same images
@@ -322,7 +333,7 @@ def _split_results(run: ComparedRun) -> dict[str, SplitResult]:
 
 def setting_text(value: Any) -> str:
     """Return the value of a setting as it is shown in a table."""
-    return value if isinstance(value, str) else format_value(value)
+    return "–" if value is None else value if isinstance(value, str) else format_value(value)
 
 
 # Curves

@@ -175,6 +175,22 @@ def test_settings_inside_lists_are_compared_one_by_one(figures: list[Figure], tm
     assert list(figures[0].axes[0].containers[0][0].get_xdata()) == [0.25, 0.5]
 
 
+def test_settings_without_effect_are_not_compared(tmp_path: Path) -> None:
+    """A head that is solved has no early stopping, defaults are left out, and the image size is the one used."""
+    frozen = {"mode": "feature-extraction", "backbone": {"name": "VGG16"}}
+    runs = [
+        make_run(tmp_path, "solved", 0.7, **frozen, data={"path": tmp_path}, training={"solver": "exact"}),
+        make_run(
+            *(tmp_path, "trained", 0.7),
+            **frozen,
+            data={"path": tmp_path, "image_size": 96},
+            training={"solver": "gradient", "early_stopping": None, "epochs": 3},
+        ),
+    ]
+
+    assert compare(runs, None).settings == {"data.image_size": (224, 96), "training.solver": ("exact", "gradient")}
+
+
 def test_an_unknown_quantity_is_refused(tmp_path: Path) -> None:
     """A setting that the runs do not have is refused with the names of the runs, and nothing is drawn."""
     runs = [make_run(tmp_path, "a", 0.7), make_run(tmp_path, "b", 0.7)]
