@@ -49,8 +49,8 @@ def command(
     distortion and others.
     """
     from cnncli.config.reader import load_config
-    from cnncli.images.formats import is_image_name
     from cnncli.recipes.augment import augment, show_operations
+    from cnncli.storage.image_names import is_image_name
 
     if is_image_name(config.name):
         sheet = show_operations(config, out, seed)

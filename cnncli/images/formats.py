@@ -26,15 +26,10 @@ from cnncli.images.limits import LARGE_PIXELS, BinaryFile, too_costly, too_large
 from cnncli.images.readers import read_header, require_checksums
 from cnncli.runtime.warnings import IgnoredWarnings
 from cnncli.shards.shard import open_image_file
+from cnncli.storage.image_names import DICOM_SUFFIXES, HEIC_SUFFIXES
 
 SIGNATURE_BYTES = 132
 """Number of leading bytes that identify a format; DICOM files begin with 128 bytes of anything."""
-
-IMAGE_SUFFIXES = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff"),
-    *(".avif", ".avifs", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
-)
-"""Suffixes of image files. A file with such a suffix that is not an image is an error and not skipped."""
 
 ARRAY_SUFFIX, ARRAY_SIGNATURE = ".npy", b"\x93NUMPY"
 """Suffix and first bytes of NumPy arrays, which are images if a config has `color: bands`."""
@@ -103,8 +98,8 @@ class ExtraFormat:
 
 
 EXTRA_FORMATS = {
-    "HEIC": ExtraFormat("heic", "pillow_heif", "pillow-heif", (".heic", ".heif", ".hif")),
-    "DICOM": ExtraFormat("dicom", "pydicom", "pydicom", (".dcm", ".dicom")),
+    "HEIC": ExtraFormat("heic", "pillow_heif", "pillow-heif", HEIC_SUFFIXES),
+    "DICOM": ExtraFormat("dicom", "pydicom", "pydicom", DICOM_SUFFIXES),
 }
 
 
@@ -122,11 +117,6 @@ def format_of(first_bytes: bytes) -> str | None:
     """Return the format, such as JPEG, for the first `SIGNATURE_BYTES` of a file, or None."""
     kinds = (kind for kind, pattern in _SIGNATURES.items() if re.match(pattern, first_bytes, re.DOTALL))
     return next(kinds, None)
-
-
-def is_image_name(name: str) -> bool:
-    """Return whether the suffix of a file name is that of an image."""
-    return name.lower().endswith(IMAGE_SUFFIXES)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, cast
 from cnncli.errors import DataError, Message, reason_of
 from cnncli.shards.parquet import has_images
 from cnncli.shards.places import PARQUET, SUFFIXES, expand_braces, is_remote, is_shard, url_of
+from cnncli.storage.image_names import DICOM_SUFFIXES, HEIC_SUFFIXES, IMAGE_SUFFIXES
 from cnncli.storage.safe_io import open_regular
 
 BLOCK_BYTES = 8 * 2**20
@@ -28,6 +29,7 @@ MAX_BLOCKS = 24
 FileKey = tuple[int, int, int]
 """Size in bytes, and two numbers that change with the content; see `file_key`."""
 
+_IMAGES = (*IMAGE_SUFFIXES, *HEIC_SUFFIXES, *DICOM_SUFFIXES)
 _LATEST_NS = 2**59  # hashes of entity tags are before any time of change
 
 
@@ -198,18 +200,20 @@ def find_shards(path: Path) -> list[str]:
 
 
 def is_sharded(path: str | os.PathLike[str]) -> bool:
-    """Return whether a path is that of shards: one of them, a pattern, a folder with nothing else, or remote.
+    """Return whether a path is that of shards: one of them, a pattern, a folder of them, or remote.
 
-    A Parquet file without images is a table of labels.
+    A folder that also has image files is not one of shards: archives and tables can lie next to images. A Parquet file
+    without images is a table of labels.
     """
     text = os.fspath(path)
     if is_remote(text):
         return True
     if os.path.isdir(text):  # noqa: PTH112
         try:
-            here = _visible_files(text)
-            folders = _visible_folders(text)
-            return not folders if here else bool(folders) and all(map(_visible_files, folders))
+            if _has_image_files(text):
+                return False
+            folders, has_shards = _visible_folders(text), bool(_visible_files(text))
+            return not folders if has_shards else bool(folders) and all(map(_has_only_shards, folders))
         except OSError:
             return False
     if text.lower().endswith(PARQUET) and not _is_pattern(text):
@@ -255,6 +259,15 @@ def _visible_folders(folder: str) -> list[str]:
 def _visible_files(folder: str) -> list[str]:
     with os.scandir(folder) as entries:
         return [entry.path for entry in entries if is_shard(entry.name) and entry.is_file() and entry.name[0] != "."]
+
+
+def _has_only_shards(folder: str) -> bool:
+    return not _has_image_files(folder) and bool(_visible_files(folder)) and not _visible_folders(folder)
+
+
+def _has_image_files(folder: str) -> bool:
+    with os.scandir(folder) as entries:
+        return any(one.name.lower().endswith(_IMAGES) and one.name[0] != "." and one.is_file() for one in entries)
 
 
 def _remote_matches(pattern: str) -> list[str]:

@@ -24,8 +24,9 @@ from cnncli.dataset.labels.folders import read_folders
 from cnncli.errors import DataError, ImageError, Message
 from cnncli.images import formats, limits
 from cnncli.images.decode import PixelSpec, decode
-from cnncli.images.formats import SIGNATURE_BYTES, format_of, image_problem, is_image_name
+from cnncli.images.formats import SIGNATURE_BYTES, format_of, image_problem
 from cnncli.images.verify import verify
+from cnncli.storage.image_names import is_image_name
 from tests.images.handmade import tiff
 from tests.images.making import dicom, drawn_image, encoded, heic, jpeg, pixels
 

@@ -54,3 +54,28 @@ def test_a_folder_with_nothing_but_shards_is_sharded(tmp_path: Path) -> None:
     assert [is_sharded(tmp_path / name) for name in ("flat", "deep", "photos")] == [True, True, False]
     assert is_sharded(deep)
     assert not is_sharded(tmp_path / "photos" / "table.parquet")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("1.jpg", "photos.tar"),
+        ("1.HEIC", "predictions.parquet"),
+        ("cats/1.jpg", "cats/old.tar", "dogs/1.jpg", "dogs/old.tar"),
+        ("train/0.tar", "train/1.png"),
+        ("1.png", "train/0.tar"),
+        ("train/0.tar", "train/cats/1.png"),
+    ],
+)
+def test_images_next_to_a_shard_are_the_dataset(tmp_path: Path, names: tuple[str, ...]) -> None:
+    """A folder with image files is one of images, whatever archives and tables lie next to them."""
+    write_tree(tmp_path, dict.fromkeys(names, jpeg()))
+
+    assert not is_sharded(tmp_path)
+
+
+def test_other_files_next_to_shards_do_not_matter(tmp_path: Path) -> None:
+    """Names of classes, a text and hidden files, also previews, can lie next to shards."""
+    write_tree(tmp_path, dict.fromkeys(("0.tar", "classes.txt", "README.md", ".preview.jpg"), b""))
+
+    assert is_sharded(tmp_path)

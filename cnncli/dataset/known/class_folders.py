@@ -8,7 +8,7 @@ from cnncli.catalogue.datasets import DatasetInfo
 from cnncli.dataset.known.images import KnownImage
 from cnncli.dataset.known.sources import Files
 from cnncli.dataset.labels.folders import split_named
-from cnncli.images.formats import is_image_name
+from cnncli.storage.image_names import is_image_name
 
 
 def read(files: Files, info: DatasetInfo) -> list[KnownImage]:

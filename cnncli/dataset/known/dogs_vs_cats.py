@@ -18,8 +18,8 @@ from cnncli.dataset.known.images import KnownImage
 from cnncli.dataset.known.sources import Files
 from cnncli.dataset.labels.folders import split_named
 from cnncli.errors import DataError, Message
-from cnncli.images.formats import is_image_name
 from cnncli.runtime.random_keys import key_of
+from cnncli.storage.image_names import is_image_name
 
 log = logging.getLogger(__name__)
 

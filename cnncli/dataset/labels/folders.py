@@ -23,9 +23,9 @@ from cnncli.images.formats import (
     SIGNATURE_BYTES,
     extra_format_named,
     format_of,
-    is_image_name,
     is_readable,
 )
+from cnncli.storage.image_names import is_image_name
 
 OUTSIDE_CLASSES = "image outside the class folders"
 RAW = "camera RAW file"

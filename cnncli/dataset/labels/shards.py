@@ -16,11 +16,12 @@ from cnncli.dataset.issues import error
 from cnncli.dataset.labels.folders import split_named
 from cnncli.dataset.records import SPLITS, UNSPLIT, ImageRecord, LabeledImages
 from cnncli.errors import DataError, Message, printable, reason_of
-from cnncli.images.formats import ARRAY_SUFFIX, extra_format_named, is_image_name, is_readable
+from cnncli.images.formats import ARRAY_SUFFIX, extra_format_named, is_readable
 from cnncli.runtime.threads import map_ordered
 from cnncli.shards.files import find_shards, read_beside
 from cnncli.shards.places import PARQUET, is_remote
 from cnncli.shards.shard import ShardIndex, read_index
+from cnncli.storage.image_names import is_image_name
 from cnncli.storage.safe_io import MOST_JSON_BYTES, parse_json
 
 if TYPE_CHECKING:
