@@ -86,7 +86,7 @@ def writing_table(path: Path, columns: Sequence[Column], n_rows: int) -> Iterato
     """Yield a function that adds a row to a table, which replaces `path` after the block unless that raises.
 
     Raises:
-        CnncliError: An Excel file cannot hold so many rows or columns.
+        CnncliError: The table has more rows or columns than an Excel sheet can hold.
     """
     kind = path.suffix.lower()
     if kind == ".xlsx" and (n_rows >= MAX_EXCEL_ROWS or len(columns) > MAX_EXCEL_COLUMNS):
@@ -111,12 +111,15 @@ class GrowingCsv:
         """Open the file, which may exist. Raises CnncliError if it has other columns."""
         self._path = path
         header = [str(_csv_cell(column.name)) for column in columns]
+        first_line = _csv_line([column.name for column in columns])
         if not path.exists():
-            write_atomically(path, _csv_line([column.name for column in columns]))
-        rows = self._complete_rows()
-        if not rows or rows[0] != header:
+            write_atomically(path, first_line)
+        if self._header() != header:
             text = f"{printable(path)}: has other columns than the predictions of this run; name another file"
             raise CnncliError(Message("usage-table-other-columns", text, path=path, expected=header))
+        rows = self._complete_rows()
+        if not rows:  # the header had no line break
+            write_atomically(path, first_line)
         self.first_cells = [_CSV_MARK.sub("", row[0]) for row in rows[1:] if row]
 
     def add(self, row: Sequence[Cell]) -> None:
@@ -124,7 +127,15 @@ class GrowingCsv:
         with self._path.open("ab", buffering=0) as file:
             file.write(_csv_line(row).encode("utf-8", "surrogateescape"))
 
+    def _header(self) -> list[str]:
+        try:
+            with self._path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+                return next(csv.reader(file), [])
+        except csv.Error:
+            return []
+
     def _complete_rows(self) -> list[list[str]]:
+        """Return the rows after removing a part of a row at the end."""
         data = self._path.read_bytes()
         end = data.rfind(b"\n") + 1
         while data.count(b'"', 0, end) % 2:  # the line break is inside a cell

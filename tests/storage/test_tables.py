@@ -180,12 +180,25 @@ def test_a_row_that_a_crash_cut_off_is_removed(tmp_path: Path) -> None:
         assert path.read_bytes() == whole
 
 
-def test_a_csv_of_another_run_does_not_grow(tmp_path: Path) -> None:
-    """A table with other columns is refused and stays as it is."""
+@pytest.mark.parametrize(
+    "content",
+    ["something,else\n1,2\n", "something,else\n1,2\n3,4", "no line end", '"open quote\n1,2\n', f'"{"x" * 200_000}"\n1'],
+)
+def test_a_csv_of_another_run_does_not_grow(tmp_path: Path, content: str) -> None:
+    """A table with other columns is refused and stays as it is, also if it does not end with a line break."""
     path = tmp_path / "a.csv"
-    path.write_text("something,else\n1,2\n")
+    path.write_text(content)
     with pytest.raises(CnncliError) as error:
         GrowingCsv(path, COLUMNS)
 
     assert error.value.code == "usage-table-other-columns"
-    assert path.read_text() == "something,else\n1,2\n"
+    assert path.read_text() == content
+
+
+def test_a_header_without_a_line_break_is_completed(tmp_path: Path) -> None:
+    """An editor can remove the line break at the end; the header stays and rows follow it."""
+    write(tmp_path / "whole.csv", ROWS[:1])
+    (tmp_path / "a.csv").write_bytes((tmp_path / "whole.csv").read_bytes().partition(b"\n")[0])
+    GrowingCsv(tmp_path / "a.csv", COLUMNS).add(ROWS[0])
+
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
