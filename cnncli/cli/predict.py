@@ -80,7 +80,7 @@ log = logging.getLogger(__name__)
 @click.option(
     "--watch",
     is_flag=True,
-    help="Also predict images that arrive in the folders, until Ctrl-C. Images that are in the --table are not repeated; "
+    help="Also predict images that arrive in the folders, until Ctrl-C. Images in the --table are not repeated; "
     "--json prints a line per image.",
 )
 @click.option(

@@ -27,7 +27,7 @@ from cnncli.features.store import FeatureKey, FeatureStore
 from cnncli.features.views import AveragedFeatures, JoinedFeatures, ViewFeatures
 from cnncli.images.decode import PixelSpec, decode
 from cnncli.runtime.threads import batched, map_ordered, workers
-from cnncli.shards.shard import is_there, read_image, reading_order
+from cnncli.shards.shard import MAX_IMAGE_BYTES, is_there, read_image, reading_order
 from cnncli.terminal.console import Console
 
 DECODING_S = 1 / 600
@@ -45,9 +45,6 @@ TASK_VIEWS = 16
 
 TASK_REQUESTS = 8
 """Maximum number of the engine's requests in a thread at a time, unless the views of one image take more."""
-
-MAX_IMAGE_BYTES = 2**31
-"""Maximum size of an image file, whatever its manifest says."""
 
 Pixels = NDArray[np.uint8]
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import threading
+from bisect import bisect_right
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from cnncli.errors import DataError, Message
 from cnncli.storage.safe_io import open_regular
+from cnncli.storage.tables import import_parquet
 
 if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
@@ -18,6 +20,19 @@ if TYPE_CHECKING:
 IMAGE_NAMES, LABEL_NAMES = ("image", "img", "picture"), ("label", "labels", "fine_label", "class", "category")
 MAX_GROUPS = 4
 """Maximum number of row groups in memory. Writers for images make them of 100 rows, or of 100 MB."""
+
+MAX_GROUP_BYTES = 2**30
+"""Maximum size of the images of a row group, and of all groups in memory, uncompressed."""
+
+MIN_ROW_BYTES, FEW_ROWS = 16, 100_000
+"""Minimum size of a file per row, and the number of rows that are accepted in a file of any size.
+
+A run-length code can state a billion labels in a few bytes; an image takes more than this even if compressed.
+"""
+
+MAX_BATCH_ROWS = 2**16
+MAX_LABELS_BYTES = 2**24
+"""Size of all labels together that is accepted in a file of any size; in others, they are no larger than the file."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +81,7 @@ def has_images(path: str) -> bool:
     try:
         with open_regular(Path(path)) as file:
             columns = parquet_columns(open_parquet(file, path).schema_arrow)
-    except (OSError, ValueError, DataError):
+    except Exception:  # pyarrow can raise anything for a hostile file
         return False
     return isinstance(columns, Columns)
 
@@ -78,15 +93,51 @@ def open_parquet(file: BinaryIO, path: str) -> ParquetFile:
         DataError: pyarrow is not installed.
         ValueError: The file is damaged.
     """
+    pyarrow, parquet = import_parquet(Path(path))
     try:
-        from pyarrow import ArrowException, parquet
-    except ImportError:
-        text = f"{path}: Parquet needs pyarrow. Install it with: pip install 'cnncli[parquet]'"
-        raise DataError(Message("data-parquet-not-installed", text, path=path)) from None
-    try:
-        return parquet.ParquetFile(file)
-    except (ArrowException, OSError) as error:
+        found: ParquetFile = parquet.ParquetFile(file)
+    except (pyarrow.ArrowException, OSError) as error:
         raise ValueError(str(error).partition("\n")[0]) from None
+    return found
+
+
+def require_bounded(file: ParquetFile, columns: Columns, size_bytes: int) -> None:
+    """Raise ValueError if a Parquet file states more rows, or larger row groups, than are read into memory."""
+    groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
+    n_rows = sum(group.num_rows for group in groups)
+    if n_rows > max(FEW_ROWS, size_bytes // MIN_ROW_BYTES):
+        raise ValueError(f"{n_rows:,} rows in {size_bytes:,} bytes, which is too little for images")
+    for number in range(len(groups)):
+        for column in (columns.image, columns.label):
+            if (size := _size_of(file, number, column)) > MAX_GROUP_BYTES:
+                raise ValueError(_too_large(size))
+
+
+def read_labels(file: ParquetFile, column: str, size_bytes: int) -> Iterator[str]:
+    """Yield the label of each row, an empty text if there is none. Raises ValueError if they are larger than images."""
+    import pyarrow as pa
+
+    most = max(MAX_LABELS_BYTES, size_bytes)
+    n_rows = MAX_BATCH_ROWS if pa.types.is_integer(file.schema_arrow.field(column).type) else 1  # see RowGroups
+    for batch in file.iter_batches(n_rows, columns=[column], use_threads=False):
+        for cell in batch.column(0).to_pylist():
+            label = "" if cell is None or cell == -1 else str(cell)
+            if (most := most - len(label)) < 0:
+                raise ValueError("labels that are larger than the file")
+            yield label
+
+
+def _size_of(file: ParquetFile, number: int, column: str) -> int:
+    """Return the encoded size of a column, or of the fields of a struct, without compression."""
+    group = file.metadata.row_group(number)
+    parts = [group.column(n) for n in range(group.num_columns)]
+    return sum(
+        int(part.total_uncompressed_size) for part in parts if f"{part.path_in_schema}.".startswith(f"{column}.")
+    )
+
+
+def _too_large(size: int) -> str:
+    return f"a row group of {size:,} bytes; at most {MAX_GROUP_BYTES:,} are read, so write smaller row groups"
 
 
 def _is_binary(kind: Any) -> bool:
@@ -107,7 +158,7 @@ class RowGroups:
 
     file: ParquetFile
     column: str
-    _kept: OrderedDict[int, Any] = field(default_factory=OrderedDict)
+    _kept: OrderedDict[int, list[bytes | None]] = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
@@ -118,16 +169,26 @@ class RowGroups:
 
     def read(self, row: int) -> bytes | None:
         """Return the bytes of the image in a row, or None if it has none."""
-        from bisect import bisect_right
-
         group = bisect_right(self._starts, row) - 1
         with self._lock:
             if group not in self._kept:
-                table = self.file.read_row_group(group, columns=[self.column])
-                column = table.column(0).combine_chunks()
-                self._kept[group] = column.field("bytes") if self.column.endswith(".bytes") else column
+                self._kept[group] = self._read_group(group)
+                while len(self._kept) > MAX_GROUPS or (len(self._kept) > 1 and self._n_bytes() > MAX_GROUP_BYTES):
+                    self._kept.popitem(last=False)
             self._kept.move_to_end(group)
-            while len(self._kept) > MAX_GROUPS:
-                self._kept.popitem(last=False)
-            found = self._kept[group][row - self._starts[group]].as_py()
-        return found if isinstance(found, bytes) else None
+            return self._kept[group][row - self._starts[group]]
+
+    def _read_group(self, number: int) -> list[bytes | None]:
+        """Return the images of a row group, read row by row: with a dictionary, each row can repeat a large image."""
+        images: list[bytes | None] = []
+        size = 0
+        for batch in self.file.iter_batches(1, row_groups=[number], columns=[self.column], use_threads=False):
+            cell = batch.column(0)[0].as_py()
+            content = cell.get("bytes") if isinstance(cell, dict) else cell
+            images.append(content if isinstance(content, bytes) else None)
+            if (size := size + len(images[-1] or b"")) > MAX_GROUP_BYTES:
+                raise ValueError(_too_large(size))
+        return images
+
+    def _n_bytes(self) -> int:
+        return sum(len(image or b"") for images in self._kept.values() for image in images)

@@ -20,8 +20,9 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from cnncli.errors import DataError
 from cnncli.shards.files import FileKey, Window, file_key, open_shard, read_part
-from cnncli.shards.parquet import RowGroups, open_parquet, parquet_columns
+from cnncli.shards.parquet import RowGroups, open_parquet, parquet_columns, read_labels, require_bounded
 from cnncli.shards.places import COMPRESSED, PARQUET, split_place
 from cnncli.shards.tar import read_tar
 from cnncli.storage.atomic import replacing, touch
@@ -29,6 +30,9 @@ from cnncli.storage.cache_dir import SHARDS, cache_dir
 from cnncli.storage.safe_io import parse_json, read_bytes
 
 FORMAT = 2
+MAX_IMAGE_BYTES = 2**31
+"""Maximum size of an image file, whatever its manifest says."""
+
 MAX_LABEL_BYTES = 2**20
 MAX_PROBLEMS = 20
 """Maximum number of problems of a shard that are listed one by one."""
@@ -190,7 +194,7 @@ def open_image_file(place: Path) -> io.BufferedReader | io.BytesIO | None:
     return None if found is None else shard_at(found[0]).open(found[1])
 
 
-def read_image(place: Path, most: int) -> bytes:
+def read_image(place: Path, most: int = MAX_IMAGE_BYTES) -> bytes:
     """Return the content of an image file, which can be in a shard.
 
     Raises:
@@ -266,9 +270,12 @@ def read_index(path: str) -> ShardIndex:
         )
     with open_shard(path) as file:
         try:
-            found = _index_of_parquet(file, path) if path.lower().endswith(PARQUET) else _index_of_tar(file)
-        except ValueError as error:
-            return ShardIndex.unusable(f"cannot be read ({error})")
+            is_parquet = path.lower().endswith(PARQUET)
+            found = _index_of_parquet(file, path, key[0]) if is_parquet else _index_of_tar(file)
+        except (OSError, DataError):
+            raise
+        except Exception as error:  # pyarrow can raise anything for a hostile file
+            return ShardIndex.unusable(f"cannot be read ({str(error).partition(chr(10))[0][:200]})")
     with suppress(OSError):  # the cache may be read-only, and only saves time
         found.save(cached, key)
     return found
@@ -326,21 +333,33 @@ def _read_label(file: BinaryIO, offset: int, size: int, extension: str) -> str |
         value = next((value[name] for name in _LABEL_KEYS if name in value), None)
         if value is None:
             return None
-    if isinstance(value, bool) or not isinstance(value, str | int) or not str(value) or _SEPARATOR in str(value):
+    if isinstance(value, bool) or not isinstance(value, str | int) or not str(value) or not is_text(str(value)):
         return ValueError("has no label that is text or an integer")
     return str(value)
 
 
-def _index_of_parquet(file: BinaryIO, path: str) -> ShardIndex:
+def _index_of_parquet(file: BinaryIO, path: str, size_bytes: int) -> ShardIndex:
     """Read the labels of a Parquet file; its images are not read."""
     parquet = open_parquet(file, path)
     columns = parquet_columns(parquet.schema_arrow)
     if isinstance(columns, str):
         return ShardIndex.unusable(columns)
-    cells = parquet.read(columns=[columns.label]).column(0).to_pylist()
-    labels = ["" if cell is None or cell == -1 else str(cell) for cell in cells]
+    if not all(map(is_text, columns.names)):
+        return ShardIndex.unusable("has a name of a class that is not text")
+    require_bounded(parquet, columns, size_bytes)
+    labels = list(read_labels(parquet, columns.label, size_bytes))
+    if n := sum(not is_text(label) for label in labels):
+        return ShardIndex.unusable(f"has {n:,} labels that are not text")
     rows = np.arange(len(labels))
     return ShardIndex(list(map(str, rows)), rows, np.zeros(len(rows), np.int64), labels, columns.names)
+
+
+def is_text(label: str) -> bool:
+    r"""Return whether a label is Unicode without `\0`; JSON can contain halves of characters."""
+    try:
+        return b"\0" not in label.encode()
+    except UnicodeEncodeError:
+        return False
 
 
 def _listed(problems: list[tuple[str, str]]) -> tuple[tuple[str, str], ...]:

@@ -20,7 +20,7 @@ from cnncli.images.formats import ARRAY_SUFFIX, extra_format_named, is_readable
 from cnncli.runtime.threads import map_ordered
 from cnncli.shards.files import find_shards, read_beside
 from cnncli.shards.places import PARQUET, is_remote
-from cnncli.shards.shard import ShardIndex, read_index
+from cnncli.shards.shard import ShardIndex, is_text, read_index
 from cnncli.storage.image_names import is_image_name
 from cnncli.storage.safe_io import MOST_JSON_BYTES, parse_json
 
@@ -157,7 +157,10 @@ def _names_beside(found: LabeledImages, folder: str) -> dict[str, str]:
         try:
             content = read_beside(path, MOST_JSON_BYTES)
             if content is not None:
-                return _parse_names(content, is_json=name.endswith(".json"))
+                names = _parse_names(content, is_json=name.endswith(".json"))
+                if not all(map(is_text, names.values())):
+                    raise ValueError("a name that is not text")
+                return names
         except (OSError, ValueError) as problem:
             found.issues.append(
                 error("data-shard-refused", Path(path), reason=f"cannot be read ({reason_of(problem)})")

@@ -134,6 +134,14 @@ def test_all_problems_of_all_shards_are_reported_together(tmp_path: Path) -> Non
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == []  # nothing was unpacked
 
 
+@pytest.mark.parametrize(("name", "content"), [("classes.json", r'["cats", "\ud800"]'), ("classes.txt", "cats\nd\0gs")])
+def test_names_of_classes_are_text(tmp_path: Path, name: str, content: str) -> None:
+    """A name that no manifest can hold is a problem of the file next to the shards."""
+    indexed_with(name, content)(tmp_path)
+
+    assert {issue.code for issue in read_shards(DataConfig(path=tmp_path)).issues} == {"data-shard-refused"}
+
+
 def test_many_problems_of_a_shard_are_counted(tmp_path: Path) -> None:
     """Of thousands of files that are refused, the first are listed and the others counted."""
     names = [(f"../{k}.jpg", b"") for k in range(500)]
