@@ -1,8 +1,8 @@
 """Sort images into a folder for each predicted class, without moving or changing them.
 
-An image becomes a hard link, which takes no space, or a copy where the file system or its permissions allow none. A
-file of the same content is not stored twice, so sorting again changes nothing; a different file under the same name is
-kept, and the image gets a number.
+An image becomes a hard link, which takes no space, or a copy where the file system or its permissions allow none, or if
+it is in a shard. A file of the same content is not stored twice, so sorting again changes nothing; a different file
+under the same name is kept, and the image gets a number.
 """
 
 from __future__ import annotations
@@ -11,12 +11,15 @@ import filecmp
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import count
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from cnncli.errors import CnncliError, Message, printable
-from cnncli.storage.atomic import replacing
+from cnncli.images.formats import SIGNATURE_BYTES, format_of
+from cnncli.shards.places import PARQUET, split_place
+from cnncli.shards.shard import read_image
+from cnncli.storage.atomic import replacing, write_atomically
 
 UNKNOWN, NO_LABEL = "unknown", "no label"
 """Folders of images that a run does not answer, and of those without any of several labels."""
@@ -44,18 +47,19 @@ class ClassFolders:
     def add(self, image: Path, labels: Sequence[str], *, is_unknown: bool) -> list[Path]:
         """Link or copy an image into the folder of each of its labels, and return the files there. Raises OSError."""
         names = [UNKNOWN] if is_unknown else [self._names[label] for label in labels] or [NO_LABEL]
+        if (place := split_place(image)) is not None:
+            content = read_image(image)
+            return [_write_to(self.root / name, _file_name(*place, content), content) for name in names]
         return [self._add_to(self.root / name, image.resolve()) for name in names]
 
     def _add_to(self, folder: Path, image: Path) -> Path:
-        folder.mkdir(parents=True, exist_ok=True)
-        for number in count(1):
-            path = folder / (image.name if number == 1 else f"{image.stem}-{number}{image.suffix}")
+        for path in _free_or_taken(folder, image):
             if not os.path.lexists(path):
                 self._store(image, path)
                 return path
             if path.is_file() and (path.samefile(image) or filecmp.cmp(path, image, shallow=False)):
                 return path
-        raise AssertionError  # count does not end
+        raise AssertionError  # the names do not end
 
     def _store(self, image: Path, path: Path) -> None:
         if not self.copies:
@@ -68,6 +72,37 @@ class ClassFolders:
                 pass  # another file system, or one without links, or a file of somebody else
         with replacing(path) as temporary:
             shutil.copy2(image, temporary)
+
+
+def _free_or_taken(folder: Path, image: PurePath) -> Iterator[Path]:
+    """Create a folder, and yield the paths that an image can have in it: its name, then the name with numbers."""
+    folder.mkdir(parents=True, exist_ok=True)
+    yield folder / image.name
+    for number in count(2):
+        yield folder / f"{image.stem}-{number}{image.suffix}"
+
+
+def _write_to(folder: Path, name: PurePath, content: bytes) -> Path:
+    for path in _free_or_taken(folder, name):
+        if not os.path.lexists(path):
+            write_atomically(path, content)
+            return path
+        if path.is_file() and path.stat().st_size == len(content) and path.read_bytes() == content:
+            return path
+    raise AssertionError  # the names do not end
+
+
+def _file_name(shard: str, name: str, content: bytes) -> PurePath:
+    """Return the name of the file for an image of a shard; a row of a Parquet file has only a number.
+
+    >>> _file_name("photos/train.parquet", "17", b"GIF89a").name
+    'train-17.gif'
+    """
+    if not shard.lower().endswith(PARQUET):
+        return PurePath(name)
+    kind = format_of(content[:SIGNATURE_BYTES])
+    suffix = {None: "", "JPEG": ".jpg", "JPEG2000": ".jp2"}.get(kind, f".{kind}".lower())
+    return PurePath(f"{PurePath(shard).stem}-{name}{suffix}")
 
 
 def folder_names_of(classes: Sequence[str]) -> dict[str, str]:

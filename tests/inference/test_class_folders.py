@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from cnncli.errors import CnncliError
 from cnncli.inference.class_folders import ClassFolders, folder_names_of, require_outside
+from cnncli.shards.shard import read_index
 from tests.images.making import write_tree
+from tests.shards.writing import samples, write_parquet, write_webdataset
 
 CLASSES = ("cats", "dogs")
 
@@ -112,3 +114,39 @@ def test_a_folder_inside_the_images_is_refused(tmp_path: Path) -> None:
         require_outside(tmp_path / "sorted", [str(tmp_path)])
 
     assert error.value.code == "usage-sort-inside"
+
+
+@pytest.mark.parametrize("kind", ["tar", "parquet"])
+def test_images_in_shards_become_files(tmp_path: Path, kind: str) -> None:
+    """Each image is written with its content, once, under a name that shows its format."""
+    chosen = samples(4)
+    write = write_webdataset if kind == "tar" else write_parquet
+    shards = [write(tmp_path / f"{number}.{kind}", chosen[number::2]) for number in range(2)]
+    for _ in range(2):
+        folders = ClassFolders(tmp_path / "sorted", CLASSES)
+        for shard in shards:
+            for name in read_index(str(shard)).names:
+                folders.add(shard / name, ["cats", "dogs"], is_unknown=False)
+
+        found = below(tmp_path / "sorted")
+        contents = sorted(content for _, _, content in chosen)
+        for label in CLASSES:
+            assert sorted(content for name, content in found.items() if name.startswith(label)) == contents
+        assert {Path(name).suffix for name in found} == {".jpg"}
+
+
+def test_different_images_of_one_name_in_shards_are_kept(tmp_path: Path) -> None:
+    """An image whose name is taken by another one gets a number, as a file does."""
+    for number, sample in enumerate(samples(2)):
+        shard = write_webdataset(tmp_path / f"{number}.tar", [("same/name", "cats", sample[2])])
+        (path,) = ClassFolders(tmp_path / "sorted", CLASSES).add(shard / "same/name.jpg", ["cats"], is_unknown=False)
+        assert path.read_bytes() == sample[2]
+
+    assert set(below(tmp_path / "sorted")) == {"cats/name.jpg", "cats/name-2.jpg"}
+
+
+def test_an_image_that_left_its_shard_is_not_found(tmp_path: Path) -> None:
+    """The error is that of a file that does not exist anymore."""
+    shard = write_webdataset(tmp_path / "a.tar", samples(2))
+    with pytest.raises(FileNotFoundError):
+        ClassFolders(tmp_path / "sorted", CLASSES).add(shard / "absent.jpg", ["cats"], is_unknown=False)

@@ -26,6 +26,7 @@ from cnncli.recipes.predict import open_predictor, predict
 from cnncli.recipes.predict_folder import ALL_CLASSES, Arrivals, Destination, predicted_labels, record, watch
 from cnncli.recipes.train import Run, train
 from cnncli.terminal.console import Console
+from tests.shards.writing import write_tar
 from tests.support.attributes import write_attributes
 from tests.support.drawing import draw_dataset, tiny_config
 
@@ -215,6 +216,22 @@ def test_images_are_sorted_into_class_folders(run: Run, images: Path, tmp_path: 
         assert found == expected
         assert "unknown/black.png" in found
     assert sorted(path.name for path in images.rglob("*.png")) == sorted([*before, "black.png"])
+
+
+def test_images_of_a_shard_are_sorted(run: Run, data: Path, tmp_path: Path) -> None:
+    """The folders hold the content of each image of a tar, as they do for the same images as files."""
+    files = sorted((data / "test").rglob("*.png"))
+    shard = write_tar(tmp_path / "a.tar", [(path.name, path.read_bytes()) for path in files])
+    for source, name in ((data / "test", "of files"), (shard, "of shards")):
+        words = ["predict", str(source), "--run", str(run.path), "--sort-into", str(tmp_path / name), "-q"]
+        assert main(words) == 0
+    found, expected = (
+        {str(path.relative_to(tmp_path / name)): path.read_bytes() for path in (tmp_path / name).rglob("*.png")}
+        for name in ("of shards", "of files")
+    )
+
+    assert found == expected
+    assert len(found) == len(files)
 
 
 def test_the_folder_of_sorted_images_must_be_elsewhere(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
