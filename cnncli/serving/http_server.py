@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -24,9 +25,16 @@ class TimedProtocol(H11Protocol):
     """Closes connections on which no request begins for a time, however they spend it.
 
     uvicorn only waits for the first byte of the next request, and then for its headers without end.
+
+    Args:
+        args: Arguments of uvicorn's protocol.
+        header_s: Seconds for receiving the headers of a request.
+        options: Keyword arguments of uvicorn's protocol.
     """
 
-    header_s: float = Limits.header_s
+    def __init__(self, *args: Any, header_s: float, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.header_s = header_s
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to watch the connection."""
@@ -70,7 +78,7 @@ def serve(app: ASGIApp, listening: socket.socket, limits: Limits) -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     config = uvicorn.Config(
         app,
-        http=TimedProtocol,
+        http=partial(TimedProtocol, header_s=limits.header_s),  # type: ignore[arg-type]
         ws="none",
         lifespan="on",
         loop="asyncio",
