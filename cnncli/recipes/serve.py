@@ -44,7 +44,7 @@ def serve(
         on_ready: Called with the address as soon as requests are answered.
         host: Address of this machine at which to listen.
         port: Port; 0 for any that is free.
-        token: What requests must have in their header; required unless the host is this machine alone.
+        token: Bearer token that requests must send; required unless the host is a loopback address.
         coverage: Fraction of the validation images that would be answered (0-1); default: that of the run.
 
     Raises:

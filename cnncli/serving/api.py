@@ -36,6 +36,7 @@ from cnncli.serving.inference_protocol import (
     too_many_images,
     write_answer,
 )
+from cnncli.serving.local import SECURITY_HEADERS
 from cnncli.serving.openapi import BODY, PROBLEMS, ImagePrediction
 from cnncli.serving.refusals import Limits, Refused, status_of
 from cnncli.serving.server_metrics import ServerMetrics
@@ -46,7 +47,6 @@ _POLICY = (
     "default-src 'none'; img-src blob: data:; media-src blob:; connect-src 'self'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'; style-src 'nonce-{0}'; script-src 'nonce-{0}'"
 )
-_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store"}
 
 
 class PredictionApi:
@@ -114,7 +114,7 @@ class PredictionApi:
         """Return the page."""
         nonce = secrets.token_urlsafe(12)
         page = files("cnncli.serving").joinpath("prediction_page.html").read_text(encoding="utf-8")
-        headers = {**_HEADERS, "Content-Security-Policy": _POLICY.format(nonce)}
+        headers = {**SECURITY_HEADERS, "Content-Security-Policy": _POLICY.format(nonce)}
         return HTMLResponse(page.replace("{{nonce}}", nonce), headers=headers)
 
     async def health(self) -> dict[str, str]:
@@ -122,7 +122,7 @@ class PredictionApi:
         return {"status": "ok"}
 
     async def run(self) -> dict[str, Any]:
-        """Return what the page shows about the run."""
+        """Return the facts of the run for the page."""
         spec = self._batching.predictor.spec
         maps = await asyncio.get_running_loop().run_in_executor(self._explainer, lambda: self._maps)
         return {

@@ -1,4 +1,4 @@
-"""What the servers on this machine share: their address, and answers that only a page of their own can use."""
+"""Address, host check and security headers of the servers on this machine."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from typing import Any
 HOST = "127.0.0.1"
 NAMES = (HOST, "localhost", "[::1]")
 """Names of this machine in requests."""
+
+SECURITY_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store"}
+"""Headers of every page, next to its Content-Security-Policy."""
 
 
 def names_this_machine(host: str) -> bool:
@@ -39,9 +42,7 @@ class LocalHandler(BaseHTTPRequestHandler):
             "Content-Type": kind,
             "Content-Length": str(len(content)),
             "Content-Security-Policy": policy,
-            "X-Content-Type-Options": "nosniff",
-            "Referrer-Policy": "no-referrer",
-            "Cache-Control": "no-store",
+            **SECURITY_HEADERS,
         }
         for name, value in headers.items():
             self.send_header(name, value)

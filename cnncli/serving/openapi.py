@@ -1,4 +1,4 @@
-"""What the description of the interface, /openapi.json, says about bodies and answers."""
+"""Models of request bodies and answers for the description of the interface, /openapi.json."""
 
 from __future__ import annotations
 
