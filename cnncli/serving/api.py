@@ -6,7 +6,7 @@ import asyncio
 import json
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import cached_property
 from importlib.resources import files
@@ -152,13 +152,14 @@ class PredictionApi:
         images = await self._read_images(request)
         results = await self._classify(images)
         found, errors = [], []
-        for (name, source), result in zip(images, results, strict=True):
-            if isinstance(result, ImageError):
-                errors.append(result)
-            else:
-                prediction = Prediction.of(name, result, self._batching.predictor.spec, top)
-                shown = await self._class_maps(source, prediction.labels) if maps else {}
-                found.append({**prediction.to_dict(), **shown})
+        async with self._time_limit():
+            for (name, source), result in zip(images, await self._classify(images), strict=True):
+                if isinstance(result, ImageError):
+                    errors.append(result)
+                else:
+                    prediction = Prediction.of(name, result, self._batching.predictor.spec, top)
+                    shown = await self._class_maps(source, prediction.labels) if maps else {}
+                    found.append({**prediction.to_dict(), **shown})
         if errors:
             return _refuse_images(errors, found)
         return Response(json.dumps(found), media_type="application/json")
@@ -169,9 +170,8 @@ class PredictionApi:
             futures = self._batching.submit(images)
         except QueueFullError:
             raise busy() from None
-        waiting = asyncio.gather(*map(asyncio.wrap_future, futures), return_exceptions=True)
         results: list[Answer | ImageError] = []
-        for result in await self._in_time(waiting):
+        for result in await asyncio.gather(*map(asyncio.wrap_future, futures), return_exceptions=True):
             if isinstance(result, ImageError):
                 self._metrics.rejected.labels(result.code).inc()
             elif isinstance(result, BaseException):
@@ -181,7 +181,9 @@ class PredictionApi:
             results.append(result)
         return results
 
-    async def _in_time(self, waiting: Future[Any] | asyncio.Future[Any]) -> Any:
+    @asynccontextmanager
+    async def _time_limit(self) -> AsyncIterator[None]:
+        """Bound the time for computing all of an answer. Raises Refused when it is over."""
         try:
             return await asyncio.wait_for(waiting, self._limits.timeout_s)  # type: ignore[arg-type]
         except TimeoutError:
@@ -190,11 +192,7 @@ class PredictionApi:
 
     async def _class_maps(self, source: ImageSource, labels: Sequence[str]) -> dict[str, Any]:
         """Return the class activation maps of an image for some classes; nothing if the run has none."""
-        loop = asyncio.get_running_loop()
-        found: dict[str, Any] = await self._in_time(
-            loop.run_in_executor(self._explainer, self._explain, source, labels)
-        )
-        return found
+        return await asyncio.get_running_loop().run_in_executor(self._explainer, self._explain, source, labels)
 
     def _explain(self, source: ImageSource, labels: Sequence[str]) -> dict[str, Any]:
         if self._maps is None:
@@ -264,6 +262,8 @@ class PredictionApi:
             raise invalid("compressed requests are not supported.")
         predictor, length = self._batching.predictor, request.headers.get(HEADER_LENGTH)
         found = read_request(await _read_body(request), length, self._limits, predictor.spec.pixels.channels)
+        async with self._time_limit():
+            results = await self._classify(found.images)
         answers = []
         for answer in await self._classify(found.images):
             if isinstance(answer, ImageError):

@@ -28,7 +28,7 @@ class Limits:
         body_bytes: Size of a request.
         images: Number of images in a request.
         pixels: Number of pixels of an image.
-        timeout_s: Seconds for sending the body of a request, and again for its answer.
+        timeout_s: Seconds for receiving the body of a request, and again for computing its answer.
         json_bytes: Size of JSON, which takes several times as much memory.
         buffered_bytes: Size of all requests that are being answered.
         waiting_images: Number of images of all requests that are being answered.

@@ -9,11 +9,13 @@ import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import numpy as np
 import pytest
 import tritonclient.http
+from numpy.typing import NDArray
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -235,6 +237,26 @@ def test_a_body_that_does_not_arrive_is_refused(batching: BatchingPredictor) -> 
 
     assert (answer.status, answer.document["code"]) == (408, "serve-slow")
     assert answer.headers["connection"] == "close"
+
+
+def test_the_timeout_covers_the_classes_and_all_maps(batching: BatchingPredictor, images: list[Path]) -> None:
+    """Maps that each take less than the limit, but together take longer, are refused when the limit is reached."""
+
+    class SlowMaps:
+        n_images = 0
+
+        def maps(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+            """Return maps after a third of a second."""
+            self.n_images += 1
+            sleep(0.3)
+            return np.zeros((len(batching.predictor.spec.classes), 2, 2), np.float32)
+
+    slow = SlowMaps()
+    api = PredictionApi("run", batching, lambda: slow, Limits(timeout_s=1.0), ServerMetrics())  # type: ignore[arg-type,return-value]
+    answer = ask(api.application(None, is_local=True), "POST", "/predict?maps=true", *form(images))
+
+    assert (answer.status, answer.document["code"]) == (503, "serve-timeout")
+    assert slow.n_images < len(images)
 
 
 def test_a_request_is_refused_when_the_server_stops(batching: BatchingPredictor) -> None:
