@@ -173,6 +173,12 @@ KINDS: dict[str, Callable[[random.Random, bytes], Attack]] = {
     "path outside": lambda _, __: Attack(
         b"GET /../../etc/passwd HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     ),
+    "unknown method": lambda rng, _: Attack(
+        b"AAAA%d /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n" % rng.randrange(10**9)
+    ),
+    "digits without end": lambda _, __: Attack(
+        post(b"{}", path="/v2/models/MODEL/infer", headers=f"Inference-Header-Content-Length: {'9' * 5000}\r\n")
+    ),
     "upgrade": lambda _, __: Attack(
         b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, close\r\nUpgrade: websocket\r\n\r\n"
     ),

@@ -28,6 +28,8 @@ EXTENSIONS = ("binary_tensor_data",)
 VERSION = "1"
 MOST_SIDE = 100_000
 """Maximum size of an axis of a tensor."""
+MOST_DIGITS = 12
+"""Maximum number of digits of a size in bytes."""
 
 
 @dataclass(frozen=True)
@@ -100,9 +102,9 @@ def tensors_of(answers: Sequence[Answer], predictor: Predictor) -> list[Tensor]:
 
 def read_request(body: bytes, header_length: str | None, limits: Limits, channels: int) -> InferenceRequest:
     """Read a request. Raises Refused if it does not follow the protocol or is too large."""
-    length = len(body) if header_length is None else int(header_length) if header_length.isdecimal() else -1
+    length = len(body) if header_length is None else _length(header_length)
     if not 0 < length <= len(body):
-        raise invalid(f"{HEADER_LENGTH}: received {header_length}, expected 1-{len(body)}.")
+        raise invalid(f"{HEADER_LENGTH}: received {str(header_length)[:20]}, expected 1-{len(body)}.")
     document = _mapping(_json(body[:length], limits), "the request")
     inputs = [_mapping(one, "inputs") for one in _list(document.get("inputs"), "inputs")]
     if len(inputs) != 1:
@@ -121,6 +123,11 @@ def read_request(body: bytes, header_length: str | None, limits: Limits, channel
         outputs=_wanted(document.get("outputs", [])),
         is_binary=_parameters(document).get("binary_data_output") is True,
     )
+
+
+def _length(text: str) -> int:
+    """Return a size in bytes, or -1 if the text is not one. Python refuses to convert thousands of digits."""
+    return int(text) if text.isdecimal() and len(text) <= MOST_DIGITS else -1
 
 
 def _wanted(outputs: object) -> dict[str, bool]:

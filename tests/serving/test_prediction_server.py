@@ -28,7 +28,8 @@ from cnncli.recipes.predict import predict
 from cnncli.recipes.train import Run, train
 from cnncli.serving.api import PredictionApi
 from cnncli.serving.batching import BatchingPredictor, QueueFullError
-from cnncli.serving.refusals import Limits
+from cnncli.serving.inference_protocol import HEADER_LENGTH
+from cnncli.serving.refusals import STATUS_OF_IMAGE, Limits, status_of
 from cnncli.serving.server_metrics import ServerMetrics
 from cnncli.terminal.console import Console
 from scripts.hostile_requests import KINDS, attack
@@ -467,6 +468,16 @@ def test_a_wrong_tensor_is_refused(batching: BatchingPredictor, change: dict[str
     answer = _infer(application(batching), {"inputs": [tensor]})
 
     assert (answer.status, answer.document["code"]) in ((400, "serve-request-invalid"), (413, "serve-too-many-images"))
+
+
+@pytest.mark.parametrize("length", ["9" * 13, "9" * 5000, "-1", "0", "x", "\u00b2"], ids=lambda text: text[:13])
+def test_a_wrong_length_of_the_json_is_refused(batching: BatchingPredictor, length: str) -> None:
+    """A length of the JSON that is no number, or of more digits than Python converts, gets 400."""
+    headers = {HEADER_LENGTH: length}
+    answer = ask(application(batching), "POST", "/v2/models/run/infer", b"{}", headers)
+
+    assert (answer.status, answer.document["code"]) == (400, "serve-request-invalid")
+    assert len(answer.content) < 300
 
 
 @pytest.mark.parametrize("document", [None, [], {}, {"inputs": []}, {"inputs": [None]}, {"inputs": "x"}], ids=str)
