@@ -8,16 +8,19 @@ from cnncli.errors import ImageError, Message
 
 RETRY_S = 1
 """Seconds after which a request that met a full queue is worth another try."""
-_STATUS_OF_IMAGE = {
+STATUS_OF_IMAGE = {
     "image-unknown-format": 415,
-    "image-heic": 415,
+    "image-reader-not-installed": 415,
     "image-raw": 415,
     "image-mode": 415,
+    "image-compression": 415,
+    "image-without-pixels": 415,
     "image-too-many-bytes": 413,
     "image-too-many-pixels": 413,
     "image-too-costly": 413,
     "image-out-of-memory": 503,
 }
+"""HTTP status by the code of an image error; all others are 422."""
 
 
 @dataclass(frozen=True)
@@ -68,5 +71,5 @@ class Refused(Exception):  # noqa: N818 - not an error of the server
 
 def status_of(errors: list[ImageError]) -> int:
     """Return the HTTP status for unusable images: that of all of them, or 422 if they differ."""
-    found = {_STATUS_OF_IMAGE.get(error.code, 422) for error in errors}
+    found = {STATUS_OF_IMAGE.get(error.code, 422) for error in errors}
     return found.pop() if len(found) == 1 else 422

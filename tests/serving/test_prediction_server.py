@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
+from cnncli.catalogue.explanations import load_explanations
 from cnncli.cli import main
-from cnncli.errors import ImageError
+from cnncli.errors import ImageError, Message
 from cnncli.images.decode import decode
 from cnncli.inference.prediction import Prediction
 from cnncli.inference.predictor import load_predictor
@@ -191,6 +192,17 @@ def test_an_unusable_image_is_refused_with_its_code(server: Served, body: bytes,
 
     assert (answer.status, answer.document["code"]) == (status, code)
     assert _metric(server, "cnncli_rejected", reason=code) == before + 1
+
+
+def test_each_status_belongs_to_a_known_code() -> None:
+    """The codes of images that have a status of their own are codes of messages."""
+    assert set(STATUS_OF_IMAGE) <= set(load_explanations())
+
+
+@pytest.mark.parametrize("code", ["image-reader-not-installed", "image-compression", "image-without-pixels"])
+def test_a_format_that_cannot_be_read_gets_415(code: str) -> None:
+    """HEIC and DICOM without a reader, unknown compression and DICOM without an image are unsupported media."""
+    assert status_of([ImageError("", Message(code, ""))]) == 415
 
 
 def test_the_other_images_of_a_form_are_answered(
