@@ -150,7 +150,6 @@ class PredictionApi:
     ) -> Response:
         """Classify images: the body is an image file, or multipart with several."""
         images = await self._read_images(request)
-        results = await self._classify(images)
         found, errors = [], []
         async with self._time_limit():
             for (name, source), result in zip(images, await self._classify(images), strict=True):
@@ -185,7 +184,8 @@ class PredictionApi:
     async def _time_limit(self) -> AsyncIterator[None]:
         """Bound the time for computing all of an answer. Raises Refused when it is over."""
         try:
-            return await asyncio.wait_for(waiting, self._limits.timeout_s)  # type: ignore[arg-type]
+            async with asyncio.timeout(self._limits.timeout_s):
+                yield
         except TimeoutError:
             text = f"there was no answer within {self._limits.timeout_s:g} s (--timeout); send fewer images at a time."
             raise Refused(503, Message("serve-timeout", text, expected=self._limits.timeout_s)) from None
@@ -265,7 +265,7 @@ class PredictionApi:
         async with self._time_limit():
             results = await self._classify(found.images)
         answers = []
-        for answer in await self._classify(found.images):
+        for answer in results:
             if isinstance(answer, ImageError):
                 return _refuse_images([answer], [])
             answers.append(answer)
@@ -310,8 +310,15 @@ def _refusal(error: Exception) -> Refused:
 
 
 def _http_refusal(error: Exception) -> Refused:
-    status, detail = (error.status_code, error.detail) if isinstance(error, HTTPException) else (500, str(error))
-    return Refused(status, Message("serve-not-found", f"there is no such address or method ({detail})."))
+    if not isinstance(error, HTTPException):
+        return _refusal(error)
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        text = f"the address does not accept this method; expected {allowed}."
+        return Refused(405, Message("serve-method", text, expected=allowed))
+    if error.status_code == 404:
+        return Refused(404, Message("serve-not-found", "there is no such address; GET /openapi.json lists all."))
+    return Refused(error.status_code, Message("serve-request-invalid", f"the request is refused ({error.detail})."))
 
 
 def _query_refusal(error: Exception) -> Refused:

@@ -1,4 +1,4 @@
-"""Who may send requests, and how much: checks before a request reaches the server, and while its body arrives."""
+"""Access control and request limits, checked before a request reaches the application and while its body arrives."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from cnncli.serving.server_metrics import ServerMetrics
 
 OPEN_PATHS = frozenset({"/", "/health", "/v2/health/live", "/v2/health/ready"})
 """Paths that need no token: the page, which has none of the run's data, and checks whether the server runs."""
+COUNTED_METHODS = frozenset({"GET", "HEAD", "POST"})
+"""Methods with metrics of their own. Others are counted together, since clients can invent any number of them."""
 DRAIN_S = 2.0
 """Time for reading the rest of a refused body. Many programs read the answer only after they have sent everything."""
 
@@ -70,7 +72,8 @@ class Guard:
         finally:
             self.buffered_bytes -= body.received
             path = getattr(scope.get("route"), "path", "other")
-            self._metrics.requests.labels(path, scope["method"] if path != "other" else "", status).inc()
+            method = scope["method"] if scope["method"] in COUNTED_METHODS else "other"
+            self._metrics.requests.labels(path, method if path != "other" else "", status).inc()
             self._metrics.seconds.labels(path).observe(perf_counter() - started)
 
     def refuse(self, refusal: Refused) -> JSONResponse:

@@ -25,7 +25,7 @@ STATUS_OF_IMAGE = {
 
 @dataclass(frozen=True)
 class Limits:
-    """What a request may take.
+    """Limits of a request, and of all requests together.
 
     Attributes:
         body_bytes: Size of a request.
@@ -36,7 +36,7 @@ class Limits:
         buffered_bytes: Size of all requests that are being answered.
         waiting_images: Number of images of all requests that are being answered.
         connections: Number of connections.
-        header_s: Seconds for sending the headers of a request.
+        header_s: Seconds for receiving the headers of a request.
     """
 
     body_bytes: int = 32_000_000
@@ -65,7 +65,12 @@ class Refused(Exception):  # noqa: N818 - not an error of the server
     @property
     def headers(self) -> dict[str, str]:
         """Headers of the answer."""
-        named = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": str(RETRY_S)}}
+        allowed = str(self.message.facts.get("expected", ""))
+        named = {
+            401: {"WWW-Authenticate": "Bearer"},
+            405: {"Allow": allowed},
+            503: {"Retry-After": str(RETRY_S)},
+        }
         return named.get(self.status, {})
 
 

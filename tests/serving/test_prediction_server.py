@@ -27,6 +27,7 @@ from cnncli.inference.prediction import Prediction
 from cnncli.inference.predictor import load_predictor
 from cnncli.recipes.predict import predict
 from cnncli.recipes.train import Run, train
+from cnncli.runs.folder import RunFolder
 from cnncli.serving.api import PredictionApi
 from cnncli.serving.batching import BatchingPredictor, QueueFullError
 from cnncli.serving.inference_protocol import HEADER_LENGTH
@@ -402,6 +403,25 @@ def test_the_metrics_count_requests(server: Served, images: list[Path]) -> None:
     assert _metric(server, "cnncli_requests", path="/predict", status="200") == before[1] + 1
     assert _metric(server, "cnncli_requests", path="other", status="404") >= 1
     assert _metric(server, "cnncli_request_seconds", "_count", path="/predict") >= before[1] + 1
+
+
+def test_unknown_methods_do_not_add_metrics(batching: BatchingPredictor) -> None:
+    """Requests of invented methods, which need no token, are counted together and get a code of their own."""
+    app = application(batching, token=TOKEN, is_local=False)
+    answers = [ask(app, f"AAAA{n}", "/health") for n in range(20)]
+    text = ask(app, "GET", "/metrics", headers={"Authorization": f"Bearer {TOKEN}"}).content.decode()
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+
+    assert {(answer.status, answer.document["code"]) for answer in answers} == {(405, "serve-method")}
+    assert {answer.headers["allow"] for answer in answers} == {"GET"}
+    assert {one.labels["method"] for one in samples if one.name == "cnncli_requests_total"} == {"other"}
+
+
+def test_an_unknown_address_is_not_found(batching: BatchingPredictor) -> None:
+    """An address that the server does not have gets 404 with its own code."""
+    answer = ask(application(batching), "GET", "/no/such/address")
+
+    assert (answer.status, answer.document["code"]) == (404, "serve-not-found")
 
 
 @pytest.fixture
