@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,7 @@ from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from cnncli.errors import ConfigError, Message, RunError
+from cnncli.errors import ConfigError, Message, RunError, reason_of
 from cnncli.inference.predictor import Predictor, load_predictor, with_coverage
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.listing import require_finished
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 PACKAGES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 LEAST_TOKEN = 16
 """Minimum length of a token."""
+
+log = logging.getLogger(__name__)
 
 
 def serve(
@@ -75,7 +78,7 @@ def serve(
     # Batches already run in parallel, and BLAS's own threads would spin beside them between two small products.
     with threadpool_limits(1, "blas"), listen(host, port) as listening, ThreadPoolExecutor(1) as pool:
         on_ready(address_of(listening))
-        pool.submit(_add_single, run, batching)
+        pool.submit(add_single, run, batching)
         answer_requests(app, listening, limits)
 
 
@@ -84,11 +87,17 @@ def _load(run: RunFolder, coverage: float | None) -> Predictor:
     return predictor if coverage is None else with_coverage(predictor, coverage, run)
 
 
-def _add_single(run: RunFolder, batching: BatchingPredictor) -> None:
-    """Load the classifier for single images; Keras would need the model twice."""
+def add_single(run: RunFolder, batching: BatchingPredictor) -> None:
+    """Load the classifier for single images, or warn; Keras would need the model twice."""
     predictor = batching.predictor
-    if "keras" not in (predictor.spec.engine, predictor.spec.tail_engine):
+    if "keras" in (predictor.spec.engine, predictor.spec.tail_engine):
+        return
+    try:
         single = load_predictor(run.engine, run.model, batch=1)
+    except Exception as error:  # whatever the engine raises: batches are answered without it
+        text = f"Single images are answered more slowly: their classifier cannot be loaded ({reason_of(error)})."
+        log.warning(Message("serve-single-slow", text, received=type(error).__name__))
+    else:
         batching.single = replace(single, reference=predictor.reference, calibration=predictor.calibration)
 
 

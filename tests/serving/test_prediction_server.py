@@ -26,6 +26,7 @@ from cnncli.images.decode import decode
 from cnncli.inference.prediction import Prediction
 from cnncli.inference.predictor import load_predictor
 from cnncli.recipes.predict import predict
+from cnncli.recipes.serve import add_single
 from cnncli.recipes.train import Run, train
 from cnncli.runs.folder import RunFolder
 from cnncli.serving.api import PredictionApi
@@ -422,6 +423,18 @@ def test_an_unknown_address_is_not_found(batching: BatchingPredictor) -> None:
     answer = ask(application(batching), "GET", "/no/such/address")
 
     assert (answer.status, answer.document["code"]) == (404, "serve-not-found")
+
+
+def test_a_missing_classifier_for_single_images_is_reported(
+    run: Run, batching: BatchingPredictor, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If the classifier for single images cannot be loaded, a warning says that they are answered more slowly."""
+    folder = RunFolder(run.path.parent / "no such run")
+    with caplog.at_level("WARNING"):
+        add_single(folder, batching)
+
+    assert [getattr(record.msg, "code", None) for record in caplog.records] == ["serve-single-slow"]
+    assert batching.single is None
 
 
 @pytest.fixture
