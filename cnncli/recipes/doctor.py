@@ -10,7 +10,6 @@ import os
 import platform
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from cnncli.networks.weights.download import weights_folder
 from cnncli.recipes.cache import list_cache
 from cnncli.runtime.environment import PACKAGES, cpu, package_version
 from cnncli.runtime.memory import available_bytes
+from cnncli.runtime.new_process import start_python
 from cnncli.runtime.packages import Missing, missing_packages, own_requirements
 from cnncli.storage.cache_dir import VARIABLE, cache_dir
 from cnncli.terminal.formatting import size
@@ -86,7 +86,7 @@ class Diagnosis:
 
 def diagnose_installation() -> Diagnosis:
     """Return what this installation and this machine offer, with all problems."""
-    openvino, nvidia = _start(sys.executable, "-c", _ASK_OPENVINO), _start(*_ASK_NVIDIA)
+    openvino, nvidia = start_python(["-c", _ASK_OPENVINO], stdout=subprocess.PIPE), _ask_nvidia()
     lacking = {extra: missing_packages(needed) for extra, needed in own_requirements().items()}
     needed = lacking.pop("", [])
     processor, memory, cache, extras = _processor(), available_bytes(), _cache(), _extras(lacking)
@@ -118,10 +118,10 @@ def _versions() -> dict[str, str | None]:
     return {"python": platform.python_version(), **packages, "cnncli": __version__}
 
 
-def _start(*command: str) -> subprocess.Popen[str] | None:
+def _ask_nvidia() -> subprocess.Popen[str] | None:
     with suppress(OSError):
         return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            _ASK_NVIDIA, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
     return None
 

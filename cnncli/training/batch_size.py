@@ -26,6 +26,7 @@ from cnncli.networks.cut import cut_classifier
 from cnncli.networks.mixed_precision import is_convolutional
 from cnncli.runtime.machine import is_out_of_memory
 from cnncli.runtime.memory import bounded
+from cnncli.runtime.new_process import start_python
 from cnncli.terminal.console import Console
 from cnncli.training.objective import Objective
 from cnncli.training.optimizer import build_optimizer
@@ -70,18 +71,16 @@ def resolve_batch_size(config: Config, n_classes: int, images: int, console: Con
 def _try_sizes(config: Config, n_classes: int, sizes: Sequence[int]) -> tuple[int, bool]:
     """Return the last size that was tried, and whether it fits; it does not if the process was killed or timed out."""
     question = {"config": config.model_dump(mode="json"), "n_classes": n_classes, "sizes": list(sizes)}
-    command = [
-        sys.executable,
-        "-P",
-        "-m",
-        "cnncli.training.batch_size",
-    ]  # -P, because the user's folder may contain a json.py
-    try:
-        done = subprocess.run(command, input=json.dumps(question).encode(), capture_output=True, timeout=TIMEOUT_S)
-        output, errors = done.stdout, done.stderr.decode(errors="replace")
-    except subprocess.TimeoutExpired as error:
-        output, errors = error.stdout or b"", f"no answer within {TIMEOUT_S:g} s"
-    answers = [json.loads(line) for line in output.splitlines() if line.startswith(b"{")]
+    words = ["-m", "cnncli.training.batch_size"]
+    with start_python(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        try:
+            output, errors = process.communicate(json.dumps(question), timeout=TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            output, errors = process.communicate()[0], f"no answer within {TIMEOUT_S:g} s"
+        finally:
+            process.kill()
+    answers = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
     if not answers:  # it did not start trying, so memory is not the problem
         reason = (errors.strip() or "the process printed nothing").splitlines()[-1]
         text = f"training.batch_size: auto failed: {reason}. Give a number instead."

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from cnncli.cli import main
+from cnncli.engines import build
 from cnncli.engines.build import choose_engine
 from cnncli.engines.int8 import has_fast_int8
 from cnncli.recipes import doctor
@@ -51,6 +52,21 @@ def test_the_precision_is_the_one_that_training_chooses(capsys: pytest.CaptureFi
 
     assert (found["engine"], found["precision"]) == (choice.engine, choice.precision)
     assert found["int8"] == (has_fast_int8() and choice.engine == "openvino")
+
+
+@pytest.mark.parametrize("has_bfloat16", [False, True])
+@pytest.mark.parametrize("has_gpu", [False, True])
+def test_every_machine_gets_the_precision_that_training_chooses(
+    has_gpu: bool, has_bfloat16: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With and without a GPU and bfloat16, the report names the engine and precision of `choose_engine`."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(build, "gpus", lambda: ("T4",) * has_gpu)
+    monkeypatch.setattr(build, "has_bfloat16", lambda: has_bfloat16)
+    extras = {name: {"installed": True} for name in ("gpu", "int8")}
+    found, choice = doctor._precision(has_bfloat16, has_gpu, extras, {"flags": None}), choose_engine("auto", "auto")
+
+    assert (found.engine, found.precision) == (choice.engine, choice.precision)
 
 
 def test_tensorflow_is_not_imported() -> None:

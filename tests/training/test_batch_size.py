@@ -14,6 +14,7 @@ import pytest
 from cnncli.cli import main
 from cnncli.config.reader import load_resolved
 from cnncli.errors import TrainingError
+from cnncli.runtime.new_process import start_python
 from cnncli.terminal.console import Console
 from cnncli.training import batch_size
 from cnncli.training.batch_size import resolve_batch_size, sizes_for
@@ -52,27 +53,29 @@ def test_what_ends_the_process_that_tries_it_does_not_fit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ended_by: dict[int, bool | None], found: int
 ) -> None:
     """If a step fails (False) or the system kills the process (None), smaller sizes are tried next."""
-
-    def answer(command: list[str], input: bytes, **_: object) -> subprocess.CompletedProcess[bytes]:
-        sizes, lines = batch_size.json.loads(input)["sizes"], []
-        for size in sizes:
-            lines.append(f'{{"size": {size}, "fits": false}}')
-            if size in ended_by and ended_by[size] is None:
-                break
-            if size not in ended_by:
-                lines.append(f'{{"size": {size}, "fits": true}}')
-                break
-        return subprocess.CompletedProcess(command, 0, "\n".join(lines).encode(), b"")
-
-    monkeypatch.setattr(batch_size.subprocess, "run", answer)
+    outcomes = {str(size): fits for size, fits in ended_by.items()}
+    _run_instead(
+        f"""
+import json, os, sys
+outcomes = {outcomes}
+for size in json.load(sys.stdin)["sizes"]:
+    print(json.dumps({{"size": size, "fits": False}}), flush=True)
+    outcome = outcomes.get(str(size), True)
+    if outcome is None:
+        os.kill(os.getpid(), 9)
+    if outcome:
+        print(json.dumps({{"size": size, "fits": True}}))
+        break
+""",
+        monkeypatch,
+    )
 
     assert _batch_size(tmp_path, 2000) == found
 
 
 def test_it_is_an_error_if_no_size_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """If not even one image fits, an error with its own code is raised."""
-    done = subprocess.CompletedProcess([], -9, b'{"size": 1, "fits": false}', b"")
-    monkeypatch.setattr(batch_size.subprocess, "run", lambda *_, **__: done)
+    _run_instead("""print('{"size": 1, "fits": false}')""", monkeypatch)
     with pytest.raises(TrainingError) as caught:
         _batch_size(tmp_path, 10)
 
@@ -81,8 +84,7 @@ def test_it_is_an_error_if_no_size_fits(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_a_process_that_fails_for_another_reason_says_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A failure unrelated to memory is reported with its reason."""
-    done = subprocess.CompletedProcess([], 1, b"", b"Traceback\nValueError: no such thing\n")
-    monkeypatch.setattr(batch_size.subprocess, "run", lambda *_, **__: done)
+    _run_instead("raise ValueError('no such thing')", monkeypatch)
     with pytest.raises(TrainingError) as caught:
         _batch_size(tmp_path, 10)
 
@@ -92,30 +94,35 @@ def test_a_process_that_fails_for_another_reason_says_which(tmp_path: Path, monk
 
 def test_a_size_that_takes_too_long_does_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A timeout, for example because of swapping, counts as out of memory, and smaller sizes are tried next."""
-    lines = [b'{"size": 64, "fits": false}\n', b'{"size": 32, "fits": false}\n{"size": 32, "fits": true}\n']
-    _never_ending(lines, monkeypatch)  # the second time, it is the end of the process that takes too long
+    monkeypatch.setattr(batch_size, "TIMEOUT_S", 2.0)
+    _run_instead(
+        """
+import json, sys, time
+size = json.load(sys.stdin)["sizes"][0]
+print(json.dumps({"size": size, "fits": False}), flush=True)
+if size == 32:
+    print(json.dumps({"size": size, "fits": True}), flush=True)
+time.sleep(60)  # the second time, it is the end of the process that takes too long
+""",
+        monkeypatch,
+    )
 
     assert _batch_size(tmp_path, 1100) == 32
-    assert lines == []
 
 
 def test_a_process_that_never_answers_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A timeout before any size was tried is an error."""
-    _never_ending([None], monkeypatch)
-
+    monkeypatch.setattr(batch_size, "TIMEOUT_S", 1.0)
+    _run_instead("import time; time.sleep(60)", monkeypatch)
     with pytest.raises(TrainingError) as caught:
         _batch_size(tmp_path, 10)
 
-    assert caught.value.facts["reason"] == "no answer within 900 s"
+    assert caught.value.facts["reason"] == "no answer within 1 s"
 
 
-def _never_ending(outputs: list[bytes | None], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make each process that tries sizes print the next of these outputs and then time out."""
-
-    def run(command: list[str], timeout: float, **_: object) -> None:
-        raise subprocess.TimeoutExpired(command, timeout, outputs.pop(0))
-
-    monkeypatch.setattr(batch_size.subprocess, "run", run)
+def _run_instead(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the process that tries sizes run this code."""
+    monkeypatch.setattr(batch_size, "start_python", lambda _, **pipes: start_python(["-c", code], **pipes))
 
 
 @pytest.mark.parametrize(("gpus", "bounds"), [((), [(batch_size.MEMORY_FRACTION, False)]), (("A100",), [])])
