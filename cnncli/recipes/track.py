@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from cnncli.config.reader import load_resolved
 from cnncli.errors import CnncliError, RunError
 from cnncli.inference.predictor import load_trained
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.listing import require_finished
-from cnncli.runs.tracking import MlflowRun, history_of, incomplete
+from cnncli.runs.tracking import MlflowRun, history_of, incomplete, tracked
 
 log = logging.getLogger(__name__)
 
@@ -24,11 +24,13 @@ def track(run: RunFolder) -> MlflowRun:
     """
     require_finished(run)
     try:
-        return _send(run)
+        found = MlflowRun(run)
+        _send(run, found)
     except CnncliError:
         raise
     except Exception as error:
         raise RunError(incomplete(run, error)) from error
+    return found
 
 
 @contextmanager
@@ -37,28 +39,22 @@ def tracking_results(run: RunFolder) -> Iterator[None]:
 
     An error is a warning, because the run is complete without MLflow.
     """
-    if load_resolved(run.config).tracking != "mlflow":
-        yield
-        return
-    try:
-        yield
-    except BaseException:
-        with suppress(Exception):
-            MlflowRun(run).end("FAILED")
-        raise
-    try:
-        found = _send(run)
+
+    def send(found: MlflowRun) -> None:
+        _send(run, found)
         log.info(f"MLflow run {found.id} at {found.experiment.uri}")
-    except Exception as error:
-        log.warning(incomplete(run, error))
+
+    with tracked(run, load_resolved(run.config)) as tracker:
+        yield
+    if tracker is not None:
+        tracker.send(send)
 
 
-def _send(run: RunFolder) -> MlflowRun:
+def _send(run: RunFolder, found: MlflowRun) -> None:
     """Send epochs, results, files and model."""
-    found, history = MlflowRun(run), history_of(run)
+    history = history_of(run)
     found.log_epochs(history)
     found.log_results(history)
     trained = load_trained(run)
     found.log_model(trained.model, trained.classes)
     found.end("FINISHED")
-    return found

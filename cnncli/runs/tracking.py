@@ -10,8 +10,9 @@ import importlib.util
 import logging
 import math
 import os
+import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -58,6 +59,9 @@ _SETTINGS = {
 }
 """Variables that are set unless the user has set them."""
 
+_USER = re.compile(r"(?<=://)[^\s/:@?#]*(?::\S*)?@")
+"""User and password of an address, also in a text."""
+
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 
 log = logging.getLogger(__name__)
@@ -92,20 +96,27 @@ def require_tracking(config: Config, runs_dir: Path) -> None:
 
 
 class MlflowExperiment:
-    """The experiment of cnncli on the server that `MLFLOW_TRACKING_URI` names, else in a database next to the runs."""
+    """The experiment of cnncli on the server that `MLFLOW_TRACKING_URI` names, else in a database next to the runs.
+
+    Attributes:
+        uri: Address of the server or store without user, password and query.
+        client: MLflow's client.
+        id: Id of the experiment.
+    """
 
     def __init__(self, runs_dir: Path) -> None:
         """Connect, and create the experiment if it is missing. Raises RunError."""
         self.mlflow = import_mlflow()
         store = runs_dir.absolute() / STORE
-        self.uri = os.environ.get(URI) or f"sqlite:///{store / 'mlflow.db'}"
+        uri = os.environ.get(URI) or f"sqlite:///{store / 'mlflow.db'}"
+        self.uri = without_credentials(uri)
         place = None if os.environ.get(URI) else (store / "artifacts").as_uri()
         name = os.environ.get(EXPERIMENT) or DEFAULT_EXPERIMENT
         try:
             if place:
                 store.mkdir(parents=True, exist_ok=True)
-            self.mlflow.set_tracking_uri(self.uri)
-            self.client = self.mlflow.MlflowClient(self.uri)
+            self.mlflow.set_tracking_uri(uri)
+            self.client = self.mlflow.MlflowClient(uri)
             found = self.client.get_experiment_by_name(name)
             self.id = found.experiment_id if found else self.client.create_experiment(name, place)
         except Exception as error:  # its exceptions have no common base class with those of its libraries
@@ -123,6 +134,7 @@ class MlflowRun:
         self.run = run
         self.experiment = MlflowExperiment(run.path.parent)
         self.client = self.experiment.client
+        self._last_step: int | None = None
         facts = run.read_facts()
         known = facts.get(FACT) or {}
         if known.get("uri") == self.experiment.uri:
@@ -138,11 +150,14 @@ class MlflowRun:
 
     def log_epochs(self, history: Sequence[HistoryRow]) -> None:
         """Log the epochs that MLflow does not have yet, as steps."""
-        logged = max((one.step for one in self.client.get_metric_history(self.id, FIRST)), default=0)
+        if self._last_step is None:
+            logged = self.client.get_metric_history(self.id, FIRST)
+            self._last_step = max((one.step for one in logged), default=0)
         for row in history:
-            if row.epoch > logged:
+            if row.epoch > self._last_step:
                 more = {"learning_rate": row.learning_rate, "penalty": row.penalty, "seconds": row.seconds}
                 self._log({**row.metrics, **more}, row.epoch)
+                self._last_step = row.epoch
 
     def log_results(self, history: Sequence[HistoryRow]) -> None:
         """Log the results of the run in run.json, with intervals, then its files and figures."""
@@ -191,39 +206,35 @@ class MlflowRun:
 
 
 class Tracker:
-    """Sends the epochs of a run to MLflow while it trains; an error is a warning, since the run directory has all."""
+    """Sends a run to MLflow while it trains and after it; an error is a warning, since the run directory has all."""
 
     def __init__(self, run: RunFolder) -> None:
         """Create or continue the MLflow run, if that is possible."""
         self._run = run
         self._mlflow: MlflowRun | None = None
-        with self._tried():
-            self._mlflow = MlflowRun(run)
-
-    def log_epochs(self, history: Sequence[HistoryRow]) -> None:
-        """Send the epochs that MLflow does not have."""
-        if self._mlflow is not None:
-            with self._tried():
-                self._mlflow.log_epochs(history)
-
-    def end(self, status: Status) -> None:
-        """Record that the training has ended without a result."""
-        if self._mlflow is not None:
-            with self._tried():
-                self._mlflow.end(status)
-
-    @contextmanager
-    def _tried(self) -> Iterator[None]:
         try:
-            yield
+            self._mlflow = MlflowRun(run)
+        except Exception as error:
+            log.warning(incomplete(run, error))
+
+    def send(self, send: Callable[[MlflowRun], None]) -> None:
+        """Call a function with the MLflow run, unless there is none or an earlier call failed."""
+        if self._mlflow is None:
+            return
+        try:
+            send(self._mlflow)
         except Exception as error:
             self._mlflow = None  # each further attempt could take as long to fail
             log.warning(incomplete(self._run, error))
 
+    def log_epochs(self, history: Sequence[HistoryRow]) -> None:
+        """Send the epochs that MLflow does not have."""
+        self.send(lambda found: found.log_epochs(history))
+
 
 @contextmanager
 def tracked(run: RunFolder, config: Config) -> Iterator[Tracker | None]:
-    """Yield the tracker of a run's training, or None if its config does not ask for one."""
+    """Yield the tracker of a run, or None if its config does not ask for one; record whether the block fails."""
     if config.tracking != "mlflow":
         yield None
         return
@@ -231,11 +242,20 @@ def tracked(run: RunFolder, config: Config) -> Iterator[Tracker | None]:
     try:
         yield tracker
     except Exception:
-        tracker.end("FAILED")
+        tracker.send(lambda found: found.end("FAILED"))
         raise
     except BaseException:
-        tracker.end("KILLED")
+        tracker.send(lambda found: found.end("KILLED"))
         raise
+
+
+def without_credentials(uri: str) -> str:
+    """Return an address without user, password and query, in which databases accept a password, too.
+
+    >>> without_credentials("postgresql://ada:secret@localhost/runs?sslpassword=secret")
+    'postgresql://localhost/runs'
+    """
+    return _USER.sub("", uri).partition("?")[0]
 
 
 def incomplete(run: RunFolder, error: Exception) -> Message:
@@ -256,7 +276,7 @@ def _reason(error: Exception) -> str:
     for cause in causes(error):
         if isinstance(cause, OSError) and cause.strerror:
             return cause.strerror
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    return _USER.sub("", (str(error).strip().splitlines() or [type(error).__name__])[0])[:300]
 
 
 def _tags(run: RunFolder, facts: Mapping[str, Any]) -> dict[str, str]:

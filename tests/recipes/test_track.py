@@ -34,7 +34,7 @@ from cnncli.recipes.track import track
 from cnncli.recipes.train import train
 from cnncli.runs.checkpoints import Checkpoints
 from cnncli.runs.folder import RunFolder, run_folders
-from cnncli.runs.tracking import EXPERIMENT, URI, MlflowRun, import_mlflow
+from cnncli.runs.tracking import EXPERIMENT, URI, MlflowRun, history_of, import_mlflow, without_credentials
 from cnncli.terminal.console import Console
 from tests.support.drawing import draw_dataset, tiny_config
 from tests.support.interrupted import dying_after
@@ -97,7 +97,7 @@ def tracked_run(
         patch.setenv("CNNCLI_CACHE", str(folder / "cache"))
         patch.delenv(URI, raising=False)
         if (uri := next(server)) is not None:
-            patch.setenv(URI, uri)
+            patch.setenv(URI, uri.replace("://", "://ada:secret@"))
         patch.setenv(EXPERIMENT, "stripes")
         run = interrupted(config_for(data, 3), folder / "runs")
         assert remote(run).info.status == "KILLED"
@@ -242,6 +242,38 @@ def test_an_unreachable_server_is_one_error_before_work_starts(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        ("postgresql://ada:secret@db.example/runs", "postgresql://db.example/runs"),
+        ("postgresql://ada:se/c:r@et@db.example:5432/runs", "postgresql://db.example:5432/runs"),
+        ("mysql+pymysql://db.example/runs?password=secret", "mysql+pymysql://db.example/runs"),
+        ("https://token@example.org/mlflow", "https://example.org/mlflow"),
+        ("http://127.0.0.1:5000", "http://127.0.0.1:5000"),
+        ("sqlite:////home/ada@work/a:b@c/mlflow.db", "sqlite:////home/ada@work/a:b@c/mlflow.db"),
+    ],
+)
+def test_an_address_is_shown_without_credentials(uri: str, expected: str) -> None:
+    """User, password and query are removed, and nothing else."""
+    assert without_credentials(uri) == expected
+
+
+@pytest.mark.parametrize("scheme", ["http", "postgresql"])
+def test_errors_have_no_password(scheme: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the message nor the facts of an error repeat the password in MLFLOW_TRACKING_URI."""
+    monkeypatch.setenv(URI, f"{scheme}://ada:secret@127.0.0.1:{free_port()}/runs")
+    with pytest.raises(RunError) as caught:
+        train(config_for(data, 1), tmp_path / "runs", CONSOLE)
+
+    assert caught.value.codes == ("run-tracking-unreachable",)
+    assert "secret" not in f"{caught.value} {caught.value.facts}"
+
+
+def test_the_run_directory_has_no_password(tracked_run: RunFolder) -> None:
+    """No file of a run has the password of the server."""
+    assert not [path for path in tracked_run.path.rglob("*") if path.is_file() and b"secret" in path.read_bytes()]
+
+
 def test_without_mlflow_the_error_names_the_extra(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """If MLflow is not installed, the error has the command that installs it."""
     monkeypatch.setitem(sys.modules, "mlflow", None)
@@ -275,6 +307,42 @@ def test_a_failure_of_mlflow_never_loses_the_run(
     assert math.isfinite(remote(run).data.metrics["test_accuracy"])
     assert remote(run).info.status == "FINISHED"
     shutil.rmtree(run.path)
+
+
+def test_an_interrupt_after_the_training_is_recorded(
+    tracked_run: RunFolder, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C while the figures are drawn ends the MLflow run as killed, as it does during training."""
+    runs = tracked_run.path.parent
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cnncli.recipes.train.draw_figures", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train(config_for(data, 1), runs, CONSOLE)
+    (run,) = (one for one in run_folders(runs) if one.path != tracked_run.path)
+
+    assert remote(run).info.status == "KILLED"
+    shutil.rmtree(run.path)
+
+
+def test_the_steps_that_mlflow_has_are_asked_for_once(tracked_run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The history of metrics, which grows with every epoch, is not fetched again after each of them."""
+    client, asked = type(client_of(tracked_run)), []
+    fetch = client.get_metric_history
+
+    def counted(*words: Any) -> Any:
+        asked.append(words)
+        return fetch(*words)
+
+    monkeypatch.setattr(client, "get_metric_history", counted)
+    found, history = MlflowRun(tracked_run), history_of(tracked_run)
+    for n in range(1, len(history) + 1):
+        found.log_epochs(history[:n])
+    found.end("FINISHED")
+
+    assert len(asked) == 1
 
 
 def _fail(*_: object) -> None:
