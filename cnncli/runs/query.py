@@ -36,7 +36,7 @@ class Condition:
 
     key: str
     operator: str
-    value: str | float | bool | None
+    text: str
 
     @classmethod
     def parse(cls, text: str) -> Condition:
@@ -46,11 +46,11 @@ class Condition:
             example = "as in test.accuracy>0.95 (quoted, since a shell reads > otherwise)."
             raise CnncliError(Message("usage-where", f"{what} {example}", received=text))
         key, sign, value = match.groups()
-        return cls(key, sign, parse_value(value))
+        return cls(key, sign, value)
 
     def holds(self, value: Any) -> bool:
         """Return whether a run's value fulfills the condition. Numbers are compared as numbers, text without case."""
-        own = self.value
+        own = self.text if isinstance(value, str) else parse_value(self.text)
         is_equal = value == own if _is_number(value) == _is_number(own) else False
         if isinstance(own, str) and isinstance(value, str):
             is_equal = value.casefold() == own.casefold()

@@ -248,6 +248,20 @@ def test_runs_are_selected_and_sorted(
 
 
 @pytest.mark.parametrize(
+    ("condition", "holds"),
+    [("name=2024", True), ("name!=2024", False), ("name=null", False), ("created>2024", True), ("seed=2024.0", False)],
+)
+def test_a_value_that_is_text_is_compared_as_text(
+    condition: str, holds: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A number in a condition is a number only for values that are numbers: a run may be called 2024."""
+    run = create_run(tmp_path, "2024", {"config.yaml": "data: {path: /data}\nseed: 3\n"}, facts={})
+    end_run(run, "finished", {})
+    assert main(["runs", "--runs-dir", str(tmp_path), "--json", "--where", condition]) == 0
+    assert bool(json.loads(capsys.readouterr().out)) == holds
+
+
+@pytest.mark.parametrize(
     ("words", "codes"),
     [
         (["--where", "nmae=a"], ["usage-where-key"]),
