@@ -10,11 +10,11 @@ import click
 
 from cnncli.cli.options import console_options, example, json_option, print_json, runs_dir_option
 from cnncli.errors import printable
+from cnncli.export.formats import FORMATS, N_IMAGES, PRECISIONS, TOLERANCE, Precision
 from cnncli.terminal.console import Console
 from cnncli.terminal.formatting import decimal, percent, short_path, size
 
 if TYPE_CHECKING:
-    from cnncli.export.formats import Precision
     from cnncli.export.parity import Exported
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 @click.option(
     "--format",
     "formats",
-    type=click.Choice(["keras", "savedmodel", "onnx", "litert", "openvino"]),
+    type=click.Choice(list(FORMATS)),
     multiple=True,
     required=True,
     help="Format of the file; repeatable.",
@@ -33,9 +33,9 @@ log = logging.getLogger(__name__)
 @click.option(
     "--precision",
     "precisions",
-    type=click.Choice(["float32", "float16", "int8"]),
+    type=click.Choice(PRECISIONS),
     multiple=True,
-    default=["float32"],
+    default=PRECISIONS[:1],
     help="float16: half the size; int8: weights and activations, calibrated on training images; repeatable.",
 )
 @click.option(
@@ -50,14 +50,14 @@ log = logging.getLogger(__name__)
     "n_images",
     type=click.IntRange(min=1),
     metavar="N",
-    default=200,
+    default=N_IMAGES,
     help="Maximum number of validation images on which every export is run.",
 )
 @click.option(
     "--tolerance",
     type=click.FloatRange(0.0, 1.0),
     metavar="X",
-    default=0.02,
+    default=TOLERANCE,
     help="Fraction of accuracy (0-1) that int8 may lose, besides one image.",
 )
 @runs_dir_option

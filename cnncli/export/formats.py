@@ -23,6 +23,10 @@ Precision = Literal["float32", "float16", "int8"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "float16", "int8")
 """float16: weights are stored in half precision, and products are computed in float32. int8: weights and activations
 are 8-bit integers, calibrated on training images."""
+N_IMAGES = 200
+"""Default number of images on which exports are run."""
+TOLERANCE = 0.02
+"""Default fraction of accuracy (0-1) that int8 may lose."""
 
 _TENSORFLOW_ONLY_FLOAT32 = "TensorFlow computes float16 and int8 slower than float32 on a CPU"
 

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from cnncli.dataset.manifest import Manifest
 from cnncli.dataset.records import ImageRecord
 from cnncli.errors import ParityError
 from cnncli.evaluation.parity import Reported, lowest, spread
-from cnncli.export.formats import FORMATS, Precision, choose_pairs, module_of
+from cnncli.export.formats import FORMATS, N_IMAGES, PRECISIONS, TOLERANCE, Precision, choose_pairs, module_of
 from cnncli.export.metadata import FILE, describe
 from cnncli.export.parity import Expected, Exported, judge, run_in_new_process
 from cnncli.export.source import AT_A_TIME, ExportSource, build_exported
@@ -29,16 +30,20 @@ from cnncli.images.decode import PixelSpec
 from cnncli.inference.predictor import Predictor, load_predictor
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.listing import require_finished
+from cnncli.runtime.signals import obey_again
 from cnncli.storage.atomic import sync_file, sync_folder, write_atomically
+from cnncli.storage.locks import Lock
 from cnncli.terminal.console import Console
 from cnncli.training.int8 import CALIBRATION_IMAGES, decode_inputs
 
-N_IMAGES = 200
-"""Default number of images on which exports are run."""
-TOLERANCE = 0.02
-"""Default fraction of accuracy (0-1) that int8 may lose."""
 FAILED = ".failed"
 """End of the names of folders with exports that do not agree with the run."""
+LOCK = ".lock"
+"""Name of the lock file in the folder of the exports."""
+_TEMPORARY = re.compile(
+    rf"\.(?P<final>({'|'.join(FORMATS)})-({'|'.join(PRECISIONS)})({re.escape(FAILED)})?)\.[0-9a-f]{{8}}\.(?P<kind>new|old)"
+)
+"""Names of folders with an export that is being written, or that is being replaced."""
 COLUMNS = (
     *("format", "precision", "path", "n", "top1", "expected_top1", "max_difference", "max_difference_float32"),
     *("size_bytes", "ms_per_image", "holds"),
@@ -91,7 +96,10 @@ def export(run: RunFolder, settings: ExportSettings, console: Console) -> list[E
     folder = (settings.out or run.exports).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     found = []
-    with tempfile.TemporaryDirectory(prefix="cnncli-export-") as work:
+    with Lock(folder / LOCK) as lock, tempfile.TemporaryDirectory(prefix="cnncli-export-") as work:
+        if lock.try_alone():  # no other process is exporting into this folder
+            recover(folder)
+        lock.acquire(exclusive=False, wait=True)
         np.save(Path(work, "pixels.npy"), pixels)
         for name, precision in pairs:
             console.phase("export", f"{name} in {precision}")
@@ -129,7 +137,7 @@ class ExportTask:
 
     def run(self, source: ExportSource, expected: Expected) -> Exported:
         """Write the export under a temporary name, run it, and give it its final name."""
-        temporary = self.folder / f".{self.name}-{os.urandom(4).hex()}"
+        temporary = _temporary(self.folder / self.name, "new")
         temporary.mkdir()
         try:
             entry = {**source.metadata["input"], "dtype": FORMATS[self.format].dtype}
@@ -141,6 +149,7 @@ class ExportTask:
             found = self._check(temporary, expected, size_bytes)
             final = self.folder / (self.name if found.holds else self.name + FAILED)
             publish(temporary, final)
+            obey_again()  # converters may swallow the exception of a signal
             return replace(found, path=final / FORMATS[self.format].file)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -166,13 +175,32 @@ class ExportTask:
 
 
 def publish(temporary: Path, final: Path) -> None:
-    """Rename a folder with an export to its final name, in place of an earlier export."""
+    """Rename a folder with an export to its final name, in place of an earlier export, which is deleted last."""
     for path in temporary.rglob("*"):
         if path.is_file():
             sync_file(path)
-    shutil.rmtree(final, ignore_errors=True)
+    old = _temporary(final, "old")
+    if final.exists():
+        final.rename(old)
     temporary.rename(final)
     sync_folder(final.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def recover(folder: Path) -> None:
+    """Delete what killed exports left in a folder; an earlier export that lost its name to none gets it back."""
+    for path in sorted(folder.iterdir()):
+        if (match := _TEMPORARY.fullmatch(path.name)) is None:
+            continue
+        final = folder / match["final"]
+        if match["kind"] == "old" and not final.exists():
+            path.rename(final)
+        else:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _temporary(final: Path, kind: str) -> Path:
+    return final.with_name(f".{final.name}.{os.urandom(4).hex()}.{kind}")
 
 
 def _images_of(manifest: Manifest, n: int) -> list[ImageRecord]:

@@ -21,8 +21,10 @@ from cnncli.errors import ParityError
 from cnncli.evaluation.parity import Reported
 from cnncli.export.formats import FORMATS, PRECISIONS
 from cnncli.export.parity import Expected, judge, run_in_new_process
+from cnncli.recipes.export import LOCK, publish, recover
 from cnncli.recipes.train import Run, train
 from cnncli.runs.folder import RunFolder
+from cnncli.storage.locks import shared
 from cnncli.terminal.console import Console
 from tests.support.drawing import draw_dataset, tiny_config
 
@@ -272,8 +274,48 @@ def test_a_model_with_other_weights_fails(copy: RunFolder, capsys: pytest.Captur
     assert main(["export", str(copy.path), "--format", "openvino", "--json"]) == 3
     (found,) = json.loads(capsys.readouterr().out)
     assert found["max_difference"] > 0.1
-    assert [path.name for path in copy.exports.iterdir()] == ["openvino-float32.failed"]
+    assert {path.name for path in copy.exports.iterdir()} == {"openvino-float32.failed", LOCK}
     assert Path(found["path"]).parent.name == "openvino-float32.failed"
+
+
+def test_the_earlier_export_is_kept_until_the_new_one_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the process dies when it renames the new export, the earlier one is still on the disk, and comes back."""
+    new, final = tmp_path / ".onnx-float32.00c0ffee.new", tmp_path / "onnx-float32"
+    for folder in (new, final):
+        folder.mkdir()
+        (folder / "classifier.onnx").write_text(folder.name)
+    rename = Path.rename
+
+    def die(path: Path, target: Path) -> Path:
+        if path == new:
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", die)
+        with pytest.raises(KeyboardInterrupt):
+            publish(new, final)
+    recover(tmp_path)
+
+    assert [path.name for path in tmp_path.iterdir()] == [final.name]
+    assert (final / "classifier.onnx").read_text() == final.name
+
+
+def test_an_export_removes_what_killed_ones_left_behind(copy: RunFolder) -> None:
+    """Temporary folders of exports that were killed are deleted, those that others have written are not."""
+    ours, other = copy.exports / ".litert-int8.00c0ffee.new", copy.exports / ".litert-int8.new"
+    earlier = copy.exports / ".openvino-float32.00c0ffee.old"
+    for folder in (ours, other, earlier):
+        folder.mkdir(parents=True)
+    words = ["export", str(copy.path), "--format", "openvino", "--images", "5", "-q"]
+
+    with shared(copy.exports / LOCK):  # another export is running
+        assert main(words) == 0
+        assert ours.exists()
+    assert main(words) == 0
+    assert {path.name for path in copy.exports.iterdir()} == {"openvino-float32", other.name, LOCK}
 
 
 def expected_for(predicted: NDArray[np.float64], images: list[Path]) -> Expected:
