@@ -35,7 +35,6 @@ RUN useradd --system --uid 10001 --home-dir /var/lib/cnncli --create-home cnncli
 USER 10001
 WORKDIR /work
 VOLUME /var/lib/cnncli
-HEALTHCHECK --interval=60s --timeout=20s --start-period=20s CMD ["cnncli", "doctor", "--quiet"]
 ENTRYPOINT ["cnncli"]
 CMD ["--help"]
 
