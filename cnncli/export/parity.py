@@ -32,7 +32,7 @@ IN_ONE_BATCH = 4
 
 @dataclass(frozen=True)
 class Expected:
-    """What an export has to give.
+    """Probabilities and accuracy that an export has to give.
 
     Attributes:
         reported: Images with labels, and the probabilities of `cnncli predict`.
@@ -146,8 +146,8 @@ def judge(
     Args:
         name: Format.
         precision: Precision; int8 is only held to its accuracy.
-        expected: What it has to give.
-        found: What it gives.
+        expected: Probabilities that it has to give.
+        found: Probabilities that it gives.
         tolerance: Fraction of accuracy (0-1) that int8 may lose, besides one image.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What is exported: the classifier as one Keras graph from raw pixels to probabilities, and facts about it."""
+"""The source of an export: the classifier as one Keras graph from raw pixels to probabilities, and facts about it."""
 
 from __future__ import annotations
 

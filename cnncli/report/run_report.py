@@ -1,4 +1,4 @@
-"""What a report says about a run: its files, read once."""
+"""Contents of a run's report: the files of the run, read once."""
 
 from __future__ import annotations
 
