@@ -1,8 +1,8 @@
 """Merge the features of other caches, such as those that machines filled with one shard each.
 
 A source is not trusted: names, sizes and checksums of everything in it are verified before it is written, and features
-that are already cached are compared, never replaced. A checksum finds damage, not a forgery: whoever filled a cache
-could have stored any values.
+that are already cached are compared, never replaced. A checksum finds damage, not a forgery: the values themselves
+cannot be verified.
 """
 
 from __future__ import annotations
@@ -136,6 +136,11 @@ def _require_plain(segment: Segment) -> None:
 
 def _add(key: FeatureKey, digests: list[str], rows: Array, store: FeatureStore, segment: Path, merged: Merged) -> None:
     """Add the rows that are not cached yet; compare the others with those in the cache."""
+    if (record := store.record(key)) not in (None, rows.dtype):
+        text = f"rows of {rows.dtype}, but those in the cache are {record}; not merged"
+        facts = {"path": segment, "received": str(rows.dtype), "expected": str(record)}
+        merged.refused.append(Message("cache-merge-record", f"{printable(segment)}: {text}", **facts))
+        return
     row_of = {digest: row for row, digest in reversed(list(enumerate(digests)))}
     absent = set(store.missing(key, digests))
     present = [digest for digest in row_of if digest not in absent]
@@ -159,13 +164,9 @@ def _add(key: FeatureKey, digests: list[str], rows: Array, store: FeatureStore, 
 def _count_different(cached: list[Array], rows: Array, row_of: dict[str, int], present: list[str]) -> int:
     """Return the number of images whose cached features differ from the given rows in any bit."""
     given = rows[[row_of[digest] for digest in present]]
-    names = given.dtype.names or ()
-    if len(cached) != len(names) or any(
-        one.shape != given[name].shape or one.dtype != given[name].dtype
-        for one, name in zip(cached, names, strict=True)
-    ):
-        return len(present)
-    pairs = [(_as_bytes(one), _as_bytes(given[name])) for one, name in zip(cached, names, strict=True)]
+    pairs = [
+        (_as_bytes(one), _as_bytes(given[name])) for one, name in zip(cached, given.dtype.names or (), strict=True)
+    ]
     return int(np.any([(one != other).any(axis=1) for one, other in pairs], axis=0).sum())
 
 

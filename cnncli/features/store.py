@@ -112,6 +112,11 @@ class FeatureStore(AbstractContextManager["FeatureStore"]):
         touch(path / DESCRIPTION)
         return found
 
+    def record(self, key: FeatureKey) -> np.dtype[Any] | None:
+        """Return the dtype of a row of cached features, or None if a key has none."""
+        segments = self._find(key, []).segments
+        return segments[0].record if segments else None
+
     def write(self, key: FeatureKey, digests: Sequence[str], arrays: Sequence[Array]) -> None:
         """Write a segment: one array per tensor, with one row per digest. Evicts entries if the disk is full.
 

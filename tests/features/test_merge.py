@@ -167,13 +167,22 @@ def test_cached_features_are_never_replaced(source: Path, tmp_path: Path) -> Non
     assert all((one == kept).all() for one, kept in zip(read(tmp_path / "all"), features_of(N), strict=True))
 
 
-def test_features_of_another_shape_are_refused(source: Path, tmp_path: Path) -> None:
-    """Features whose tensors differ in shape or type from cached ones are refused."""
+@pytest.mark.parametrize("first", [0, N], ids=["the same images", "other images"])
+@pytest.mark.parametrize(
+    "other",
+    [features_of(N)[:1], [one.astype(np.uint8) for one in features_of(N)], [one[:, :1] for one in features_of(N)]],
+    ids=["tensors", "dtype", "shape"],
+)
+def test_features_of_another_record_are_refused(
+    source: Path, tmp_path: Path, other: list[np.ndarray], first: int
+) -> None:
+    """Features whose tensors differ in number, dtype or shape from cached ones are refused, whatever their images."""
     with FeatureStore(tmp_path / "other") as store:
-        store.write(KEY, digests_of(N), features_of(N)[:1])
+        store.write(KEY, digests_of(N, first), other)
     merged = merge(source, tmp_path / "other", into=tmp_path / "all")
 
-    assert [problem.code for problem in merged.refused] == ["cache-merge-conflict"]
+    assert [problem.code for problem in merged.refused] == ["cache-merge-record"]
+    assert len(segments_in(tmp_path / "all")) == 1
 
 
 def test_a_merge_that_does_not_fit_fails(source: Path, tmp_path: Path) -> None:
