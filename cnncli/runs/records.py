@@ -7,11 +7,11 @@ import io
 import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from cnncli.errors import Message, printable
 from cnncli.metrics.table import VALIDATION, metric_named, result_names
@@ -122,19 +122,16 @@ def read_history(path: Path) -> tuple[HistoryRow, ...]:
         raise damaged(path, f"{type(error).__name__}: {error}") from None
 
 
-class EpochTracker(Protocol):
-    """Sends epochs elsewhere; see `cnncli.runs.tracking`."""
-
-    def log_epochs(self, history: Sequence[HistoryRow]) -> None:
-        """Send the epochs that were not sent before."""
+AfterEpoch = Callable[[Sequence[HistoryRow]], None]
+"""Called with the history after an epoch."""
 
 
 class RunWriter(AbstractContextManager["RunWriter"]):
     """Writes the records of a run, as a context manager. When a method returns, its data is on disk."""
 
-    def __init__(self, run: RunFolder, tracker: EpochTracker | None = None) -> None:
-        """Create a writer for an existing run directory, which also tells a tracker about each epoch."""
-        self.run, self._tracker = run, tracker
+    def __init__(self, run: RunFolder, after_epoch: AfterEpoch | None = None) -> None:
+        """Create a writer for an existing run directory, which calls a function with the history after each epoch."""
+        self.run, self._after_epoch = run, after_epoch
         self.checkpoints = Checkpoints(run.state)
         self.checkpoint_s = 0.0  # time spent in this process
         self._saved_at, self._last_cost_s = time.monotonic(), 0.0
@@ -143,8 +140,8 @@ class RunWriter(AbstractContextManager["RunWriter"]):
     def write_epoch(self, history: Sequence[HistoryRow]) -> None:
         """Write the history, whose last row is new; TensorBoard plots epochs, so it has nothing of a solved head."""
         write_history(self.run.history, history)
-        if self._tracker is not None:
-            self._tracker.log_epochs(history)
+        if self._after_epoch is not None:
+            self._after_epoch(history)
         row = history[-1]
         if row.learning_rate is None:
             return

@@ -52,7 +52,7 @@ log = logging.getLogger(__name__)
 class TrainingContext:
     """Config, images, engine of trunks, feature cache and directory of converted trunks, for all stages.
 
-    `replicas` are the devices of stages that train convolutions, `machines` those that compute features and train.
+    `replicas` are the devices of stages that train convolutions; `machines` compute features and can train the stages.
     """
 
     config: Config

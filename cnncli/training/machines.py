@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cnncli.features.extract import Compute, compute_here
 from cnncli.runs.folder import RunFolder
-from cnncli.runs.records import HistoryRow
+from cnncli.runs.records import AfterEpoch
 
 if TYPE_CHECKING:
     from cnncli.config.schema import Config
@@ -27,7 +27,7 @@ class Machines:
 
     compute: Compute = compute_here
     train: Callable[[RunFolder, Config], None] | None = None
-    after_epoch: Callable[[Sequence[HistoryRow]], None] | None = None
+    after_epoch: AfterEpoch | None = None
 
 
 HERE = Machines()

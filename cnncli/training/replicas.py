@@ -70,8 +70,8 @@ class Replicas:
         """Return the results (rows, …) for the parts of a batch of n rows as one tensor."""
         return self.strategy.gather(rows, axis=0)[:n] if self.strategy else rows
 
-    def shares(self, values: Sequence[Any]) -> list[Any]:
-        """Return the values whose sums over all replicas are the given ones."""
+    def fractions(self, values: Sequence[Any]) -> list[Any]:
+        """Return this replica's equal fraction of each value, so that the sums over all replicas are the values."""
         return [one / self.n if self.strategy and one is not None else one for one in values]
 
     def assign_random(self, state: Any, value: Any) -> None:

@@ -68,7 +68,7 @@ def training_session(run: RunFolder, context: TrainingContext) -> Iterator[RunWr
         graphs_in_use(context.graphs),
         nullcontext() if gpus() else bounded(),
         tracked(run, context.config) as tracker,
-        RunWriter(run, tracker) as writer,
+        RunWriter(run, tracker.log_epochs if tracker else None) as writer,
         unwrapped(),
     ):
         yield writer

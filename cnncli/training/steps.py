@@ -305,7 +305,7 @@ class TrainStep:
                 logits, *auxiliary = _as_list(tail(cast(x), training=True))
                 measures = objective.measure(logits, y)
                 losses = [measures.objective, *auxiliary_losses(objective, auxiliary, y)]
-                penalties = replicas.shares([*tail.losses, *kernel_penalties(variables, l1, l2)])
+                penalties = replicas.fractions([*tail.losses, *kernel_penalties(variables, l1, l2)])
                 value = tf.add_n([*(fraction * loss for loss in losses), *penalties])
             is_real = tf.sign(fraction)
             loss, n_correct = is_real * tf.reduce_sum(measures.plain_losses), is_real * measures.n_correct

@@ -121,10 +121,10 @@ class Update:
             variable.assign(variable * 0.0)
 
     def _apply(self, gradients: Sequence[Any], *, are_totals: bool = False) -> None:
-        """Apply gradients that Keras adds up over the replicas, or totals, of which each replica gets a share."""
+        """Apply gradients that Keras adds up over the replicas, or totals, which are divided by their number."""
 
         def apply_part(part: Sequence[Any]) -> None:
-            self._optimizer.apply(self._replicas.shares(part) if are_totals else part, self._weights)
+            self._optimizer.apply(self._replicas.fractions(part) if are_totals else part, self._weights)
 
         ops = import_keras().ops
         before = [ops.copy(weight) if factor != 1.0 else None for weight, factor in self._scaled()]
