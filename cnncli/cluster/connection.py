@@ -31,14 +31,18 @@ def import_ray() -> Any:
 def connected(address: str) -> Iterator[Any]:
     """Connect this process to a cluster, `auto` for the one on this machine, and yield ray.
 
+    A connection that the caller has opened is used and left open.
+
     Raises:
         ClusterError: Ray is not installed, or there is no cluster.
     """
     ray = import_ray()
+    if ray.is_initialized():
+        yield ray
+        return
     on_term = signal.getsignal(signal.SIGTERM)
     try:
-        if not ray.is_initialized():
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as error:
         reason = reason_of(error)
         text = (

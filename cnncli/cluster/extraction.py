@@ -21,15 +21,18 @@ from cnncli.dataset.records import ImageRecord
 from cnncli.engines.engine import Precision
 from cnncli.engines.mirrored import Tta
 from cnncli.engines.openvino import OpenVinoEngine
-from cnncli.errors import ClusterError, ImageError, Message
+from cnncli.errors import ClusterError, CnncliError, ImageError, Message, reason_of
 from cnncli.features.extract import Computed, Extraction, FeatureSet, Trunk, compute_here, images_to_read
 from cnncli.images.decode import PixelSpec
 from cnncli.runtime.threads import batched
+from cnncli.version import __version__
 
 TASK_IMAGES = 512
 """Number of images of a task at most, about a second of work, of which a few milliseconds are Ray's."""
 TASK_BYTES = 2**26
 """Size of the features of a task, approximately."""
+MAX_RETRIES = 5
+"""Number of times that a task is repeated after its node or worker was lost; each lost node costs a task one."""
 TASKS_AHEAD = 3
 """Tasks per slot that are submitted in advance."""
 
@@ -52,20 +55,26 @@ class SentTrunk:
 
 @dataclass(frozen=True)
 class SentExtraction:
-    """An extraction as a task gets it; see `Extraction`."""
+    """An extraction as a task gets it; see `Extraction`.
+
+    Attributes:
+        versions: Versions of the packages on this machine that determine pixels, which those on the node must equal.
+    """
 
     trunks: tuple[SentTrunk, ...]
     pixels: PixelSpec
     augmentation: AugmentationConfig
     tta: Tta
     views: int
+    versions: Mapping[str, str | int]
 
     @classmethod
     def of(cls, features: FeatureSet) -> SentExtraction:
         """Return the extraction of features. Raises ClusterError if Keras runs it."""
         extraction = features.extraction
         trunks = tuple(_sent(trunk) for trunk in extraction.trunks)
-        return cls(trunks, extraction.pixels, extraction.augmentation, extraction.tta, features.views)
+        versions = pixel_versions(extraction.pixels)
+        return cls(trunks, extraction.pixels, extraction.augmentation, extraction.tta, features.views, versions)
 
     def receive(self, images: Sequence[ImageRecord]) -> FeatureSet:
         """Return the features of images, with engines on this node."""
@@ -74,7 +83,7 @@ class SentExtraction:
 
 
 Answer = tuple[list[Computed], list[tuple[str | Path, str]], list[str]]
-"""What a task returns: features, images that cannot be used with their reasons, and what differs on its node."""
+"""Result of a task: features, unusable images with their reasons, and differences between its node and this machine."""
 
 
 class ClusterTasks:
@@ -84,7 +93,7 @@ class ClusterTasks:
         """Use the cluster to which ray is connected."""
         self._ray = ray
         self._n_cpus = cpus_per_task(ray)
-        options = {"max_retries": -1, "scheduling_strategy": "SPREAD", "num_cpus": self._n_cpus}
+        options = {"max_retries": MAX_RETRIES, "scheduling_strategy": "SPREAD", "num_cpus": self._n_cpus}
         self._task = ray.remote(**options, runtime_env=task_environment(self._n_cpus))(compute_task)
 
     def __call__(
@@ -93,7 +102,8 @@ class ClusterTasks:
         """Yield the missing features of some images after the others, in the order in which they are computed.
 
         Raises:
-            ClusterError: Keras runs the frozen layers, or a node computes other features than this machine.
+            ClusterError: Keras runs the frozen layers, a node computes other features than this machine, or a task
+                failed or was lost more often than `MAX_RETRIES`.
         """
         images = images_to_read(features, set().union(*missing))
         sent, n_slots = self._ray.put(SentExtraction.of(features)), self._n_slots()
@@ -111,7 +121,10 @@ class ClusterTasks:
     def _next(self, running: list[Any]) -> tuple[list[Computed], list[ImageError]]:
         (done, *_), _ = self._ray.wait(running)
         running.remove(done)
-        computed, errors, differences = self._ray.get(done)
+        try:
+            computed, errors, differences = self._ray.get(done)
+        except self._ray.exceptions.RayError as error:
+            raise _task_failed(error) from error
         if differences:
             text = f"A node of the cluster would compute other features: {'; '.join(differences)}."
             remedy = "Use nodes like this machine, or `cnncli extract --shard` and train on such a node."
@@ -124,13 +137,11 @@ class ClusterTasks:
 
 def compute_task(sent: SentExtraction, images: Sequence[ImageRecord], missing: list[set[str]]) -> Answer:
     """Compute the missing features of images on a node."""
+    if differences := differing(pixel_versions(sent.pixels), sent.versions):
+        return [], [], differences
     features = sent.receive(images)
-    differences = [
-        f"{name} is {here}, not {expected}"
-        for trunk, own in zip(sent.trunks, features.extraction.trunks, strict=True)
-        for name, expected in trunk.identity.items()
-        if (here := own.engine.identity.get(name)) != expected
-    ]
+    for trunk, own in zip(sent.trunks, features.extraction.trunks, strict=True):
+        differences += differing(own.engine.identity, trunk.identity)
     if differences:
         return [], [], differences
     computed: list[Computed] = []
@@ -139,6 +150,29 @@ def compute_task(sent: SentExtraction, images: Sequence[ImageRecord], missing: l
         computed += found
         errors += [(error.path, error.reason) for error in failed]
     return computed, errors, []
+
+
+def _task_failed(error: Exception) -> CnncliError:
+    """Return the error for a failed task: its own one if the user can fix that."""
+    cause = getattr(error, "cause", None) or error  # a RayTaskError begins with the traceback of its cause
+    if isinstance(cause, CnncliError):
+        return cause
+    reason = reason_of(cause)
+    text = f"--cluster: a task failed on a node ({reason})."
+    remedy = "Check that all nodes have the same version of cnncli and enough memory."
+    return ClusterError(Message("cluster-task-failed", f"{text} {remedy}", reason=reason))
+
+
+def pixel_versions(pixels: PixelSpec) -> dict[str, str | int]:
+    """Return the versions of all packages that determine the pixels of images and of their views on this machine."""
+    import cv2
+
+    return {"cnncli": __version__, "opencv": cv2.__version__, **pixels.key()}
+
+
+def differing(here: Mapping[str, str | int], expected: Mapping[str, str | int]) -> list[str]:
+    """Return a description of each value on a node that is not the expected one."""
+    return [f"{name} is {here.get(name)}, not {value}" for name, value in expected.items() if here.get(name) != value]
 
 
 def _sent(trunk: Trunk) -> SentTrunk:
@@ -173,7 +207,11 @@ class _Graph:
 @cache
 def _engine_of(graph: _Graph, precision: Precision, batch: int) -> OpenVinoEngine:
     """Return the engine of a graph, which a worker process compiles once."""
-    folder = Path(tempfile.mkdtemp(prefix="cnncli-"))
-    (folder / "trunk.xml").write_bytes(graph.files[0])
-    (folder / "trunk.bin").write_bytes(graph.files[1])
-    return OpenVinoEngine(folder / "trunk.xml", precision, batch)
+    # Ray kills workers, so the files are deleted at once; OpenVINO keeps the weights mapped, which Windows refuses.
+    with tempfile.TemporaryDirectory(prefix="cnncli-", ignore_cleanup_errors=True) as folder:
+        path = Path(folder) / "trunk.xml"
+        path.write_bytes(graph.files[0])
+        path.with_suffix(".bin").write_bytes(graph.files[1])
+        engine = OpenVinoEngine(path, precision, batch)
+        _ = engine.identity  # reads the constants of an int8 graph
+    return engine

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -66,6 +67,33 @@ def test_extraction_survives_the_loss_of_a_node(cluster: Any, tmp_path: Path, mo
     assert found.features.computed == len(features_in(tmp_path / "here"))
     assert n_answers > 10
     assert features_in(tmp_path / "cluster") == features_in(tmp_path / "here")
+
+
+def _kill_the_worker(*_arguments: object) -> None:
+    os._exit(1)
+
+
+def _lack_a_package(*_arguments: object) -> None:
+    raise ModuleNotFoundError("No module named 'cnncli'")
+
+
+@pytest.mark.filterwarnings("ignore")  # of Ray
+def test_a_task_that_always_fails_is_an_error(cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task that fails, or kills its worker each time, ends the extraction; the caller's connection stays open."""
+    import ray
+
+    monkeypatch.setenv("CNNCLI_CACHE", str(tmp_path / "cache"))
+    config = tiny_config(draw_dataset(tmp_path / "data", 4, 2, 2), training={})
+    ray.init(address=cluster.address, log_to_driver=False)
+    try:
+        for fail in (_lack_a_package, _kill_the_worker):
+            monkeypatch.setattr("cnncli.cluster.extraction.compute_task", fail)
+            with pytest.raises(ClusterError) as caught, machines_at(cluster.address) as machines:
+                extract_features(config, CONSOLE, machines=machines)
+            assert caught.value.code == "cluster-task-failed"
+            assert ray.is_initialized()
+    finally:
+        ray.shutdown()
 
 
 @pytest.mark.filterwarnings("ignore")  # of Ray
