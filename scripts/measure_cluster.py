@@ -1,9 +1,9 @@
 """Measure the steady rate of extraction on a Ray cluster of two nodes on this machine against that of one process.
 
-    python scripts/measure_cluster.py ../shared/data/dogs-vs-cats --pairs 3
+    python -m scripts.measure_cluster ../shared/data/dogs-vs-cats/train --pairs 3
 
-Each pair extracts the same images into an empty cache, on the cluster and in this process. The rate is that after the
-first answer of each node, when all workers have started. Features are compared bit by bit.
+Each pair extracts the same images into an empty cache, on the cluster and in this process. The rate is that of
+the last three quarters, when all workers have started. Features are compared bit by bit.
 """
 
 from __future__ import annotations
@@ -25,14 +25,18 @@ from cnncli.recipes.extract import extract_features
 from cnncli.terminal.console import Console
 from cnncli.training.machines import HERE, Machines
 
-OVERRIDES = ("data.image_size=160", "data.train_images=100000")
-WARMUP_IMAGES = 1024
-"""Images after which all workers have started: the first tasks of both nodes."""
+OVERRIDES = (
+    *("data.image_size=160", "data.splits.validation=0", "data.splits.test=0"),
+    *("augmentation.views=3", "augmentation.horizontal_flip=true"),
+)
+"""One set of images, in three views."""
+WARMUP_FRACTION = 0.25
+"""Fraction of the features after which all workers have started."""
 
 
 @dataclass
 class Timed:
-    """A function that computes features, with the time of each answer and the number of images until then."""
+    """A function that computes features, with the time of each answer and the number of features until then."""
 
     compute: Compute
     answers: list[tuple[float, int]] = field(default_factory=list)
@@ -47,16 +51,16 @@ class Timed:
             yield computed, errors
 
     def rate(self) -> float:
-        """Return the number of images per second after the warm-up."""
-        first = next(answer for answer in self.answers if answer[1] >= WARMUP_IMAGES)
-        (began, before), (ended, after) = first, self.answers[-1]
+        """Return the number of features per second after the warm-up."""
+        ended, after = self.answers[-1]
+        began, before = next(answer for answer in self.answers if answer[1] >= WARMUP_FRACTION * after)
         return (after - before) / (ended - began)
 
 
 def measure(
     data: Path, overrides: Sequence[str], machines: Machines, folder: Path
 ) -> tuple[float, dict[object, bytes]]:
-    """Return images per second, and the bytes of the features by key and digest."""
+    """Return features per second, and the bytes of the features by key and digest."""
     os.environ["CNNCLI_CACHE"] = str(folder)
     timed = Timed(machines.compute)
     config = read_config(data, overrides)
@@ -86,7 +90,9 @@ def main() -> None:
             there, others = measure(arguments.data, arguments.overrides, elsewhere, Path(folder) / f"there-{pair}")
             ratios.append(there / here)
             same = "the same bits" if features == others else "DIFFERENT"
-            print(f"one process {here:.0f} images/s, cluster {there:.0f}: {ratios[-1]:.3f}, {same} ({len(features):,})")
+            print(
+                f"one process {here:.0f} features/s, cluster {there:.0f}: {ratios[-1]:.3f}, {same} ({len(features):,})"
+            )
     print(f"median ratio {median(ratios):.3f}")
 
 

@@ -33,6 +33,8 @@ TASK_BYTES = 2**26
 """Size of the features of a task, approximately."""
 MAX_RETRIES = 5
 """Number of times that a task is repeated after its node or worker was lost; each lost node costs a task one."""
+MIN_TASKS = 8
+"""Minimum number of tasks per slot, so that all nodes end at about the same time."""
 TASKS_AHEAD = 3
 """Tasks per slot that are submitted in advance."""
 
@@ -108,7 +110,7 @@ class ClusterTasks:
         images = images_to_read(features, set().union(*missing))
         sent, n_slots = self._ray.put(SentExtraction.of(features)), self._n_slots()
         per_image = len(missing) * features.extraction.bytes_per_image
-        n_images = max(1, min(TASK_IMAGES, TASK_BYTES // per_image, -(-len(images) // n_slots)))
+        n_images = max(1, min(TASK_IMAGES, TASK_BYTES // per_image, -(-len(images) // (MIN_TASKS * n_slots))))
         running: list[Any] = []
         for part in batched(images, n_images):
             digests = {image.digest for image in part}

@@ -18,6 +18,7 @@ from cnncli.training.replicas import ONE_DEVICE, build_replicas
 from tests.support.drawing import draw_dataset, tiny_config
 from tests.training.two_devices import CASES
 
+pytestmark = pytest.mark.timeout(1200)  # half a minute of a process that imports TensorFlow, on an idle machine
 ROOT = Path(__file__).resolve().parents[2]
 
 
