@@ -206,11 +206,16 @@ def image_problem(error: Exception) -> Message:
 
 @contextmanager
 def image_errors(name: str | Path) -> Iterator[None]:
-    """Convert every exception to `ImageError`; a hostile file can make a decoder raise anything."""
+    """Convert every exception to `ImageError`; a hostile file can make a decoder raise anything.
+
+    A reader that only knows the content of a file raises an `ImageError` without a path, which gets the name here.
+    """
     try:
         yield
-    except ImageError:
-        raise
+    except ImageError as error:
+        if error.path:
+            raise
+        raise type(error)(name, error.reason) from error
     except Exception as error:
         is_transient = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno)
         raise (TransientImageError if is_transient else ImageError)(name, image_problem(error)) from error

@@ -508,7 +508,7 @@ def test_the_line_before_a_stage_shows_that_fresh_views_go_through_the_frozen_la
     """The line states that the frozen layers run in every epoch and how long that takes; only pixels are cached."""
     output = _announced(data, tmp_path, None, augmentation={"horizontal_flip": True, "views": "fresh"})
 
-    assert "in every epoch, about 1 s · 36 images: 0 cached · about 1 s" in output
+    assert "in every epoch, about 1 s · 36 images: 0 cached · computing takes about 1 s" in output
     assert "in every epoch" not in _announced(data, tmp_path, None)
     assert "in every epoch" not in _announced(data, tmp_path, None, **VIEWS)
 
