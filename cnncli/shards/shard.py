@@ -9,9 +9,10 @@ import json
 import os
 import re
 import threading
+import weakref
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -173,11 +174,15 @@ class Shard:
 
     @cached_property
     def _rows(self) -> RowGroups:
-        file = open_parquet(open_shard(self.path), self.path)
-        columns = parquet_columns(file.schema_arrow)
-        if isinstance(columns, str):
-            raise ValueError(columns)
-        return RowGroups(file, columns.image)
+        with ExitStack() as opened:
+            content = opened.enter_context(open_shard(self.path))
+            file = open_parquet(content, self.path)
+            columns = parquet_columns(file.schema_arrow)
+            if isinstance(columns, str):
+                raise ValueError(columns)
+            rows = RowGroups(file, columns.image)
+            weakref.finalize(rows, opened.pop_all().close)  # pyarrow leaves a file open that it has not opened
+        return rows
 
 
 _opened: dict[str, Shard] = {}
