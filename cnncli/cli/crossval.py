@@ -10,7 +10,7 @@ import click
 
 from cnncli.cli.options import (
     OUT_FILE,
-    PATH,
+    config_argument,
     console_options,
     example,
     json_option,
@@ -35,7 +35,7 @@ folds_option = click.option(
 
 
 @click.command(epilog=example("cnncli crossval configs/quickstart.yaml --repeats 5"))
-@click.argument("config", metavar="CONFIG|DIR|TABLE", type=PATH)
+@config_argument
 @overrides_argument
 @folds_option
 @click.option(

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cnncli.cli.options import (
-    PATH,
     cluster_option,
+    config_argument,
     console_options,
     example,
     json_option,
@@ -39,7 +39,7 @@ class ShardType(click.ParamType["Shard"]):
 
 
 @click.command(epilog=example("cnncli extract configs/quickstart.yaml --shard 1/4"))
-@click.argument("config", metavar="CONFIG|DIR|TABLE", type=PATH)
+@config_argument
 @overrides_argument
 @click.option("--shard", type=ShardType(), help="Compute only part I of N of the images, counted from 1.")
 @cluster_option

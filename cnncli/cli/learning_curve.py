@@ -12,7 +12,7 @@ import click
 from cnncli.cli.crossval import folds_option
 from cnncli.cli.options import (
     OUT_FILE,
-    PATH,
+    config_argument,
     console_options,
     example,
     json_option,
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 @click.command(epilog=example("cnncli learning-curve configs/quickstart.yaml --target 0.99 --out curve.png"))
-@click.argument("config", metavar="CONFIG|DIR|TABLE", type=PATH)
+@config_argument
 @overrides_argument
 @folds_option
 @click.option(

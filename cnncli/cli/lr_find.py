@@ -10,7 +10,7 @@ import click
 
 from cnncli.cli.options import (
     OUT_FILE,
-    PATH,
+    config_argument,
     console_options,
     example,
     json_option,
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 @click.command(epilog=example("cnncli lr-find configs/quickstart.yaml training.solver=gradient --out rates.png"))
-@click.argument("config", metavar="CONFIG|DIR|TABLE", type=PATH)
+@config_argument
 @overrides_argument
 @click.option("--stage", metavar="NAME", help="Stage that is tested; those before it are trained.  [default: the last]")
 @click.option(

@@ -88,6 +88,18 @@ cluster_option = click.option(
 )
 """Adds --cluster, and passes the command `cluster: str | None`."""
 
+coverage_option = click.option(
+    "--coverage",
+    type=click.FloatRange(0.0, 1.0, min_open=True),
+    metavar="X",
+    help="Answer images that are no more doubtful than this fraction (0-1) of the run's validation images; others are "
+    "unknown; 1: answer every image.  [default: the run's evaluation.coverage]",
+)
+"""Adds --coverage, and passes the command `coverage: float | None`."""
+
+config_argument = click.argument("config", metavar="CONFIG|DIR|TABLE", type=PATH)
+"""Adds a config, a folder of images, shards or a table of labels, and passes the command `config: Path`."""
+
 overrides_argument = click.argument("overrides", metavar="[KEY=VALUE]...", nargs=-1)
 """Adds settings at the end of a command line, and passes the command `overrides: tuple[str, ...]`."""
 

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from cnncli.cli.options import OUT_FILE, console_options, example, json_line, json_option, print_json, runs_dir_option
+from cnncli.cli.options import (
+    OUT_FILE,
+    console_options,
+    coverage_option,
+    example,
+    json_line,
+    json_option,
+    print_json,
+    runs_dir_option,
+)
 from cnncli.errors import ImageError, Message, printable
 from cnncli.terminal.console import Console, is_terminal
 from cnncli.terminal.formatting import percent
@@ -49,13 +58,7 @@ log = logging.getLogger(__name__)
     metavar="K",
     help="Maximum number of classes per image.  [default: 5; multi-label: all labels above their threshold]",
 )
-@click.option(
-    "--coverage",
-    type=click.FloatRange(0.0, 1.0, min_open=True),
-    metavar="X",
-    help="Answer images that are no more doubtful than this fraction (0-1) of the run's validation images; others are "
-    "unknown; 1: answer every image.  [default: the run's evaluation.coverage]",
-)
+@coverage_option
 @json_option
 @click.option(
     "--csv",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from cnncli.cli.options import console_options, example, runs_dir_option
+from cnncli.cli.options import console_options, coverage_option, example, runs_dir_option
 from cnncli.terminal.console import Console
 
 MEGABYTE = 1_000_000
@@ -29,13 +29,7 @@ log = logging.getLogger(__name__)
     metavar="TEXT",
     help="Require the header `Authorization: Bearer TEXT`.  [default: $CNNCLI_TOKEN]",
 )
-@click.option(
-    "--coverage",
-    type=click.FloatRange(0.0, 1.0, min_open=True),
-    metavar="X",
-    help="Answer images that are no more doubtful than this fraction (0-1) of the run's validation images; others are "
-    "unknown.  [default: the run's evaluation.coverage]",
-)
+@coverage_option
 @click.option("--max-mb", type=click.IntRange(1, 200), default=32, metavar="N", help="Maximum size of a request in MB.")
 @click.option(
     "--max-images", type=click.IntRange(1, 256), default=64, metavar="N", help="Maximum number of images in a request."

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cnncli.cli.compare import metric_option, out_option, print_comparison, published_option
-from cnncli.cli.options import PATH, cluster_option, console_options, example, json_option, print_json, runs_dir_option
+from cnncli.cli.options import (
+    cluster_option,
+    config_argument,
+    console_options,
+    example,
+    json_option,
+    print_json,
+    runs_dir_option,
+)
 from cnncli.errors import CnncliError, ConfigError, Message
 from cnncli.terminal.console import Console
 
@@ -35,7 +43,7 @@ seeds_option = click.option("--seeds", type=SeedsType(), help="Train every combi
 
 
 @click.command(epilog=example("cnncli sweep configs/quickstart.yaml training.optimizer.learning_rate=1e-4,1e-3,1e-2"))
-@click.argument("config", metavar="CONFIG|DIR|TABLE", type=PATH)
+@config_argument
 @click.argument("settings", metavar="[KEY=VALUE[,VALUE]...]...", nargs=-1)
 @seeds_option
 @click.option(

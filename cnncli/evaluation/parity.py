@@ -169,10 +169,8 @@ def compare(where: str, reported: Reported, found: NDArray[np.float64], toleranc
 
 def _relative_error(expected: NDArray[np.float64], found: NDArray[np.float64], is_multi_label: bool) -> float:
     """Return the root mean square of the differences of logits, divided by that of the expected ones."""
-    logits = [np.log(np.clip(one, TINY, 1.0)) for one in (expected, found)]
-    if is_multi_label:
-        logits = [one - np.log(np.clip(1 - p, TINY, 1.0)) for one, p in zip(logits, (expected, found), strict=True)]
-    else:
+    logits = [logits_of_scores(one, "sigmoid" if is_multi_label else "softmax") for one in (expected, found)]
+    if not is_multi_label:
         logits = [one - one.mean(axis=1, keepdims=True) for one in logits]
     size = float(np.square(logits[0]).mean())
     return math.sqrt(float(np.square(logits[1] - logits[0]).mean()) / size) if size else math.inf
