@@ -30,7 +30,7 @@ COMMANDS = {
     "predict, without TensorFlow": "import cnncli.recipes.predict, openvino",
     "train by gradients, with TensorFlow and Keras": "from cnncli.networks.backend import import_keras; import_keras()",
 }
-"""What is imported for some commands of the default set."""
+"""Imports of some commands of the default set."""
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ class AugmentationConfig(Settings):
     """Random changes to training images, with the names and units of Keras's ImageDataGenerator."""
 
     fill_mode: FillMode = "nearest"
-    """How pixels outside of the image are filled."""
+    """Filling of pixels outside of the image."""
     cval: int = Field(default=0, ge=0, le=255)
     """Intensity of the fill with fill_mode: constant."""
     views: Annotated[int, Field(ge=1)] | Literal["fresh"] | None = None

@@ -120,7 +120,7 @@ class Block(Settings):
     """Add the input of the block to the output of its convolutions: as it is (the shapes must be equal), or after a 1×1
     convolution with the block's strides."""
     add: Literal["before", "after"] = "before"
-    """Where the shortcut is added: before or after the last activation."""
+    """Add the shortcut before or after the last activation."""
     lrn: LrnConfig | None = None
     """Local response normalization after the activation; {} for AlexNet's, null for none."""
     pooling: PoolingConfig | None = None

@@ -1,4 +1,4 @@
-"""What is known about a metric before it is computed, and the metrics of Keras 3.15 that a config can name.
+"""Properties of metrics that do not depend on data, and the metrics of Keras 3.15 that a config can name.
 
 Omitted are metrics of segmentation (IoU), those with arguments that have no default (such as PrecisionAtRecall),
 Accuracy, which compares for equality, correlations, which are undefined for images without labels, and Mean and Sum,

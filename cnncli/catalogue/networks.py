@@ -241,7 +241,7 @@ _GOOGLENET = {
     "lrn": Option(bool, True, "Local response normalization after the first and third convolution."),
 }
 _SHORTCUT = Literal["projection", "identity", "none"]
-_SHORTCUTS = "Where the shape changes: projection (option B), identity with zeros (option A); none: a plain network."
+_SHORTCUTS = "Shortcuts between shapes: projection (option B), identity with zeros (option A); none: a plain network."
 _DENSENET = {
     "growth_rate": Option(Count, 32, "Feature maps that each layer adds."),
     "dense_blocks": Option(Counts, (6, 12, 24, 16), "Layers of each dense block."),

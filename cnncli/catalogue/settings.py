@@ -44,7 +44,7 @@ def _lowest_first(value: object, validate: Callable[[object], tuple[float, float
 
 
 def _increasing(value: object, validate: Callable[[object], tuple[float, float]]) -> tuple[float, float]:
-    """Require two different values in order; return two integers if both are whole numbers."""
+    """Require two different values in order; return two integers if both are integral."""
     first, second = validate(as_tuple(value))
     if first >= second:
         raise ValueError(f"the first must be smaller than the second: {first:g}, {second:g}")

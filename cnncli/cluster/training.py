@@ -113,6 +113,6 @@ def _writer(run: RunFolder, rank: int) -> Iterator[RunWriter]:
     with tempfile.TemporaryDirectory() as copy:
         if rank and run.state.is_dir():
             shutil.copytree(run.state, RunFolder(Path(copy)).state)
-        barrier()  # nobody trains, and thereby writes a checkpoint, before all have read the last one
+        barrier()  # training writes checkpoints, so it begins when all processes have read the last one
         with RunWriter(run if rank == 0 else RunFolder(Path(copy))) as writer:
             yield writer

@@ -52,7 +52,7 @@ class LabelsConfig(Settings):
     @model_validator(mode="before")
     @classmethod
     def _from_path(cls, values: Any) -> Any:
-        """Accept a path alone."""
+        """Accept a path instead of a mapping."""
         return {"path": values} if isinstance(values, str | Path) else values
 
     @property
@@ -113,7 +113,7 @@ class DataConfig(Settings):
     bands: int | None = Field(default=None, ge=1, le=512)
     """Number of bands of each image, for `color: bands`."""
     fit: Literal["stretch", "crop", "pad"] = "stretch"
-    """How an image is fitted to the image size: stretched, center-cropped, or padded with black."""
+    """Fit an image to the image size: stretch it, crop its center, or pad it with black."""
     splits: SplitFractions = SplitFractions()
     """Random stratified split for data without split folders; identical and similar images stay together."""
     train_images: int | None = Field(default=None, ge=1)
@@ -138,7 +138,7 @@ class DataConfig(Settings):
     microscopy; default: the range stated in the file, else all values of the data type, for floating-point bands
     [0, 1]."""
     dicom: DicomConfig = DicomConfig()
-    """How the values of DICOM images become gray."""
+    """Conversion of the values of DICOM images to gray."""
 
     @property
     def channels(self) -> int:

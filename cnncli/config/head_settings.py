@@ -116,7 +116,7 @@ class HeadConfig(Settings):
     """Layers on top of the backbone; the output layer is added automatically."""
 
     pooling: Literal["avg", "max", "flatten"] = "avg"
-    """How the feature maps of the backbone are reduced to a vector."""
+    """Reduction of the feature maps of the backbone to a vector."""
     layers: HeadLayers = ()
     """Layers between backbone and output: dense (with activation, initializer, l1, l2), conv, dropout, batch_norm,
     activation. Convolutions, with the batch_norm and activation that follow them, come before pooling."""

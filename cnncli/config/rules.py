@@ -269,7 +269,7 @@ def _several_backbones(draft: Draft) -> Iterator[Problem]:
 
 
 def _solver(draft: Draft) -> Iterator[Problem]:
-    """Yield settings with which a head cannot be solved exactly, if that is asked for."""
+    """Yield settings that rule out the exact solver, if the config requires it."""
     if draft.config.training.solver == "exact":
         for key, reason in exact_obstacles(draft.config):
             needs, expected = ("training.solver", "mode"), "another value, or training.solver: gradient"

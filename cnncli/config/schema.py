@@ -26,7 +26,7 @@ MAX_NAME_LENGTH = 100
 
 
 class EvaluationConfig(Settings):
-    """How the trained classifier sees images, and which it answers."""
+    """Views of an image at test time, and the images that are answered."""
 
     tta: Literal["none", "flip"] = "none"
     """Views at test time: flip averages the features of each image and its mirror image, in training, `evaluate` and
@@ -82,7 +82,7 @@ class Config(Settings):
     training: TrainingConfig = TrainingConfig()
     """Training of the layers that are not frozen."""
     evaluation: EvaluationConfig = EvaluationConfig()
-    """How the trained classifier sees images, and which it answers."""
+    """Views of an image at test time, and the images that are answered."""
     engine: Literal["auto", "keras", "openvino"] = "auto"
     """Engine that runs the frozen part (the trunk); auto: Keras on a GPU, else OpenVINO."""
     precision: Literal["auto", "float32", "bfloat16", "int8"] = "auto"

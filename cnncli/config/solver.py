@@ -1,4 +1,4 @@
-"""How the trained layers of a config are found: by an exact solver, or by gradient training."""
+"""Choice between an exact solver and gradient training for the trained layers of a config."""
 
 from __future__ import annotations
 

@@ -167,7 +167,7 @@ def similar_images(dataset: Dataset) -> Iterator[Issue]:
         paths, facts = _similar(found.images, found.pairs)
         if not dataset.found.has_splits:
             fix = "; a class has too many of them for the drawn splits to keep them together"
-        else:  # so many images that look alike are of few kinds, not copies
+        else:  # too many pairs for copies: the dataset has few kinds of images
             fix = _fix_command(dataset) if len(found.pairs) <= MOST_LISTED else ""
         yield warning("data-near-duplicates", *paths, fix=fix, **facts)
     if found.divided:

@@ -65,7 +65,7 @@ class StatIndex:
     def __init__(self, path: Path | None = None, bands: int | None = None) -> None:
         """Use the file at `path`; default: `images.sqlite` in the cache directory.
 
-        Facts of files that were read as images of so many bands are separate from all others.
+        The facts of images with `bands` bands are separate from all others.
         """
         self.path = path or cache_dir() / "images.sqlite"
         self._bands = bands

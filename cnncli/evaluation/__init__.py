@@ -1,1 +1,1 @@
-"""How good a classifier is, where it is wrong, how far to trust it, and whether more images would help."""
+"""Quality of a classifier: metrics, errors, calibration, and the expected gain of more images."""

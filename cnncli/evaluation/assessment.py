@@ -36,7 +36,7 @@ class Assessment:
 
     @property
     def answers(self) -> Answers | None:
-        """What is answered; None if the run always answers."""
+        """Numbers of answered and of right answers; None if the run always answers."""
         known = [one for one in self.images if one.unknown is not None]
         answered = [one for one in known if not one.unknown]
         right = sum(one.is_correct for one in answered)

@@ -1,4 +1,4 @@
-"""How far the confidence of a run can be trusted, and when it answers `unknown`: `engine/calibration.json`.
+"""Calibration of a run's confidences, and the doubt at which it answers `unknown`: `engine/calibration.json`.
 
 Everything is fitted on the validation images. A temperature turns the scores into honest confidences. The doubt about
 an image is the larger of two: how far its features are from those of the training images, and how uncertain its scores
@@ -59,7 +59,7 @@ class Scale:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What a run learned from its validation images about its own answers.
+    """Temperature, doubt and thresholds of a run, fitted on its validation images.
 
     Attributes:
         temperature: Number by which logits are divided before they become confidences.

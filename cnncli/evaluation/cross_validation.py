@@ -1,7 +1,7 @@
 """Cross-validate the head of a config on cached features: stratified, with groups that stay together, repeated.
 
 Training and validation images are pooled; test images are never used. A head is solved exactly without each fold, with
-standardization and L2 strength from the other folds alone, and evaluated on the fold. Every image is thus evaluated
+standardization and L2 strength from the other folds only, and evaluated on the fold. Every image is thus evaluated
 once per seed by a head that has not seen it.
 """
 
@@ -72,7 +72,7 @@ class Pool:
 
     @cached_property
     def units(self) -> tuple[str, ...]:
-        """What stays together, for each image: the name of its group, or else its digest."""
+        """Group of each image, which stays in one fold: the name of its group, or else its digest."""
         return tuple(image.group or image.digest for image in self.images)
 
     def folds(self, n_folds: int, seed: int) -> NDArray[np.int64]:

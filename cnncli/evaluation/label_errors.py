@@ -35,7 +35,7 @@ _TOLERANCE = 1e-6  # below a threshold, as in cleanlab
 
 @dataclass(frozen=True)
 class LabelReview:
-    """How probable it is that the labels of n images are wrong.
+    """Estimates of which labels of n images are wrong.
 
     Attributes:
         scores: float64 (n,), 0-1. The normalized margin: half of 1 plus the probability of the most probable other

@@ -1,9 +1,9 @@
-"""Learning curves: accuracy over the number of training images, and what more images would change.
+"""Learning curves: accuracy over the number of training images, and the expected gain of more images.
 
 Heads are solved on nested parts of the pooled training and validation images, as in a cross-validation: every image is
 evaluated by heads that have not seen it. A power law is fitted to the errors, error = floor + scale · n^(−exponent)
 (Hestness et al., arXiv 1712.00409), and extrapolated. Its uncertainty comes from refitting it to errors of images that
-are drawn anew, with replacement (groups as a whole), plus the scatter of training sets of the same size.
+are resampled with replacement (groups as a whole), plus the scatter of training sets of the same size.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ TINY = float(np.finfo(np.float32).tiny)
 
 @dataclass(frozen=True)
 class Reported:
-    """What a run reported for images.
+    """Probabilities that a run reported for images.
 
     Attributes:
         paths: Path of each image.

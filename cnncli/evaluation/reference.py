@@ -19,8 +19,8 @@ from cnncli.storage.zips import ARCHIVE_ERRORS, read_arrays
 
 FILE = "reference.npz"
 LEAST_IMAGES, MOST_IMAGES, PER_CLASS = 1_000, 4_000, 20
-"""Number of training images in the sample: so many per class, between two bounds. With half of 2,000 images of two
-classes, images that are neither are told apart as well as with all of them."""
+"""Number of training images in the sample: `PER_CLASS`, between two bounds. A sample of half of 2,000 images of two
+classes recognizes images of neither class as well as all of them."""
 NEIGHBORS = 5
 """The distance of an image is that to this nearest training image."""
 

@@ -1,1 +1,1 @@
-"""What networks compute: worked out on small examples, and shown for images and layers of a run."""
+"""Networks explained: worked out on small examples, and shown for images and layers of a run."""

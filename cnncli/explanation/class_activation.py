@@ -23,7 +23,7 @@ from cnncli.runs.folder import RunFolder
 
 @dataclass(frozen=True)
 class ClassActivation:
-    """Where the scores of a run come from.
+    """Graph below the average pooling of a run, and the linear layer above it.
 
     Attributes:
         inputs_of: Computes the inputs of the graph that ends with the average pooling from pixels.

@@ -1,4 +1,4 @@
-"""What hiding parts of an image changes: occlusion, and the insertion and deletion scores of an importance map.
+"""Explanations by hiding parts of an image: occlusion, and the insertion and deletion scores of an importance map.
 
 Both only classify changed images, so they need no gradients and run on the engine of a run.
 """

@@ -1,4 +1,4 @@
-"""What the channels of a network respond to: filters, feature maps, deconvolution, and preferred inputs."""
+"""Explanations of the channels of a network: filters, feature maps, deconvolution, and preferred inputs."""
 
 from __future__ import annotations
 

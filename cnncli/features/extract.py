@@ -67,7 +67,7 @@ class Trunk:
 
 @dataclass(frozen=True)
 class Version:
-    """What is cached of an image under one key: a view or its mirror image, as seen by a trunk, if there is one."""
+    """A form of an image that is cached under its own key: a view or its mirror image, seen by a trunk, if any."""
 
     view: int
     is_mirrored: bool
@@ -80,13 +80,13 @@ class Version:
 
 @dataclass(frozen=True)
 class Extraction:
-    """How the features of an image are computed.
+    """Settings for the features of images.
 
     Attributes:
         trunks: The frozen networks, whose features are cached separately and used together; none if the trunk is empty,
             in which case features are the uint8 pixels.
-        pixels: How a file is decoded.
-        augmentation: How views 1, 2, … are rendered.
+        pixels: Settings for decoding a file.
+        augmentation: Settings for rendering views 1, 2, ….
         tta: Views at test time, over which features are averaged. Each is cached under its own key.
     """
 

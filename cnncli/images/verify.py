@@ -58,7 +58,7 @@ class ImageFacts:
 def verify(source: Path | bytes, max_pixels: int, bands: int | None = None) -> ImageFacts:
     """Read, hash and fully decode a file or its content. Does not raise for an unusable image.
 
-    With a number of bands, files are read as images with so many bands; see `images.bands`.
+    If `bands` is given, files are read as images with this number of bands; see `images.bands`.
     """
     facts = ImageFacts("", 0)
     opened = io.BytesIO(source) if isinstance(source, bytes) else regular_file(source)

@@ -153,8 +153,8 @@ def save_predictor(
 ) -> PredictorSpec:
     """Write a run's engine folder, which must not exist, atomically; `trunk_graphs` are the trunks for OpenVINO.
 
-    `quantize` replaces the graph of a tail by its quantized form if it may, and returns whether it did. The logits are
-    then computed apart, in float32.
+    `quantize` replaces the graph of a tail by its quantized form if it may, and returns whether it did. The layer of
+    the logits then runs separately, in float32.
 
     Return the spec with the engines that the run actually uses: Keras runs a tail that OpenVINO does not support.
     """

@@ -1,4 +1,4 @@
-"""How far probabilities can be trusted: log loss, Brier score, calibration error, reliability diagram."""
+"""Reliability of probabilities: log loss, Brier score, calibration error, reliability diagram."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Count sizes, receptive field, memory, parameters and multiply-adds of each layer, with the formula of each number.
 
 Conventions: a multiply-add is one product with its addition. Convolutions and dense layers count their products without
-biases; pooling counts the values it reads for each output, and its sum is kept apart; normalization, activations,
+biases; pooling counts the values it reads for each output, and has a separate sum; normalization, activations,
 additions and other layers count as 0. Memory is that of the float32 outputs of one image, forward, in KB of 1,024
 bytes. Zero padding in a layer of its own counts as the padding of the layers that follow it.
 """
@@ -26,7 +26,7 @@ Pair = tuple[int, int]
 Shape = tuple[int, ...]
 """Shape of a tensor without the batch."""
 Kind = Literal["weights", "pooling", "other"]
-"""What a layer counts as: convolutions and dense layers, pooling, or neither."""
+"""Kind of a layer: convolution or dense layer, pooling, or neither."""
 
 BYTES, KB = 4, 1024
 """Bytes of a float32, and of a KB."""
@@ -108,7 +108,7 @@ class _Field:
 
 @dataclass
 class _Graph:
-    """What is known about the tensors of a graph while its layers are counted, by the id of a tensor."""
+    """Facts about the tensors of a graph, by the id of a tensor, while its layers are counted."""
 
     fields: dict[int, _Field] = field(default_factory=dict)
     padded: dict[int, tuple[Shape, tuple[Pair, Pair]]] = field(default_factory=dict)

@@ -19,8 +19,8 @@ def compute_keras_metrics(
 ) -> dict[str, float]:
     """Return metrics of Keras by name, with their default arguments, for the probabilities of the classes.
 
-    Those of two classes that share one unit are of the second class, unless the metric needs both. F-scores are means
-    over the classes, and with several labels per image a label is predicted from a probability of 0.5 on.
+    Metrics of two classes that share one unit are those of the second class, unless the metric needs both. F-scores are
+    means over the classes, and with several labels per image a label is predicted from a probability of 0.5 on.
     """
     is_multi_label = labels.ndim == 2
     probabilities = label_probabilities(logits) if is_multi_label else probabilities_of(logits, activation)

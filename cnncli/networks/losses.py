@@ -45,7 +45,7 @@ def evaluate_losses(loss: str, logits: NDArray[Any], labels: NDArray[Any], activ
 def _keras_losses(loss: str, logits: Any, targets: Any, activation: str) -> Any:
     """Return the values of a class of keras.losses with its default arguments, for the outputs of the head.
 
-    Those that can be computed from logits are, if the head applies the activation that they assume.
+    Losses are computed from logits if they can be and the head applies the activation that they assume.
     """
     keras, info = import_keras(), LOSSES[loss]
     kind, is_binary = getattr(keras.losses, str(info.class_name)), str(info.class_name).startswith("Binary")

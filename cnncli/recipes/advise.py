@@ -67,7 +67,7 @@ CASES: dict[tuple[Size, Kind], tuple[str, tuple[str, ...]]] = {
         ("mode=fine-tuning", "training.solver=gradient", "training.unfreeze=all"),
     ),
 }
-"""What the table recommends in each case, and the settings."""
+"""Recommendation of the table in each case, and the settings."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ class Advice:
 
     @property
     def recommendation(self) -> str:
-        """What is recommended; see `recommend`."""
+        """The recommended training; see `recommend`."""
         return recommend(self.size, self.kind, self.probes)[0]
 
     def config_text(self) -> str:

@@ -56,7 +56,7 @@ class CalibratedRun:
 
     @property
     def classes(self) -> tuple[AnsweredClass, ...]:
-        """What is answered of each predicted class."""
+        """Answered images of each predicted class."""
         names = self.assessment.metrics.classes
         labels = [one for one in self.assessment.metrics.per_class if isinstance(one, LabelMetrics)]
         if labels:

@@ -350,7 +350,7 @@ DURING_TRAINING: dict[str, Callable[[ComparedRun, HistoryRow], float]] = {
     "images": lambda _, row: round(row.images_per_s * row.seconds),
     "steps": lambda run, row: _batches(run, round(row.images_per_s * row.seconds)),
 }
-"""What each epoch adds to the position on the horizontal axis of curves, by the name of the axis."""
+"""Width of each epoch on the horizontal axis of curves, by the name of the axis."""
 
 
 def _curve(run: ComparedRun, metric: str, x: str) -> Curve:

@@ -66,7 +66,7 @@ def explain_losses(
         samples: Scores of the classes, or their probabilities.
         true: True class of each sample, counted from 1.
         are_probabilities: Whether the samples are probabilities, 0-1, which have no hinge loss.
-        factor: Factor of the scores; that of weights that are so many times as large.
+        factor: Factor of the scores, as if the weights of the output layer were larger.
 
     Raises:
         ConfigError: Samples and classes do not fit together, or probabilities are not in 0-1.

@@ -33,7 +33,7 @@ from cnncli.version import __version__
 
 TIMEOUT_S = 15.0
 MIN_MEMORY_BYTES = 2_000_000_000
-"""What training of the default network needs, TensorFlow included."""
+"""Memory for training of the default network, TensorFlow included."""
 MIN_DISK_BYTES = 1_000_000_000
 SHOWN_FLAGS = {
     "AVX2": {"avx2"},
@@ -61,7 +61,7 @@ class Precision:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What `cnncli doctor --json` prints. Unknown values are None.
+    """Facts about this machine that `cnncli doctor --json` prints. Unknown values are None.
 
     Attributes:
         processor: Model, cores, threads that may be used, and features by name.

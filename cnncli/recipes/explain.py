@@ -180,7 +180,7 @@ class Explainer:
         return compute[method](pixels, k)
 
     def _margin(self, images: NDArray[np.uint8], k: int) -> NDArray[Any]:
-        """Return by how much the logit of a class exceeds that of the best other one; of a label, its logit alone."""
+        """Return the logit of a class minus that of the best other one; for a label, its logit."""
         spec = self._predictor.spec
         logits = self._predictor.logits_of_pixels(images)
         if spec.is_multi_label:

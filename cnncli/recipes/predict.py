@@ -54,7 +54,7 @@ NamedSource = tuple[str, ImageSource | ImageError]
 
 
 Result = Prediction | ImageError
-"""What is yielded for an image."""
+"""Prediction for an image, or the reason why there is none."""
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ Found = Generator[Result, None, None]
 
 @dataclass(frozen=True)
 class Destination:
-    """Where predictions are written.
+    """Destination of predictions.
 
     Attributes:
         table: Table, from `table_path`, or None.

@@ -29,7 +29,7 @@ from cnncli.training.replay import Breakdown, StepRecorder, find_breakdown
 from cnncli.training.trainer import Trainer
 
 COPIED = ("state", "config.yaml", "history.csv", "stages.json", "inspect.csv", "run.json")
-"""What the repetition needs of a run; it works on a copy."""
+"""Files of a run that the repetition needs; it works on a copy."""
 
 log = logging.getLogger(__name__)
 
@@ -118,7 +118,7 @@ def _train_again(run: RunFolder, context: TrainingContext, facts: Mapping[str, A
             Trainer(classifier, context, writer, metrics, recorder).train()
     except NonFiniteError as error:
         return str(error.problems[0])
-    text = "The training went on to its end: every value is finite on this machine."
+    text = "The training finished: on this machine, every value is finite."
     raise RunError(Message("run-replay-finite", text, path=run.path))
 
 

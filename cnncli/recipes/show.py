@@ -317,7 +317,7 @@ def _stretched(kernel: NDArray[np.float32]) -> Pixels:
 
 
 def _pair(maps: FeatureMaps, k: int) -> Pixels:
-    """Return a map before and after the activation side by side, with a line between them, or the map alone."""
+    """Return a map before and after the activation side by side, with a line between them, or only the map."""
     after = _enlarged(_heat(maps.after[..., k]))
     if maps.before is None:
         return after

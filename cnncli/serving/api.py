@@ -274,7 +274,7 @@ class PredictionApi:
 
     def _require_model(self, name: str) -> None:
         if unquote(name) != self.name:
-            text = f"there is no model {printable(name)[:200]}; the server has {printable(self.name)}."
+            text = f"no model is named {printable(name)[:200]}; the server has {printable(self.name)}."
             raise Refused(404, Message("serve-model-unknown", text, received=name, expected=self.name))
 
 

@@ -94,7 +94,7 @@ class BatchingPredictor:
 
     def _decode(self, name: str, source: ImageSource, future: Future[Answer]) -> None:
         try:
-            if future.set_running_or_notify_cancel():  # nobody waits for a cancelled one
+            if future.set_running_or_notify_cancel():  # false if it was cancelled
                 self._decoded.put((decode(source, self.pixels, name=name), future))
         except Exception as error:
             future.set_exception(error)

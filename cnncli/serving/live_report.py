@@ -18,7 +18,7 @@ REFRESH_S = 5
 
 
 class LiveReportServer(ThreadingHTTPServer):
-    """Serves the report of a run, built anew for each request, until Ctrl-C.
+    """Serve the report of a run, rebuilt for each request, until Ctrl-C.
 
     Args:
         run: The run.

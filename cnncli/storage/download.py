@@ -63,8 +63,8 @@ def download(url: str, target: Path, is_complete: Callable[[Path], bool], descri
     Args:
         url: Address of the file.
         target: Path to write, whose folder is created.
-        is_complete: Function that tells whether a path holds the expected file.
-        description: What is downloaded, in a word.
+        is_complete: Function that returns whether a path holds the expected file.
+        description: Label of the bar, in a word.
 
     Raises:
         DownloadError: The server cannot be reached or has no such file, the file is incomplete or a different one, or

@@ -180,7 +180,7 @@ class FrozenNetwork:
 
     @property
     def plan(self) -> StagePlan:
-        """What is solved."""
+        """The head as a stage without epochs."""
         manifest, shapes = self.context.manifest, [shape for _, shape in self.template.crossing]
         units = output_units(self.context.config.head, len(manifest.classes), manifest.is_multi_label)
         n, frozen = (sum(map(math.prod, shapes)) + 1) * units, self.template.frozen_parameters

@@ -58,7 +58,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far a quantized trunk agrees with the one that it replaces, on held-out training images.
+    """Agreement of a quantized trunk with the one that it replaces, on held-out training images.
 
     Attributes:
         n_images: Number of these images.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Machines:
-    """How work is done on other machines.
+    """Functions that do work on other machines.
 
     Attributes:
         compute: Computes missing features.

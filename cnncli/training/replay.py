@@ -17,8 +17,9 @@ from cnncli.training.penalties import kernel_penalties
 from cnncli.training.steps import TrainStep, auxiliary_losses
 
 Part = Literal["input", "output", "loss", "penalty", "gradient", "update", "nothing"]
-"""What broke first: the input of the trained layers, the output of a layer, the loss or a penalty, the gradient at the
-output or the weights of a layer, or the weights by the update; `nothing` in this step, but after it, in validation."""
+"""First broken part: the input of the trained layers, the output of a layer, the loss or a penalty, the gradient
+at the output or the weights of a layer, or the weights by the update; `nothing`: no part of this step, but after it, in
+validation."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""How gradients change the weights: accumulated over batches, at a learning rate per layer, with a moving average."""
+"""Update of the weights by gradients, accumulated over batches: a learning rate per layer, a moving average."""
 
 from __future__ import annotations
 

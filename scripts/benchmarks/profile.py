@@ -1,4 +1,4 @@
-"""Where TensorFlow spends the time of a call, by its own profiler."""
+"""Time of a call by operation, from TensorFlow's profiler."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def _pixels(channels: int) -> np.ndarray:
 
 @pytest.mark.parametrize("channels", [1, 2, 4, 5, 9])
 def test_geometry_moves_all_channels_alike(channels: int) -> None:
-    """Each channel of a view equals the view of this channel alone."""
+    """Each channel of a view equals the view of only this channel."""
     pixels = _pixels(channels)
     view = _view(pixels, 3, **GEOMETRY)
     assert view.shape == pixels.shape

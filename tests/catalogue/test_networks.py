@@ -91,7 +91,7 @@ def test_counts_match_the_network_that_keras_builds(info: NetworkInfo) -> None:
 def test_counts_match_the_network_that_cnncli_builds(info: NetworkInfo) -> None:
     """Parameter counts and depth of a network outside `keras.applications` are those of the network that is built.
 
-    Those of EfficientNetLite are counted without statistics of batch normalization; ConvNet has no top.
+    EfficientNetLite's are counted without statistics of batch normalization; ConvNet has no top.
     """
     shape, options = (info.input_size, info.input_size, info.channels), with_defaults(info.options, {})
     for top, expected in ((False, info.notop_parameters), (True, info.parameters)):

@@ -92,7 +92,7 @@ def test_the_identity_depends_on_the_ranges(graph: Path, quantized: Path, pixels
 
 
 def test_importing_nncf_leaves_an_empty_home_empty(tmp_path: Path) -> None:
-    """NNCF sends no usage events, which would write to the home folder, and leaves the loggers of others alone."""
+    """NNCF sends no usage events, which would write to the home folder, and does not change the loggers of others."""
     environment = {**os.environ, "HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
     subprocess.run([sys.executable, "-c", IMPORT], check=True, env=environment)
 

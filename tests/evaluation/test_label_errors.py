@@ -56,7 +56,7 @@ def test_flags_and_scores_are_those_of_cleanlab(n_classes: int) -> None:
 
 
 def test_the_recorded_results_are_cleanlabs() -> None:
-    """Where cleanlab is installed, it gives what was recorded."""
+    """The recorded values are those of cleanlab, if it is installed."""
     pytest.importorskip("cleanlab")
     assert record_cleanlab() == CLEANLAB
 

@@ -249,7 +249,7 @@ def test_first_filters_are_the_kernels_of_the_first_convolution() -> None:
 
 
 def test_a_deconvolution_is_within_the_receptive_field_of_the_strongest_response() -> None:
-    """What is projected back is zero outside of the pixels that the strongest response depends on."""
+    """A projection is zero outside of the pixels that the strongest response depends on."""
     classifier, images = _classifier(), np.stack([_image(n) for n in range(3)])
     projections, places = deconvolve(classifier.model, "conv2", 1, images)
     maps = _values(classifier, "conv2", images)[..., 1]

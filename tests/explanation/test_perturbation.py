@@ -36,7 +36,7 @@ def test_occlusion_finds_the_spot(image: Pixels) -> None:
 
 
 def test_occlusion_is_negative_where_hiding_helps(image: Pixels) -> None:
-    """Where hiding a part raises the score, the map is negative."""
+    """The map is negative at parts that raise the score when they are hidden."""
     assert occlude(lambda images: -_spot(images), image).min() < 0
 
 

@@ -1,4 +1,4 @@
-"""What counts as an export that agrees with its run."""
+"""Agreement of an export with its run."""
 
 from __future__ import annotations
 

@@ -236,7 +236,7 @@ def test_files_that_cannot_be_shown_are_refused_with_a_reason(name: str) -> None
 
 
 def test_a_report_without_an_image_is_refused() -> None:
-    """A DICOM file that is no image, such as a structured report, says so."""
+    """A DICOM file without an image, such as a structured report, is refused with that reason."""
     dataset = pydicom.dcmread(io.BytesIO(dicom(scan())))
     for name in ("Rows", "Columns", "PixelData"):
         delattr(dataset, name)

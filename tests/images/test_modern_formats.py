@@ -135,7 +135,7 @@ def test_a_jpeg_2000_that_claims_many_pixels_is_refused(side: int, code: str) ->
 
 @pytest.mark.parametrize("kind", SAMPLES)
 def test_damaged_bytes_never_raise_anything_else(kind: str) -> None:
-    """Whatever byte is changed, the image is decoded or refused."""
+    """An image with any one byte changed is decoded or refused."""
     data, random = SAMPLES[kind][0], np.random.default_rng(0)
     for _ in range(60):
         changed = bytearray(data)

@@ -83,7 +83,7 @@ def test_the_target_of_a_link_is_sorted(tmp_path: Path) -> None:
 
 
 def test_another_file_system_gets_copies(tmp_path: Path) -> None:
-    """Where the file system cannot link, the image is copied."""
+    """An image is copied if the file system cannot link."""
     memory = Path("/dev/shm")
     if not memory.is_dir() or memory.stat().st_dev == tmp_path.stat().st_dev:
         pytest.skip("needs a second file system")

@@ -16,8 +16,8 @@ from cnncli.terminal.console import Console
 from tests.support.drawing import draw_dataset, tiny_config
 
 TOLERANCE = {"keras": 1e-6, "openvino": 5e-4}
-"""How far evaluation may lie from the history. Keras does again what it did in training; OpenVINO's convolutions round
-elsewhere than those of Keras, which trained."""
+"""Accepted difference between evaluation and history. Keras evaluates as it trained; OpenVINO's convolutions round
+elsewhere than those of Keras."""
 STEEP = {"epochs": 4, "batch_size": 4, "optimizer": {"name": "adam", "learning_rate": 1e-2}}
 ENGINES = [
     "keras",

@@ -1,4 +1,4 @@
-"""What an evaluation leaves in a run: predictions, outputs, figures."""
+"""Files of an evaluation in a run: predictions, outputs, figures."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def test_many_classes_are_drawn(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_maps_are_drawn_over_the_image(channels: int) -> None:
-    """Where a map is 0 the image shows through, and where it is largest the color of the map does."""
+    """The image shows through zeros of a map, and the color of the map covers its maximum."""
     pixels = np.full((20, 30, channels), 128, np.uint8)
     values = np.zeros((20, 30))
     values[5:9, 5:9] = 1

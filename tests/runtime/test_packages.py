@@ -30,6 +30,6 @@ def test_a_missing_or_old_package_is_found() -> None:
 
 @pytest.mark.parametrize(("extra", "expected"), [("socks", "PySocks"), ("no-such-extra", None)])
 def test_the_extras_of_a_package_are_followed(extra: str, expected: str | None) -> None:
-    """What an extra of an installed package needs is needed, too."""
+    """The requirements of an extra of an installed package are required, too."""
     names = [one.needed.split("!")[0].split(">")[0] for one in missing_packages([Requirement(f"requests[{extra}]")])]
     assert names in ([], [expected])

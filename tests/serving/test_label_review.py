@@ -1,4 +1,4 @@
-"""The page of `cnncli data review --open`: it saves decisions, and answers nobody else."""
+"""The page of `cnncli data review --open`: it saves decisions, and refuses requests of other sites."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ ACTIONS = {
     "late permission": ("startLive(); await pause(10); load(file('fast', 20));", "fast 20"),
     "camera after an upload": ("load(file('slow', 10)); await pause(10); startLive();", "camera 8"),
 }
-"""What a person does, and the class and the width of the image that the page shows in the end."""
+"""Actions of a person, and the class and the width of the image that the page shows in the end."""
 
 
 @pytest.mark.slow

@@ -517,7 +517,7 @@ def test_a_wrong_tensor_is_refused(batching: BatchingPredictor, change: dict[str
 
 @pytest.mark.parametrize("length", ["9" * 13, "9" * 5000, "-1", "0", "x", "\u00b2"], ids=lambda text: text[:13])
 def test_a_wrong_length_of_the_json_is_refused(batching: BatchingPredictor, length: str) -> None:
-    """A length of the JSON that is no number, or of more digits than Python converts, gets 400."""
+    """A length of the JSON that is not a number, or has more digits than Python converts, gets 400."""
     headers = {HEADER_LENGTH: length}
     answer = ask(application(batching), "POST", "/v2/models/run/infer", b"{}", headers)
 

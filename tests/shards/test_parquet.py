@@ -108,7 +108,7 @@ def test_a_class_name_that_is_not_text_is_refused(tmp_path: Path, name: str) -> 
 
 
 def test_damage_of_any_kind_is_a_problem_of_the_shard(tmp_path: Path) -> None:
-    """Whatever pyarrow raises for a damaged file, the shard is refused and the others are read."""
+    """A damaged shard is refused with any exception of pyarrow, and the others are read."""
     whole = write_parquet(tmp_path / "a.parquet", CHOSEN).read_bytes()
     for place in range(4, len(whole), 37):
         path = tmp_path / f"{place}.parquet"

@@ -87,7 +87,7 @@ def test_the_index_is_read_once_and_again_after_a_change(path: Path, monkeypatch
 
 
 def test_images_are_read_in_the_order_of_the_shard(path: Path) -> None:
-    """Images of a shard are read as they are stored, whatever the order in which they are asked for."""
+    """The reading order of images of a shard is that in which they are stored, whatever the requested order."""
     wanted = [*reversed(places(path)), "/photos/b.jpg", "/photos/a.jpg"]
 
     assert [wanted[n] for n in reading_order(wanted)] == ["/photos/b.jpg", "/photos/a.jpg", *places(path)]

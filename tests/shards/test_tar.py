@@ -78,7 +78,7 @@ def test_everything_that_is_not_a_plain_file_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kept", [1, BLOCK - 1, BLOCK, BLOCK + 100, 2 * BLOCK, 3 * BLOCK + 1])
 def test_a_truncated_tar_is_a_problem(tmp_path: Path, kept: int) -> None:
-    """Wherever a tar is cut off, the files before the end are listed, and then the damage."""
+    """A tar that is cut off at any byte lists the files before the end, and then the damage."""
     path = write_tar(tmp_path / "a.tar", [("a.jpg", bytes(100)), ("b.jpg", bytes(700))])
     path.write_bytes(path.read_bytes()[:kept])
 

@@ -167,7 +167,7 @@ def test_a_csv_grows_over_several_processes(tmp_path: Path) -> None:
 
 
 def test_a_row_that_a_crash_cut_off_is_removed(tmp_path: Path) -> None:
-    """Wherever the last row ends, the complete rows before it stay, and the next row is readable."""
+    """A last row that is cut off at any byte leaves the complete rows before it, and the next row is readable."""
     path = tmp_path / "a.csv"
     write(path, ROWS)
     whole = path.read_bytes()

@@ -94,7 +94,7 @@ def memorized(tmp_path_factory: pytest.TempPathFactory) -> tuple[Outcome, Config
 
 
 def test_a_real_training_that_memorizes_random_labels_overfits(memorized: tuple[Outcome, Config]) -> None:
-    """A network that learns a few images by heart is told to overfit."""
+    """The diagnosis of a network that memorizes a few images is overfitting."""
     outcome, _ = memorized
 
     assert diagnose(outcome.history).verdict == "overfitting"

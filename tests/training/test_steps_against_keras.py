@@ -157,7 +157,7 @@ def test_scores_are_what_keras_evaluates(head: HeadConfig, n_classes: int) -> No
 
 
 QUICK = {"adam", "rmsprop", "adadelta", "schedulefreeadamw"}
-"""Those of courses, and the one whose slots begin as copies of the weights. SGD is tested with arguments."""
+"""Optimizers of courses, and the one whose slots begin as copies of the weights. SGD is tested with arguments."""
 OPTIMIZER_SETTINGS = [
     *(pytest.param({"name": name}, marks=[] if name in QUICK else [pytest.mark.slow]) for name in OPTIMIZERS),
     {"name": "sgd", "momentum": 0.9},

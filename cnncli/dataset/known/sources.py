@@ -21,7 +21,7 @@ ARCHIVE_SUFFIXES = (*ZIP_SUFFIXES, *TAR_SUFFIXES)
 _UNLABELED = "test"  # Kaggle packs its unlabeled test images in a separate zip
 
 Files = Mapping[str, Callable[[int], bytes]]
-"""Functions that read a file of at most so many bytes, by its name in the download with `/` as separator."""
+"""Functions that read a file up to a maximum size in bytes, by its name in the download with `/` as separator."""
 
 
 @contextmanager

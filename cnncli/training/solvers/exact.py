@@ -57,7 +57,7 @@ class Strength:
 
 @dataclass(frozen=True)
 class Solution:
-    """How a head was solved.
+    """Facts about the solution of a head.
 
     Attributes:
         method: The problem that was solved.
