@@ -221,6 +221,29 @@ def fits(sets: Sequence[FeatureSet], store: FeatureStore) -> bool:
     return sum(one.size_bytes() for one in sets) <= store.capacity()
 
 
+def require_cached(
+    sets: Sequence[FeatureSet], rows: Sequence[ImageRecord], store: FeatureStore, remedy: str = ""
+) -> None:
+    """Check that the features of those images of a run are cached whose files are gone.
+
+    Raises:
+        DataError: One message with the number of images for which neither is there, followed by `remedy`.
+    """
+    files = {row.digest: row.path for row in rows}
+    missing = {
+        digest
+        for features in sets
+        for key in features.keys
+        for digest in store.missing(key, [digest for digest in features.digests if digest in files])
+    }
+    gone = sorted(files[digest] for digest in missing if not is_there(files[digest]))
+    if gone:
+        text = f"The files of {len(gone):,} of {len(rows):,} images are gone, and their features are not cached"
+        where = "Restore the images, or the cache folder with which the run was trained"
+        facts = {"path": gone[0], "n": len(gone), "total": len(rows)}
+        raise DataError(Message("data-images-gone", f"{text}, e.g. {printable(gone[0])}. {where}{remedy}.", **facts))
+
+
 @dataclass(frozen=True)
 class Counts:
     """Numbers of features (images times versions), or of decoded images, that were computed and found in the cache."""

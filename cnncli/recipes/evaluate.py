@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from cnncli.config.data_settings import DataConfig, LabelsConfig
 from cnncli.config.overrides import variable_notes
 from cnncli.config.reader import absolute, cache_settings, is_table, load_resolved
+from cnncli.config.schema import Config
 from cnncli.dataset.build import manifest_of_folder
 from cnncli.dataset.manifest import Manifest
 from cnncli.dataset.records import ImageRecord
@@ -24,12 +25,13 @@ from cnncli.errors import ConfigError, DataError, Message, MinimumMissedError, R
 from cnncli.evaluation.agreement import shared_images
 from cnncli.evaluation.assessment import Assessment
 from cnncli.evaluation.predictions import OTHER_DATA
+from cnncli.features.extract import FeatureSet, require_cached
 from cnncli.features.store import FeatureStore
 from cnncli.images.decode import PixelSpec
 from cnncli.inference.crops import multi_crop_logits
 from cnncli.inference.ensemble import Rule, combine, require_same_classes, to_logits
-from cnncli.inference.evaluate_rows import assess, compute_outputs, evaluate_manifest, save_assessments
-from cnncli.inference.predictor import load_predictor, load_spec
+from cnncli.inference.evaluate_rows import assess, compute_outputs, evaluate_manifest, extraction_of, save_assessments
+from cnncli.inference.predictor import Predictor, load_predictor, load_spec
 from cnncli.inference.robustness import Robustness, measure_robustness
 from cnncli.inference.split_outputs import outputs_of_images
 from cnncli.metrics.classification import Metrics, evaluate_logits
@@ -38,6 +40,7 @@ from cnncli.report.robustness_plot import draw_robustness
 from cnncli.runs.documents import damaged, time_text, utc_now
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.listing import require_finished
+from cnncli.shards.shard import is_there
 from cnncli.storage.cache_dir import FEATURES, make_cache_dir
 from cnncli.terminal.console import Console
 from cnncli.terminal.formatting import percent
@@ -220,7 +223,7 @@ def evaluate(
             raise damaged(run.manifest, "has other classes than the run's engine")
         split = split or ("test" if manifest.split("test") else "validation")
         rows = _rows(manifest, split, run)
-        require_unchanged(rows, config.data, REMEDY, console)
+        _require_images(rows, config, predictor, console, needs_pixels=crops > 1 or bool(perturb))
     else:
         data, split, spec = absolute(str(data), Path.cwd()), "test", predictor.spec
         settings = other_data(config.data, data, spec.max_pixels)
@@ -295,6 +298,19 @@ def _rows(manifest: Manifest, split: str, run: RunFolder) -> Sequence[ImageRecor
         text = f"{printable(run.path)}: the dataset has no {split} split, only {', '.join(splits)}."
         raise RunError(Message("run-split-missing", text, path=run.path, received=split, expected=splits))
     return rows
+
+
+def _require_images(
+    rows: Sequence[ImageRecord], config: Config, predictor: Predictor, console: Console, *, needs_pixels: bool
+) -> None:
+    """Check that images of a run have not changed. Files can be gone if features are enough, and they are cached."""
+    there = rows if needs_pixels else [row for row in rows if is_there(row.path)]
+    if gone := len(rows) - len(there):
+        features = FeatureSet(extraction_of(predictor), rows)
+        with FeatureStore(make_cache_dir() / FEATURES, cache_settings(config.cache).max_bytes) as store:
+            require_cached([features], rows, store, f", or {REMEDY}")
+        log.info(f"The files of {gone:,} of {len(rows):,} images are gone; their cached features are used.")
+    require_unchanged(there, config.data, REMEDY, console)
 
 
 def _warn_about_known_images(manifest: Manifest, run: RunFolder) -> None:

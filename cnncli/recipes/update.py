@@ -21,6 +21,7 @@ from cnncli.dataset.table import ImageTable
 from cnncli.engines.build import graphs_in_use
 from cnncli.errors import ConfigError, DataError, Message, RunError, printable
 from cnncli.evaluation.agreement import PairedTest, RunPredictions, compare_predictions
+from cnncli.features.extract import require_cached
 from cnncli.inference.evaluate_rows import extraction_of
 from cnncli.inference.predictor import load_predictor, trunk_file
 from cnncli.inference.split_outputs import outputs_of_images
@@ -125,7 +126,7 @@ def update(parent: RunFolder, data: Path, runs_dir: Path, console: Console) -> U
     context = TrainingContext.for_this_machine(config, manifest, console)
     with graphs_in_use(context.graphs):
         frozen = network_of_parent(context, parent)
-        _require_old_images(frozen, old.rows)
+        require_cached(frozen.feature_sets(), old.rows, context.store)
         with new_run(context, runs_dir, frozen.template.frozen_sha256, parent.path) as folder:
             update_facts(folder, {"added": str(absolute(str(data), Path.cwd()))})
             run = solve_run(folder, frozen, started)
@@ -199,23 +200,6 @@ def network_of_parent(context: TrainingContext, parent: RunFolder) -> FrozenNetw
     graphs = [parent.engine / trunk_file(number) for number in range(len(extraction.trunks))]
     trunks = [BuiltTrunk(trunk, graph, None) for trunk, graph in zip(extraction.trunks, graphs, strict=True)]
     return replace(frozen, extraction=extraction, trunks=tuple(trunks))
-
-
-def _require_old_images(frozen: FrozenNetwork, old: Sequence[ImageRecord]) -> None:
-    """Raise DataError if features of old images are not cached, and their files are gone."""
-    files = {row.digest: row.path for row in old}
-    missing = {
-        digest
-        for features in frozen.feature_sets()
-        for key in features.keys
-        for digest in frozen.context.store.missing(key, [digest for digest in features.digests if digest in files])
-    }
-    gone = sorted(files[digest] for digest in missing if not files[digest].is_file())
-    if gone:
-        text = f"Features of {len(gone):,} of the run's {len(old):,} images are not cached, and their files are gone"
-        remedy = "Restore the images, or the cache directory in which the run was trained."
-        message = f"{text}, e.g. {printable(gone[0])}. {remedy}"
-        raise DataError(Message("data-update-images-gone", message, path=gone[0], n=len(gone), total=len(old)))
 
 
 def _compare(run: Run, parent: RunFolder, old: Manifest, console: Console) -> Update:

@@ -149,8 +149,8 @@ class Verification:
         probabilities = spec.probabilities(outputs.logits)
         paths = tuple(row.file for row in rows)
         reported = Reported(paths, manifest.labels(rows), manifest.classes, probabilities)
-        # After training, images can be gone whose features were cached: `cnncli update` does not need them.
-        there = np.array([place for place, row in enumerate(rows) if n is None or is_there(row.path)], np.int64)
+        # Images can be gone whose features are cached: neither `update` nor `evaluate` needs them.
+        there = np.array([place for place, row in enumerate(rows) if is_there(row.path)], np.int64)
         if not len(there):
             raise StoppedError(f"no image of {split} is there")
         few, keras = there[spread(len(there), n or len(there))], there[spread(len(there), n_in_keras)]

@@ -15,6 +15,8 @@ from cnncli.cli import main
 from cnncli.dataset.manifest import Manifest
 from cnncli.errors import ConfigError, DataError
 from cnncli.inference.predictor import load_predictor
+from cnncli.recipes.evaluate import evaluate
+from cnncli.recipes.report import report
 from cnncli.recipes.resume import resume
 from cnncli.recipes.train import Run, train
 from cnncli.recipes.update import update
@@ -114,6 +116,20 @@ def test_an_updated_run_predicts_and_is_updated_again(parent: Run, gradients: Pa
     assert gained.before is not None
 
 
+def test_an_updated_run_is_evaluated_and_reported_without_the_old_images(
+    parent: Run, gradients: Path, tmp_path: Path
+) -> None:
+    """Every split has the metrics of the training, from cached features, and the report is complete."""
+    run = update(parent.folder, gradients, tmp_path, CONSOLE).run
+    report(run.folder, CONSOLE, explain=False)
+
+    assert {split: evaluate(run.folder, CONSOLE, split).metrics for split in run.metrics} == run.metrics
+    assert evaluate(run.folder, CONSOLE, "train").metrics.n == len(
+        Manifest.from_csv(run.folder.manifest).split("train")
+    )
+    assert run.folder.report.is_file()
+
+
 def test_known_images_keep_their_split(parent: Run, gradients: Path, tmp_path: Path) -> None:
     """Images of the run that are among the new ones are not moved, so that no test image is trained on."""
     old = draw_dataset(tmp_path / "old", N_TRAIN, N_VALIDATION, N_TEST)
@@ -158,7 +174,7 @@ def test_lost_features_are_an_error_before_anything_is_written(
 
     with pytest.raises(DataError) as caught:
         update(parent.folder, gradients, tmp_path / "runs", CONSOLE)
-    assert caught.value.code == "data-update-images-gone"
+    assert caught.value.code == "data-images-gone"
     assert caught.value.facts["n"] == 2 * (N_TRAIN + N_VALIDATION)
     assert not (tmp_path / "runs").exists()
 

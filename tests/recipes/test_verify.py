@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from cnncli.cli import main
+from cnncli.dataset.manifest import Manifest
 from cnncli.errors import CnncliError, ParityError
 from cnncli.evaluation.parity import require_parity
 from cnncli.recipes import verify as recipe
@@ -137,6 +138,21 @@ def test_an_unchanged_run_agrees_everywhere(run: Run) -> None:
 
     assert {one.where: one.n for one in found} == {"predict": 16, "engine": 16, "keras": 16}
     assert all(one.accuracy == run.metrics["validation"].top1 for one in found)
+
+
+def test_images_that_are_gone_are_verified_by_their_features(run: Run) -> None:
+    """The engine gets all images whose features are cached, the other ways those whose files are there."""
+    gone = [row.path for row in Manifest.from_csv(run.folder.manifest).split("validation")[:4]]
+    kept = {path: path.read_bytes() for path in gone}
+    for path in gone:
+        path.unlink()
+    try:
+        found = verify(run.folder, "validation")
+    finally:
+        for path, data in kept.items():
+            path.write_bytes(data)
+
+    assert {one.where: one.n for one in found} == {"predict": 12, "engine": 16, "keras": 12}
 
 
 @pytest.mark.parametrize("plant", IN_PREDICT, ids=lambda plant: plant.__name__)
