@@ -17,6 +17,7 @@ from cnncli.errors import reason_of
 from cnncli.runs.documents import damaged
 from cnncli.storage.atomic import write_atomically
 from cnncli.storage.safe_io import read_bytes
+from cnncli.storage.tables import columns_of_classes
 
 OTHER_DATA = "data"
 """In place of a split, for images of another folder or table (`evaluate --data`)."""
@@ -36,6 +37,7 @@ class PredictedImage:
         predictions: The predicted classes.
         confidence: Probability of the predicted class; if multi-label, of the least certain decision.
         unknown: Whether `predict` answers `unknown` for the image; None if the run always answers.
+        probabilities: If multi-label, the probability of each class, in the order of the run's classes; else empty.
     """
 
     path: str
@@ -44,6 +46,7 @@ class PredictedImage:
     predictions: tuple[str, ...]
     confidence: float
     unknown: bool | None = None
+    probabilities: tuple[float, ...] = ()
 
     @property
     def is_correct(self) -> bool:
@@ -77,7 +80,10 @@ def predicted_images(
     else:
         predictions = [(classes[place],) for place in probabilities.argmax(axis=1).tolist()]
     are_unknown = [None] * len(images) if unknown is None else unknown.tolist()
-    rows = zip(images, predictions, confidences.tolist(), are_unknown, strict=True)
+    of_classes: list[tuple[float, ...]] = [()] * len(images)
+    if thresholds:
+        of_classes = [tuple(row) for row in probabilities.tolist()]
+    rows = zip(images, predictions, confidences.tolist(), are_unknown, of_classes, strict=True)
     return tuple(PredictedImage(image.file, split, image.labels, *row) for image, *row in rows)
 
 
@@ -86,13 +92,16 @@ def mistakes(images: Iterable[PredictedImage]) -> list[PredictedImage]:
     return sorted((one for one in images if not one.is_correct), key=lambda one: -one.confidence)
 
 
-def columns(is_multi_label: bool) -> tuple[str, ...]:
-    """Return the columns of predictions.csv."""
+def columns(is_multi_label: bool, classes: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return the columns of predictions.csv; if multi-label, one per class for its probability comes last."""
     names = ("labels", "predictions") if is_multi_label else ("label", "prediction")
-    return ("path", "split", *names, "confidence", "unknown")
+    facts = ("path", "split", *names, "confidence", "unknown")
+    return (*facts, *columns_of_classes(classes, facts)) if is_multi_label else facts
 
 
-def write_predictions(path: Path, images: Sequence[PredictedImage], is_multi_label: bool) -> None:
+def write_predictions(
+    path: Path, images: Sequence[PredictedImage], classes: Sequence[str], is_multi_label: bool
+) -> None:
     """Write predictions.csv; the predictions that it has of other splits are kept.
 
     Raises:
@@ -104,11 +113,15 @@ def write_predictions(path: Path, images: Sequence[PredictedImage], is_multi_lab
     text = io.StringIO(newline="")
     # All text is quoted: with minimal quoting, a carriage return in a name would end the line.
     writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-    writer.writerow(columns(is_multi_label))
+    writer.writerow(columns(is_multi_label, classes))
+    # Runs from before probabilities were written do not have those of other splits.
+    unwritten = ("",) * (len(classes) if is_multi_label else 0)
     unknown = {value: name for name, value in UNKNOWN.items()}
     for one in (*kept, *images):
         names = (LABEL_SEPARATOR.join(one.labels), LABEL_SEPARATOR.join(one.predictions))
-        writer.writerow((one.path, one.split, *names, round(one.confidence, 6), unknown[one.unknown]))
+        probabilities = [round(p, 6) for p in one.probabilities] or unwritten
+        cells = (one.path, one.split, *names, round(one.confidence, 6), unknown[one.unknown])
+        writer.writerow((*cells, *probabilities))
     write_atomically(path, text.getvalue())
 
 
@@ -118,16 +131,19 @@ def read_predictions(path: Path) -> tuple[PredictedImage, ...]:
         text = read_bytes(path, MOST_BYTES).decode("utf-8", sys.getfilesystemencodeerrors())
         lines = csv.reader(io.StringIO(text, newline=""), strict=True)
         header = tuple(next(lines, ()))
-        if header not in (columns(True), columns(False)):
+        n_facts = len(columns(True))
+        is_multi_label = header[:n_facts] == columns(True)
+        if not is_multi_label and header != columns(False):
             raise ValueError(f"expected the columns {', '.join(columns(False))}")
-        return tuple(_image(line, is_multi_label=header == columns(True)) for line in lines)
+        return tuple(_image(line[:n_facts], line[n_facts:], is_multi_label) for line in lines)
     except (OSError, ValueError, KeyError, csv.Error) as error:
         raise damaged(path, reason_of(error)) from None
 
 
-def _image(line: Sequence[str], is_multi_label: bool) -> PredictedImage:
+def _image(line: Sequence[str], of_classes: Sequence[str], is_multi_label: bool) -> PredictedImage:
     path, split, *names, confidence, unknown = line
     labels, predictions = (
         tuple(filter(None, name.split(LABEL_SEPARATOR))) if is_multi_label else (name,) for name in names
     )
-    return PredictedImage(path, split, labels, predictions, float(confidence), UNKNOWN[unknown])
+    probabilities = tuple(map(float, filter(None, of_classes)))
+    return PredictedImage(path, split, labels, predictions, float(confidence), UNKNOWN[unknown], probabilities)

@@ -105,7 +105,8 @@ def save_assessments(run: RunFolder, found: Sequence[Assessment], outputs: Mappi
     """
     images = [image for one in found for image in one.images]
     if images:
-        write_predictions(run.predictions, images, found[0].metrics.is_multi_label)
+        metrics = found[0].metrics
+        write_predictions(run.predictions, images, metrics.classes, metrics.is_multi_label)
     if outputs:
         save_outputs(run.outputs, outputs)
 

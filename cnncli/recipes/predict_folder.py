@@ -17,7 +17,7 @@ from cnncli.inference.prediction import DEFAULT_TOP, Prediction
 from cnncli.inference.predictor import Predictor
 from cnncli.inference.spec import PredictorSpec
 from cnncli.recipes.predict import STDIN, Result, Results, predictions
-from cnncli.storage.tables import Cell, Column, GrowingCsv, table_path, writing_table
+from cnncli.storage.tables import Cell, Column, GrowingCsv, columns_of_classes, table_path, writing_table
 
 log = logging.getLogger(__name__)
 
@@ -204,12 +204,8 @@ def table_columns(spec: PredictorSpec, abstains: bool) -> list[Column]:
     facts = [Column("path", str), Column("predicted", str), Column("confidence", float)]
     facts += [Column("unknown", bool)] if abstains else []
     facts += [Column("error", str)]
-    names = [column.name for column in facts]
-    for name in spec.classes:
-        while name in names:
-            name = f"({name})"
-        names.append(name)
-    return facts + [Column(name, float) for name in names[len(facts) :]]
+    names = columns_of_classes(spec.classes, [column.name for column in facts])
+    return facts + [Column(name, float) for name in names]
 
 
 def _row(result: Result, spec: PredictorSpec, abstains: bool) -> Sequence[Cell]:

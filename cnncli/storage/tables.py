@@ -46,6 +46,20 @@ class Column:
     kind: type[str] | type[float] | type[bool]
 
 
+def columns_of_classes(classes: Sequence[str], others: Sequence[str]) -> list[str]:
+    """Return a name for the column of each class; one that is the name of another column is put in parentheses.
+
+    >>> columns_of_classes(("cat", "path"), ("path", "confidence"))
+    ['cat', '(path)']
+    """
+    names = list(others)
+    for name in classes:
+        while name in names:
+            name = f"({name})"
+        names.append(name)
+    return names[len(others) :]
+
+
 def table_path(path: Path) -> Path:
     """Return the absolute path of a table to write.
 

@@ -24,34 +24,59 @@ WRONG = PredictedImage('/a/b;"\r\n.jpg', "test", ("a;b",), ("cat",), 0.5)
 
 def test_predictions_are_read_as_they_were_written(tmp_path: Path) -> None:
     """Names with separators, quotes and line ends survive."""
-    write_predictions(tmp_path / "predictions.csv", (CAT, WRONG), is_multi_label=False)
+    write_predictions(tmp_path / "predictions.csv", (CAT, WRONG), ("cat", "dog"), is_multi_label=False)
 
     assert read_predictions(tmp_path / "predictions.csv") == (CAT, WRONG)
 
 
 def test_several_labels_are_read_as_they_were_written(tmp_path: Path) -> None:
-    """Images with several labels, or none, survive."""
-    images = (
-        PredictedImage("a.jpg", "test", ("dress", "red"), (), 0.5),
-        PredictedImage("b.jpg", "test", (), ("red",), 0.9, unknown=True),
+    """Images with several labels, or none, survive, and the probability of each label is in its column."""
+    path, images = (
+        tmp_path / "predictions.csv",
+        (
+            PredictedImage("a.jpg", "test", ("dress", "red"), (), 0.5, probabilities=(0.2, 0.5, 0.1)),
+            PredictedImage("b.jpg", "test", (), ("red",), 0.9, unknown=True, probabilities=(0.02, 0.9, 0.05)),
+        ),
     )
-    write_predictions(tmp_path / "predictions.csv", images, is_multi_label=True)
+    write_predictions(path, images, ("dress", "red", "split"), is_multi_label=True)
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
 
-    assert read_predictions(tmp_path / "predictions.csv") == images
+    assert read_predictions(path) == images
+    assert list(rows[0]) == [
+        *("path", "split", "labels", "predictions", "confidence", "unknown"),
+        *("dress", "red", "(split)"),
+    ]
+    assert [(row["dress"], row["red"], row["(split)"]) for row in rows] == [
+        ("0.2", "0.5", "0.1"),
+        ("0.02", "0.9", "0.05"),
+    ]
+
+
+def test_files_without_probabilities_are_read_and_kept(tmp_path: Path) -> None:
+    """A file of an earlier version can be read, and its other splits remain, with empty cells."""
+    path, header = tmp_path / "predictions.csv", "path,split,labels,predictions,confidence,unknown"
+    path.write_text(f"{header}\na.jpg,validation,dress;red,red,0.7,\n")
+    (old,) = read_predictions(path)
+    new = PredictedImage("b.jpg", "test", (), ("red",), 0.9, probabilities=(0.1, 0.9))
+    write_predictions(path, (new,), ("dress", "red"), is_multi_label=True)
+
+    assert old == PredictedImage("a.jpg", "validation", ("dress", "red"), ("red",), 0.7)
+    assert read_predictions(path) == (old, new)
 
 
 def test_an_evaluation_replaces_the_predictions_of_its_split_only(tmp_path: Path) -> None:
     """Predictions of other splits are kept."""
     path, other = tmp_path / "predictions.csv", PredictedImage("v.jpg", "validation", ("cat",), ("dog",), 0.6)
-    write_predictions(path, (CAT, other), is_multi_label=False)
-    write_predictions(path, (WRONG,), is_multi_label=False)
+    write_predictions(path, (CAT, other), ("cat", "dog"), is_multi_label=False)
+    write_predictions(path, (WRONG,), ("cat", "dog"), is_multi_label=False)
 
     assert read_predictions(path) == (other, WRONG)
 
 
 def test_the_columns(tmp_path: Path) -> None:
     """A spreadsheet finds these columns."""
-    write_predictions(tmp_path / "predictions.csv", (CAT,), is_multi_label=False)
+    write_predictions(tmp_path / "predictions.csv", (CAT,), ("cat", "dog"), is_multi_label=False)
     with (tmp_path / "predictions.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
 

@@ -19,6 +19,7 @@ from cnncli.config.reader import config_from_mapping
 from cnncli.config.schema import Config
 from cnncli.dataset.manifest import Manifest
 from cnncli.errors import DataError, RunError
+from cnncli.evaluation.predictions import read_predictions
 from cnncli.inference.predictor import load_spec, save_thresholds
 from cnncli.metrics.multilabel import best_threshold
 from cnncli.recipes.evaluate import evaluate
@@ -125,6 +126,14 @@ def test_evaluation_gives_the_numbers_of_training(run: Run, table: Path, capsys:
     assert main(["evaluate", str(run.path), "--data", str(table)]) == 0
     out = capsys.readouterr().out
     assert {"mAP", "threshold", "red"} <= set(out.split())
+
+
+def test_predictions_have_the_probability_of_each_label(run: Run) -> None:
+    """predictions.csv has a column per label, with the values that are compared with the thresholds."""
+    expected, _ = _probabilities(run, "test")
+    found = [one for one in read_predictions(run.folder.predictions) if one.split == "test"]
+
+    np.testing.assert_allclose([one.probabilities for one in found], expected, atol=1e-5)
 
 
 def test_a_submission_needs_two_classes(run: Run, table: Path, tmp_path: Path) -> None:
