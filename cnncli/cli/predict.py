@@ -115,8 +115,8 @@ def command(
     """Classify images with a run or a published network.
 
     PATH is an image, a folder, a pattern such as 'photos/*.jpg', or - for an image on standard input. An image that is
-    unlike the training images, or uncertain, is unknown. Images that cannot be used are reported on stderr; the others
-    are classified, and the exit code is 2.
+    unlike the training images, or uncertain, is unknown. Images that cannot be used are reported on stderr, and by
+    --json and --table; the others are classified, and the exit code is 2.
     """
     if as_json and as_csv:
         raise click.UsageError(Message("usage-options-conflict", "--json and --csv cannot be used together."))
@@ -147,7 +147,7 @@ def command(
     if kaggle is not None:
         unusable = recipe.write_submission(open_named_run(run, runs_dir), paths, kaggle, console)
         for error in unusable:
-            log.warning(error.problems[0])
+            log.error(error.problems[0])
         if unusable:
             click.get_current_context().exit(2)
         log.info(f"submission {printable(kaggle)}")
@@ -167,20 +167,21 @@ def command(
         results = recipe.predict(open_named_run(run, runs_dir), paths, n_classes, shown_on, coverage)
     else:
         results = recipe.predict_imagenet(backbone, paths, n_classes, shown_on)
-    found: list[Prediction] = []
+    found: list[object] = []
     refused = 0
     warned: set[str] = set()
     write = _csv_lines(results.abstains) if as_csv else _print_line
+    write_json = _print_json_line if watch else found.append
     if as_json:
-        write = _print_json_line if watch else found.append
+        write = write_json
     is_shown = as_json or watch or not to.is_set
     with closing(results.found if watch else predict_folder.record(results, to)) as recorded:
         for result in recorded:
             if isinstance(result, ImageError):
                 refused += 1
-                _report(result, warned, logging.ERROR if results.n == 1 else logging.WARNING)
-                if watch and as_json:
-                    _print_json_line({"path": str(result.path), "error": str(result.reason)})
+                _report(result, warned, logging.WARNING if watch else logging.ERROR)
+                if as_json:
+                    write_json({"path": str(result.path), "error": str(result.reason), "code": result.code})
             elif is_shown:
                 write(predict_folder.shortened(result, results.spec, top) if to.is_set or watch else result)
     if to.table is not None:

@@ -156,9 +156,28 @@ def test_predict_reports_a_bad_image_and_continues(here: Path, capsys: pytest.Ca
     assert main(["predict", good, "bad.jpg", good, "--top", "1"]) == 2
     out, err = capsys.readouterr()
     assert [line.split(":")[0] for line in out.splitlines()] == [good, good]
-    assert "warning: bad.jpg: " in err
-    assert main(["predict", "bad.jpg"]) == 2
-    assert "error: bad.jpg: " in capsys.readouterr().err
+    assert [line.split(": ")[:2] for line in err.splitlines() if "bad.jpg" in line] == [["error", "bad.jpg"]]
+
+
+def test_predict_reports_bad_images_in_every_form(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """JSON and tables have an entry with the error of each unusable image in its place, and CSV leaves it out."""
+    (here / "bad.jpg").write_bytes(b"nothing")
+    good = "data/test/dots/dots-00.png"
+    images = [good, "bad.jpg", "absent.jpg", good]
+
+    assert main(["predict", *images, "--json"]) == 2
+    out, err = capsys.readouterr()
+    document = json.loads(out)
+    assert [one["path"] for one in document] == images
+    assert [one.get("code") for one in document] == [None, "image-unknown-format", "image-not-found", None]
+    assert document[2] == {"path": "absent.jpg", "error": "does not exist", "code": "image-not-found"}
+    assert [line.split(":")[0] for line in err.splitlines()[-2:]] == ["error", "error"]
+    assert main(["predict", *images, "--table", "a.csv"]) == 2
+    with (here / "a.csv").open(newline="") as file:
+        assert [row["path"] for row in csv.DictReader(file) if row["error"]] == images[1:3]
+    capsys.readouterr()
+    assert main(["predict", *images, "--csv", "--top", "1"]) == 2
+    assert [row["path"] for row in csv.DictReader(io.StringIO(capsys.readouterr().out))] == [good, good]
 
 
 def test_predict_json_and_csv_agree(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

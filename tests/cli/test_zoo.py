@@ -203,7 +203,7 @@ def test_evaluate_gives_the_specified_outcome(results: Results, one: Kind) -> No
 def test_predict_gives_the_specified_outcome(results: Results, one: Kind) -> None:
     """Every file named on the command line is predicted or reported, even if it would be passed over in a folder."""
     outcome = one.outcome.named if isinstance(one.outcome, LeftOut) else one.outcome
-    predicted = {entry["path"] for entry in results.predicted.document}
+    predicted = {entry["path"] for entry in results.predicted.document if "predictions" in entry}
     require(
         outcome,
         results.arguments[one],
@@ -249,7 +249,7 @@ def test_a_name_that_is_too_long_is_reported(results: Results) -> None:
     assert error.startswith(f"error: {Path(endless).absolute()}: ")
     assert error.endswith(" [data-path-missing]\n")
     finished = command("predict", "--run", results.run, "--json", endless, good)
-    assert (finished.code, [entry["path"] for entry in finished.document]) == (2, [good])
+    assert (finished.code, [entry["path"] for entry in finished.document]) == (2, [endless, good])
     assert f"{endless}: cannot be read (File name too long)" in finished.err
     assert command("train", endless).code == 2
     assert command("evaluate", results.run, "--data", endless).code == 2
@@ -271,10 +271,10 @@ def test_a_folder_without_permission_is_reported(
 
     monkeypatch.setattr(os, "scandir", refuse)
     finished = command("predict", "--run", results.run, "--json", closed)
-    assert (finished.code, finished.document) == (2, [])
+    assert (finished.code, [entry["code"] for entry in finished.document]) == (2, ["data-folder-unreadable"])
     assert f"{closed}: cannot be listed (Permission denied)" in finished.err
     finished = command("predict", "--run", results.run, "--json", closed.parent)
-    assert (finished.code, len(finished.document)) == (2, 1)
+    assert (finished.code, ["predictions" in entry for entry in finished.document]) == (2, [True, False])
     assert f"{closed}: cannot be listed (Permission denied)" in finished.err
 
 
