@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -15,14 +17,39 @@ from cnncli.config.solver import describe_solver
 from cnncli.config.tree import format_value
 from cnncli.config.yaml_document import ConfigDumper
 
+MOST_UP = 2
+"""Number of folders above a config up to which its paths are written relative to it."""
 
-def dump_config(config: Config, *, is_short: bool = False) -> str:
+
+def dump_config(config: Config, *, is_short: bool = False, folder: Path | None = None) -> str:
     """Return a resolved config as YAML; reading it returns an equal config.
 
     Settings without effect, which the reader refuses, and settings that a stage inherits from `training` are omitted,
-    and so are those with their default value if the text `is_short`.
+    and so are those with their default value if the text `is_short`. For a file in `folder`, near images and labels are
+    relative to it, so that they can be moved together.
     """
-    return to_yaml(settings_of(config, is_short=is_short), default_flow_style=False, allow_unicode=True)
+    settings = settings_of(config, is_short=is_short)
+    if folder is not None:
+        data = settings["data"]
+        for group in [data, data["labels"]] if config.data.labels.path else [data]:
+            group["path"] = near_path(group["path"], folder)
+    return to_yaml(settings, default_flow_style=False, allow_unicode=True)
+
+
+def near_path(path: str, folder: Path) -> str:
+    """Return an absolute path relative to a folder if it lies below the folder or one of those just above it.
+
+    >>> near_path("/home/ada/cats/data", Path("/home/ada/cats/configs"))
+    '../data'
+    >>> near_path("/data", Path("/home")), near_path("s3://cats/data", Path("/home"))
+    ('/data', 's3://cats/data')
+    """
+    folder = folder.resolve()
+    above = [one for one in (folder, *folder.parents)[: 1 + MOST_UP] if one.parent != one]
+    if not any(Path(path).is_relative_to(one) for one in above):
+        return path
+    relative = os.path.relpath(path, folder)
+    return f"./{relative}" if relative.startswith("~") else relative
 
 
 def to_yaml(value: object, **options: Any) -> str:

@@ -121,6 +121,7 @@ class Advice:
         backbones: Compared backbones, the most accurate first; empty if they were not compared.
         problems: Problems of backbones that could not be compared.
         config: The recommended config.
+        out: The file to which it is written, or None.
     """
 
     n: int
@@ -131,6 +132,7 @@ class Advice:
     config: Config
     backbones: tuple[BackboneResult, ...] = ()
     problems: tuple[Message, ...] = field(default=())
+    out: Path | None = None
 
     @property
     def per_class(self) -> float:
@@ -159,7 +161,7 @@ class Advice:
         return (
             f"# Recommended by `cnncli advise`: {self.recommendation}.\n"
             f"# The dataset: {reason}; a linear head has {accuracy} in cross-validation.\n"
-            f"{dump_config(self.config, is_short=True)}"
+            f"{dump_config(self.config, is_short=True, folder=self.out and self.out.parent)}"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -263,7 +265,7 @@ def advise(
     if "mode=feature-extraction" in settings and (layer := best_depth(probes)):
         settings.append(f"backbone.output_layer={layer}")
     config = read(settings)
-    found = Advice(len(pool.images), len(pool.classes), probes, curve, times, config, compared, problems)
+    found = Advice(len(pool.images), len(pool.classes), probes, curve, times, config, compared, problems, path)
     if path is not None:
         write_atomically(path, found.config_text())
     return found

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -46,6 +47,29 @@ def test_a_short_text_reads_back_equal(mapping: dict[str, Any], tmp_path_factory
     path.write_bytes(dump_config(config, is_short=True).encode())
 
     assert load_resolved(path) == config
+
+
+@pytest.mark.parametrize(
+    ("data", "written"),
+    [
+        ("a/b/configs/data", "data"),
+        ("a/b/data", "../data"),
+        ("a/data", "../../data"),
+        ("data", None),
+        ("a/b/configs/~data", "./~data"),
+    ],
+)
+def test_near_images_are_relative_to_the_file(data: str, written: str | None, tmp_path: Path) -> None:
+    """Images and labels up to two folders above the file have relative paths, others absolute ones."""
+    path, folder = tmp_path / data, tmp_path / "a" / "b" / "configs"
+    folder.mkdir(parents=True)
+    config = resolve({"data": {"path": path, "labels": {"path": path / "labels.csv"}}})
+    (folder / "config.yaml").write_text(dump_config(config, is_short=True, folder=folder))
+    found = yaml.safe_load((folder / "config.yaml").read_text())["data"]
+
+    expected = written or str(path)
+    assert (found["path"], found["labels"]["path"]) == (expected, f"{expected}/labels.csv")
+    assert load_resolved(folder / "config.yaml").data.path == path
 
 
 def test_a_short_text_has_only_what_differs_from_the_defaults() -> None:

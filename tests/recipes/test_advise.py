@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from os.path import relpath
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,7 @@ def test_the_advice_is_a_document_and_a_config(file: Path, tmp_path: Path, capsy
 
     assert (document["n"], document["n_classes"], document["size"]) == (80, 2, "small")
     assert document["config"] == out.read_text()
+    assert f"path: {relpath(advised.data.path, tmp_path)}\n" in document["config"]
     assert advised.mode == "feature-extraction"
     assert advised.backbones[0].output_layer in (layers if document["kind"] == "different" else [None])
     assert layers[-1] is None
