@@ -17,9 +17,8 @@ from cnncli.cli.options import (
     example,
     json_option,
     overrides_argument,
-    print_json,
+    print_result,
 )
-from cnncli.errors import printable
 from cnncli.terminal.console import Console
 from cnncli.terminal.formatting import duration, percent, percent_range
 
@@ -69,18 +68,11 @@ def command(
         return read_config(config, (*overrides, *further))
 
     found = advise(read, console, folds, backbones, weights, out)
-    if as_json:
-        print_json(found)
-    else:
-        print_advice(found, console)
-        if out is None:
-            click.echo(f"\n{found.config_text()}", nl=False)
-    if out is not None:
-        log.info(f"config {printable(out)}")
+    print_result(found, print_advice, console, as_json, out, "config")
 
 
 def print_advice(found: Advice, console: Console) -> None:
-    """Print the evidence, then the table with the case of the dataset, and the recommendation."""
+    """Print the evidence, the table with the case of the dataset, the recommendation, and a config without a file."""
     from cnncli.recipes.advise import CASES
 
     if found.backbones:
@@ -122,6 +114,8 @@ def print_advice(found: Advice, console: Console) -> None:
     if found.recommendation != CASES[found.size, found.kind][0]:
         console.print(f"A linear head is already {percent(found.probes[-1].accuracy)} accurate.")
     console.print(f"Recommended: {found.recommendation}.")
+    if found.out is None:
+        click.echo(f"\n{found.config_text()}", nl=False)
 
 
 def _accuracy(probe: Probe) -> tuple[str, str]:

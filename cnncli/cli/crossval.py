@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,9 +14,8 @@ from cnncli.cli.options import (
     example,
     json_option,
     overrides_argument,
-    print_json,
+    print_result,
 )
-from cnncli.errors import printable
 from cnncli.terminal.console import Console
 from cnncli.terminal.formatting import decimal, percent, percent_range
 
@@ -26,8 +24,6 @@ if TYPE_CHECKING:
 
 MAX_CLASSES = 12
 """Number of classes that are printed, those with the lowest recall first if there are more."""
-
-log = logging.getLogger(__name__)
 
 folds_option = click.option(
     "--folds", type=click.IntRange(min=3), metavar="K", help="Number of folds.  [default: data.folds, else 5]"
@@ -67,12 +63,7 @@ def command(
     from cnncli.recipes.crossval import crossval
 
     found = crossval(read_config(config, overrides), console, folds, repeats, out)
-    if as_json:
-        print_json(found)
-    else:
-        print_cross_validation(found, console)
-    if out is not None:
-        log.info(f"predictions {printable(out)}")
+    print_result(found, print_cross_validation, console, as_json, out, "predictions")
 
 
 def print_cross_validation(found: CrossValidation, console: Console) -> None:

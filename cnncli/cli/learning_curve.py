@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,9 +16,8 @@ from cnncli.cli.options import (
     example,
     json_option,
     overrides_argument,
-    print_json,
+    print_result,
 )
-from cnncli.errors import printable
 from cnncli.terminal.console import Console
 from cnncli.terminal.formatting import percent, percent_range
 
@@ -28,8 +26,6 @@ if TYPE_CHECKING:
 
 FAR = 1000.0
 """Multiple of the present number of images beyond which a predicted number is not shown."""
-
-log = logging.getLogger(__name__)
 
 
 @click.command(epilog=example("cnncli learning-curve configs/quickstart.yaml --target 0.99 --out curve.png"))
@@ -64,12 +60,7 @@ def command(
     from cnncli.recipes.learning_curve import learning_curve
 
     found = learning_curve(read_config(config, overrides), console, folds, target, out)
-    if as_json:
-        print_json(found)
-    else:
-        print_learning_curve(found, console)
-    if out is not None:
-        log.info(f"figure {printable(out)}")
+    print_result(found, print_learning_curve, console, as_json, out, "figure")
 
 
 def print_learning_curve(found: LearningCurve, console: Console) -> None:

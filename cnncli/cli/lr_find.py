@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,9 +14,8 @@ from cnncli.cli.options import (
     example,
     json_option,
     overrides_argument,
-    print_json,
+    print_result,
 )
-from cnncli.errors import printable
 from cnncli.terminal.console import Console
 from cnncli.terminal.formatting import decimal
 
@@ -25,8 +23,6 @@ if TYPE_CHECKING:
     from cnncli.recipes.lr_find import FoundRate
 
 N_ROWS = 15
-
-log = logging.getLogger(__name__)
 
 
 @click.command(epilog=example("cnncli lr-find configs/quickstart.yaml training.solver=gradient --out rates.png"))
@@ -76,12 +72,7 @@ def command(
     from cnncli.recipes.lr_find import lr_find
 
     found = lr_find(read_config(config, overrides), console, stage, (low, high), steps, out)
-    if as_json:
-        print_json(found)
-    else:
-        print_rate(found, console)
-    if out is not None:
-        log.info(f"figure {printable(out)}")
+    print_result(found, print_rate, console, as_json, out, "figure")
 
 
 def print_rate(found: FoundRate, console: Console) -> None:

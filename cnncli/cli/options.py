@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
-from cnncli.errors import Message
+from cnncli.errors import Message, printable
 from cnncli.terminal.console import Console
+
+T = TypeVar("T")
 
 PATH = click.Path(path_type=Path)
 OUT_FILE = click.Path(dir_okay=False, path_type=Path)
 """A path, which need not exist, and one that must not be a folder. `cnncli.cli.main` refuses empty ones."""
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -112,6 +118,18 @@ def example(line: str) -> str:
 def print_json(document: object) -> None:
     """Print a document of mappings, sequences, results, messages and NumPy's values as JSON."""
     click.echo(json.dumps(_plain(document), indent=2, allow_nan=False))
+
+
+def print_result(
+    found: T, show: Callable[[T, Console], None], console: Console, as_json: bool, out: Path | None, kind: str
+) -> None:
+    """Print a result as JSON or by a function, and to stderr which file of a kind was written, if any."""
+    if as_json:
+        print_json(found)
+    else:
+        show(found, console)
+    if out is not None:
+        log.info(f"{kind} {printable(out)}")
 
 
 def json_line(document: object) -> str:
