@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests: private folders, signal handling, and the folder of real photographs."""
+"""Fixtures shared by all tests: drawn images, real photographs, private folders, signal handling."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from tests.support.drawing import draw_dataset
 
 settings.register_profile("quick", max_examples=30, deadline=None)
 settings.register_profile("thorough", max_examples=300, deadline=None)
@@ -24,6 +26,12 @@ def shared() -> Path:
     if not (SHARED / "data" / "dogs-vs-cats").is_dir():
         pytest.skip("needs real photographs and weights in ../shared")
     return SHARED
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Draw images of stripes and dots. Modules that need another number or other images have their own `data`."""
+    return draw_dataset(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="session", autouse=True)

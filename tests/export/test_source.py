@@ -15,7 +15,7 @@ from cnncli.export.source import ExportSource, build_exported
 from cnncli.recipes.train import Run, train
 from cnncli.terminal.console import Console
 from tests.support.attributes import write_attributes
-from tests.support.drawing import draw_dataset, tiny_config
+from tests.support.drawing import tiny_config
 
 CONSOLE = Console(quiet=True)
 CONVNET = {"name": "ConvNet", "weights": "none", "options": {"filters": [4, 8]}}
@@ -37,12 +37,6 @@ def difference(run: Run, files: list[Path]) -> float:
     exported = ExportSource(build_exported(run.folder), {}).probabilities(pixels)
     assert exported.shape == expected.shape
     return float(np.abs(exported - expected).max())
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a dataset of two classes."""
-    return draw_dataset(tmp_path_factory.mktemp("data"))
 
 
 @pytest.mark.parametrize("kind", KINDS)

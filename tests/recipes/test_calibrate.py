@@ -39,14 +39,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return draw_dataset(tmp_path_factory.mktemp("data"), 20, 20, 6)
 
 
-@pytest.fixture(scope="module")
-def run(data: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Solve a head."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CNNCLI_CACHE", str(cache))
-        return train(tiny_config(data, training={}), tmp_path_factory.mktemp("runs"), CONSOLE)
-
-
 @pytest.fixture
 def copy(run: Run, tmp_path: Path) -> RunFolder:
     """Copy the run, so that it can be calibrated."""

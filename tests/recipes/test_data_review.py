@@ -47,14 +47,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture(scope="module")
-def run(data: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Train on the features of a frozen network."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CNNCLI_CACHE", str(cache))
-        return train(tiny_config(data, training={}), tmp_path_factory.mktemp("runs"), CONSOLE)
-
-
 def _ranked(words: list[str], capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     assert main(["data", "review", *words, "--json"]) == 0
     return list(json.loads(capsys.readouterr().out))

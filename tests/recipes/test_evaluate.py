@@ -15,9 +15,9 @@ from cnncli.inference.evaluate_rows import load_assessment
 from cnncli.inference.prediction import Prediction
 from cnncli.recipes.evaluate import evaluate
 from cnncli.recipes.predict import predict
-from cnncli.recipes.train import Run, train
+from cnncli.recipes.train import Run
 from cnncli.terminal.console import Console
-from tests.support.drawing import draw_dataset, tiny_config
+from tests.support.drawing import draw_dataset
 
 CONSOLE = Console(quiet=True)
 
@@ -28,14 +28,6 @@ pytestmark = pytest.mark.usefixtures("shared_cache")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Draw images of stripes and dots."""
     return draw_dataset(tmp_path_factory.mktemp("data"), 8, 5, 6)
-
-
-@pytest.fixture(scope="module")
-def run(data: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Solve a head, and draw its figures."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CNNCLI_CACHE", str(cache))
-        return train(tiny_config(data, training={}), tmp_path_factory.mktemp("runs"), CONSOLE)
 
 
 def test_training_writes_the_predictions_of_validation_and_test(run: Run) -> None:

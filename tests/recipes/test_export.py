@@ -26,16 +26,10 @@ from cnncli.recipes.train import Run, train
 from cnncli.runs.folder import RunFolder
 from cnncli.storage.locks import shared
 from cnncli.terminal.console import Console
-from tests.support.drawing import draw_dataset, tiny_config
+from tests.support.drawing import tiny_config
 
 KEYS = {"format", "path", "n", "top1", "max_difference", "size_bytes", "ms_per_image"}
 PAIRS = [(name, one) for name, facts in FORMATS.items() for one in PRECISIONS if one not in facts.refused]
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a dataset of 32 px images."""
-    return draw_dataset(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")

@@ -41,14 +41,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return draw_dataset(tmp_path_factory.mktemp("data"), 20, 20, 6)
 
 
-@pytest.fixture(scope="module")
-def run(data: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Solve a head, with a coverage of 95 %."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CNNCLI_CACHE", str(cache))
-        return train(tiny_config(data, training={}), tmp_path_factory.mktemp("runs"), CONSOLE)
-
-
 @pytest.fixture
 def images(data: Path, tmp_path: Path) -> Path:
     """Copy the test images into a folder with one damaged file."""

@@ -48,12 +48,6 @@ CONSOLE = Console(quiet=True)
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a dataset of stripes and dots."""
-    return draw_dataset(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(scope="module")
 def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Return a finished run in float32, with the cache that it filled."""
     folder = tmp_path_factory.mktemp("run")

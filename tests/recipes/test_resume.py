@@ -23,7 +23,7 @@ from cnncli.storage.atomic import write_atomically
 from cnncli.storage.locks import Lock
 from cnncli.terminal.console import Console
 from tests.fault_injection.trainings import weights_digest
-from tests.support.drawing import draw_dataset, tiny_config
+from tests.support.drawing import tiny_config
 from tests.support.interrupted import dying_after
 from tests.support.logged import codes_in, message_in
 
@@ -32,12 +32,6 @@ SETTINGS: dict[str, Any] = {
     "head": {"layers": [{"dense": 4}, {"dropout": 0.3}]},
     "augmentation": {"horizontal_flip": True, "views": 2},
 }
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Draw images of stripes and dots."""
-    return draw_dataset(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")

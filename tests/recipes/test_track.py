@@ -36,7 +36,7 @@ from cnncli.runs.checkpoints import Checkpoints
 from cnncli.runs.folder import RunFolder, run_folders
 from cnncli.runs.tracking import EXPERIMENT, URI, MlflowRun, history_of, import_mlflow, without_credentials
 from cnncli.terminal.console import Console
-from tests.support.drawing import draw_dataset, tiny_config
+from tests.support.drawing import tiny_config
 from tests.support.interrupted import dying_after
 from tests.support.logged import codes_in
 
@@ -45,12 +45,6 @@ pytestmark = pytest.mark.filterwarnings("default")  # of MLflow, pandas and SQLA
 CONSOLE = Console(quiet=True)
 SERVER = os.environ.get("CNNCLI_MLFLOW")
 START_S = 90.0
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Draw images of stripes and dots."""
-    return draw_dataset(tmp_path_factory.mktemp("data"))
 
 
 def free_port() -> int:

@@ -14,17 +14,11 @@ from cnncli.networks.backend import import_keras
 from cnncli.networks.classifier import Classifier, build_classifier
 from cnncli.training.stage_report import StageReport, WeightHashes
 from tests.support import plain_keras
-from tests.support.drawing import draw_dataset, tiny_config
+from tests.support.drawing import tiny_config
 from tests.training.contexts import context_for, train_in
 
 OPTIONS = {"filters": [4, 6, 8], "batch_norm": True, "padding": "same"}
 Statistics = dict[str, NDArray[np.float32]]
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return images of two classes."""
-    return draw_dataset(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")

@@ -19,16 +19,10 @@ from cnncli.training.inspection import Inspection
 from cnncli.training.objective import Objective
 from cnncli.training.optimizer import build_optimizer
 from cnncli.training.steps import TrainStep
-from tests.support.drawing import draw_dataset, tiny_config
+from tests.support.drawing import tiny_config
 from tests.training.contexts import context_for, train_in
 
 STAGES = [{"name": "head", "epochs": 2}, {"name": "all", "unfreeze": "all", "epochs": 2}]
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Draw twenty-four images for training and twelve for validation."""
-    return draw_dataset(tmp_path_factory.mktemp("data"))
 
 
 def _train(data: Path, folder: Path, **settings: Any) -> tuple[list[np.ndarray], RunFolder]:

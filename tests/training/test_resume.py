@@ -22,7 +22,7 @@ from cnncli.runs.folder import RunFolder
 from cnncli.runs.records import RunWriter
 from cnncli.training.steps import EpochTotals, TrainStep
 from cnncli.training.trainer import Trainer
-from tests.support.drawing import draw_dataset, tiny_config
+from tests.support.drawing import tiny_config
 from tests.support.logged import codes_in, message_in
 from tests.training.contexts import context_for
 
@@ -80,12 +80,6 @@ class Ended:
     history: tuple[tuple[Any, ...], ...]
     stages: tuple[dict[str, Any], ...]
     best: dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Draw twenty-four images for training and twelve for validation."""
-    return draw_dataset(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(autouse=True)

@@ -30,7 +30,7 @@ from cnncli.training.objective import Objective
 from cnncli.training.optimizer import build_optimizer
 from cnncli.training.steps import TrainStep
 from cnncli.training.trainer import Outcome, Trainer
-from tests.support.drawing import draw_dataset, draw_image, tiny_config
+from tests.support.drawing import draw_image, tiny_config
 from tests.support.logged import codes_in, message_in
 from tests.training.contexts import context_for, train_in
 
@@ -57,12 +57,6 @@ class Trained:
 
 
 Train = Callable[..., Trained]
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Draw twenty-four images for training and twelve for validation."""
-    return draw_dataset(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture
