@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import cached_property
-from importlib.resources import files
 from typing import Annotated, Any
 from urllib.parse import unquote
 
@@ -38,6 +36,7 @@ from cnncli.serving.inference_protocol import (
 )
 from cnncli.serving.local import SECURITY_HEADERS
 from cnncli.serving.openapi import BODY, PROBLEMS, ImagePrediction
+from cnncli.serving.pages import read_page
 from cnncli.serving.refusals import Limits, Refused, status_of
 from cnncli.serving.server_metrics import ServerMetrics
 from cnncli.version import __version__
@@ -45,7 +44,7 @@ from cnncli.version import __version__
 NamedImages = Sequence[tuple[str, ImageSource]]
 _POLICY = (
     "default-src 'none'; img-src blob: data:; media-src blob:; connect-src 'self'; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'; style-src 'nonce-{0}'; script-src 'nonce-{0}'"
+    "form-action 'none'; frame-ancestors 'none'"
 )
 
 
@@ -112,10 +111,8 @@ class PredictionApi:
 
     async def page(self) -> HTMLResponse:
         """Return the page."""
-        nonce = secrets.token_urlsafe(12)
-        page = files("cnncli.serving").joinpath("prediction_page.html").read_text(encoding="utf-8")
-        headers = {**SECURITY_HEADERS, "Content-Security-Policy": _POLICY.format(nonce)}
-        return HTMLResponse(page.replace("{{nonce}}", nonce), headers=headers)
+        page, policy = read_page("prediction_page.html", _POLICY)
+        return HTMLResponse(page, headers={**SECURITY_HEADERS, "Content-Security-Policy": policy})
 
     async def health(self) -> dict[str, str]:
         """Return that the server runs."""

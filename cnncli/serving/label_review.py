@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from http import HTTPStatus
 from http.server import ThreadingHTTPServer
-from importlib.resources import files
 from typing import Any
 
 from PIL import Image
@@ -28,13 +27,14 @@ from cnncli.errors import ImageError
 from cnncli.images.bands import preview
 from cnncli.images.decode import decode
 from cnncli.serving.local import HOST, LocalHandler
+from cnncli.serving.pages import read_page
 
 IMAGE_PX = 480
 """Longer side of the images on the page, in pixels."""
 MAX_BODY_BYTES = 65_536
 KEPT_IMAGES = 256
 """Number of encoded images that are kept in memory."""
-_POLICY = "default-src 'none'; img-src 'self' data:; connect-src 'self'; style-src 'nonce-{0}'; script-src 'nonce-{0}'"
+_POLICY = "default-src 'none'; img-src 'self' data:; connect-src 'self'"
 
 
 @dataclass(frozen=True)
@@ -208,10 +208,8 @@ class _Handler(LocalHandler):
         return body if isinstance(body, dict) else None
 
     def _send_page(self) -> None:
-        nonce = secrets.token_urlsafe(12)
-        page = files("cnncli.serving").joinpath("label_review.html").read_text(encoding="utf-8")
-        policy = _POLICY.format(nonce)
-        self.send(page.replace("{{nonce}}", nonce).encode(), "text/html; charset=utf-8", policy)
+        page, policy = read_page("label_review.html", _POLICY)
+        self.send(page.encode(), "text/html; charset=utf-8", policy)
 
     def _send_image(self, place: int) -> None:
         try:
