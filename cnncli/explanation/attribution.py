@@ -52,11 +52,6 @@ class Attribution:
         self._logits = keras.Model(model.inputs[0], logits)
         self._maps = keras.Model(model.inputs[0], [*(output_of(model, name) for name in self.layers), logits])
 
-    @property
-    def has_maps(self) -> bool:
-        """Whether the network has a layer with maps, which Grad-CAM needs."""
-        return bool(self.layers)
-
     def grad_cam(self, pixels: Pixels, k: int) -> Map:
         """Return Grad-CAM for class k of an image (height, width, channels): Selvaraju et al. 2016 (arXiv 1610.02391).
 

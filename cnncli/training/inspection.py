@@ -34,7 +34,7 @@ class Inspection:
 
     def __init__(self, step: TrainStep, objective: Objective, probe: Batch, stage: str, writer: RunWriter) -> None:
         """Prepare to measure a step on the images and labels of the batch `probe`."""
-        self._step, self._objective, self._probe = step, objective, probe
+        self._step, self._probe = step, probe
         self._stage, self._path = stage, writer.run.inspection
         self._layers, self._measure = _compile(step.tail, objective)
         self._start: list[Array] = []

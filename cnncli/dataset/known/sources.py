@@ -49,7 +49,7 @@ class _Source:
     """Collects the files of a download, with archives that stay open until `archives` is closed."""
 
     def __init__(self, scratch: Path, archives: ExitStack) -> None:
-        self._scratch, self._archives, self._n_zips = scratch, archives, 0
+        self._scratch, self._archives = scratch, archives
 
     def folder(self, source: Path) -> Files:
         files: dict[str, Callable[[int], bytes]] = {}
