@@ -6,8 +6,6 @@ no core waits for another, whichever step is the slowest.
 
 from __future__ import annotations
 
-import errno
-import hashlib
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -22,12 +20,13 @@ from cnncli.augmentation.views import render_view, view_key
 from cnncli.dataset.records import ImageRecord
 from cnncli.engines.engine import Array, Engine
 from cnncli.engines.mirrored import Tta, mirror, mirror_flags, run_averaged
-from cnncli.errors import DataError, ImageError, Message, printable, reason_of
+from cnncli.errors import DataError, ImageError, Message, printable
+from cnncli.features.decoded_images import read_all, summarize
 from cnncli.features.store import FeatureKey, FeatureStore
 from cnncli.features.views import AveragedFeatures, JoinedFeatures, ViewFeatures
-from cnncli.images.decode import PixelSpec, decode
+from cnncli.images.decode import PixelSpec
 from cnncli.runtime.threads import batched, map_ordered, workers
-from cnncli.shards.shard import MAX_IMAGE_BYTES, is_there, read_image, reading_order
+from cnncli.shards.shard import is_there, reading_order
 from cnncli.terminal.console import Console
 
 DECODING_S = 1 / 600
@@ -299,56 +298,6 @@ def extract(
     return views, Counts(computed, features.total - computed)
 
 
-def read_pixels(row: ImageRecord, spec: PixelSpec) -> Pixels:
-    """Decode an image of a manifest if it is unchanged.
-
-    Raises:
-        ImageError: The image cannot be read, or its digest is not that of the manifest.
-    """
-    changed = Message("image-changed", "changed since it was indexed. Run the command again.")
-    try:
-        data = read_image(row.path, min(row.facts.size_bytes, MAX_IMAGE_BYTES))
-    except FileNotFoundError as error:
-        raise ImageError(row.path, Message("image-not-found", error.strerror or "not found")) from error
-    except OSError as error:
-        reason = Message("image-unreadable", reason_of(error))
-        raise ImageError(row.path, changed if error.errno == errno.EFBIG else reason) from error
-    if hashlib.sha256(data).hexdigest() != row.digest:
-        raise ImageError(row.path, changed)
-    return decode(data, spec, name=row.file)
-
-
-def read_all(rows: Sequence[ImageRecord], spec: PixelSpec) -> tuple[list[tuple[ImageRecord, Pixels]], list[ImageError]]:
-    """Decode images; return the usable ones with their pixels, and the errors of the others."""
-    pixels: list[tuple[ImageRecord, Pixels]] = []
-    errors: list[ImageError] = []
-    for row in rows:
-        try:
-            pixels.append((row, read_pixels(row, spec)))
-        except ImageError as error:
-            errors.append(error)
-    return pixels, errors
-
-
-@dataclass(frozen=True)
-class DecodedImages:
-    """Images that are decoded on demand, because their pixels do not fit into the cache."""
-
-    images: Sequence[ImageRecord]
-    spec: PixelSpec
-
-    def rows(self, indexes: NDArray[np.int64]) -> list[Array]:
-        """Return the pixels of the images at some positions as one array, uint8, shape (n, height, width, channels).
-
-        Raises:
-            DataError: All images that can no longer be decoded.
-        """
-        decoded, errors = read_all([self.images[index] for index in indexes], self.spec)
-        if errors:
-            raise DataError(summarize(errors, self.images))
-        return [np.stack([pixels for _, pixels in decoded])]
-
-
 def _fill(
     features: FeatureSet, missing: list[set[str]], store: FeatureStore, console: Console, compute: Compute
 ) -> None:
@@ -414,12 +363,3 @@ class _PendingRows:
         if digests:
             tensors = zip(*(tensors for _, tensors in parts), strict=True)
             self._store.write(self._key, digests, [np.concatenate(arrays) for arrays in tensors])
-
-
-def summarize(errors: Sequence[ImageError], rows: Sequence[ImageRecord]) -> list[Message]:
-    """Return one message per image, or a single message if all images of a folder are missing."""
-    if len(errors) > 1 and not any(is_there(row.path) for row in rows):
-        text = f"{printable(rows[0].path)} and {len(errors) - 1:,} other images that are needed do not exist."
-        facts = {"path": rows[0].path, "received": len(errors)}
-        return [Message("image-all-missing", f"{text} Was the folder moved?", **facts)]
-    return [error.problems[0] for error in errors]

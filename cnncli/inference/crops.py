@@ -15,13 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnncli.dataset.records import ImageRecord
-from cnncli.errors import DataError, ImageError
-from cnncli.features.extract import read_all, summarize
+from cnncli.features.decoded_images import map_decoded
 from cnncli.images.decode import PixelSpec
-from cnncli.inference.evaluate_rows import ROWS
 from cnncli.inference.predictor import Predictor
 from cnncli.inference.spec import PredictorSpec
-from cnncli.runtime.threads import batched, map_ordered, workers
 from cnncli.terminal.console import Console
 
 RATIO = 8 / 7
@@ -45,23 +42,13 @@ def multi_crop_logits(
     outputs_of = predictor.logits_of_pixels if is_linear else predictor.probabilities
     larger = replace(spec.pixels, height=round(RATIO * spec.height), width=round(RATIO * spec.width))
 
-    def predict(batch: list[ImageRecord]) -> tuple[list[NDArray[np.float64]], list[ImageError]]:
-        decoded, errors = read_all(batch, larger)
-        if errors:
-            return [], errors
-        pixels = crops_of(np.stack([one for _, one in decoded]), spec.pixels, crops)
-        return [np.mean([outputs_of(crop) for crop in pixels], axis=0, dtype=np.float64)], []
+    def mean_of_crops(_: Sequence[ImageRecord], pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+        outputs = [outputs_of(crop) for crop in crops_of(pixels, spec.pixels, crops)]
+        mean: NDArray[np.float64] = np.mean(outputs, axis=0, dtype=np.float64)
+        return mean
 
-    parts: list[NDArray[np.float64]] = []
-    errors: list[ImageError] = []
-    with console.progress(len(rows), f"evaluating {crops} crops", "images") as progress:
-        for outputs, failed in map_ordered(predict, batched(rows, ROWS), ahead=workers()):
-            parts += outputs
-            errors += failed
-            progress.advance(sum(map(len, outputs)))
-    if errors:
-        raise DataError(summarize(errors, rows))
-    return np.concatenate(parts) if is_linear else _logits_of(np.concatenate(parts), spec)
+    means = np.concatenate(map_decoded(mean_of_crops, rows, larger, console, f"evaluating {crops} crops"))
+    return means if is_linear else _logits_of(means, spec)
 
 
 def crops_of(pixels: NDArray[Any], size: PixelSpec, crops: int) -> list[NDArray[Any]]:

@@ -14,16 +14,17 @@ from cnncli.config.schema import Config
 from cnncli.dataset.records import ImageRecord
 from cnncli.engines.build import build_engine, graphs_in_use
 from cnncli.engines.engine import Array, EngineChoice
-from cnncli.errors import DataError, Message, printable
-from cnncli.features.extract import Extraction, FeatureSet, Trunk, extract, fits, read_all, summarize
+from cnncli.errors import Message, printable
+from cnncli.features.decoded_images import ROWS, map_decoded
+from cnncli.features.extract import Extraction, FeatureSet, Trunk, extract, fits
 from cnncli.features.store import FeatureStore
-from cnncli.inference.evaluate_rows import ROWS, extraction_of
+from cnncli.inference.evaluate_rows import extraction_of
 from cnncli.inference.predictor import load_predictor
 from cnncli.inference.spec import PredictorSpec
 from cnncli.networks.backend import import_keras
 from cnncli.networks.head import LOGITS
 from cnncli.runs.folder import RunFolder
-from cnncli.runtime.threads import batched, map_ordered, workers
+from cnncli.runtime.threads import batched
 from cnncli.storage.cache_dir import FEATURES, GRAPHS, make_cache_dir
 from cnncli.terminal.console import Console
 
@@ -98,17 +99,8 @@ class Embedding:
         return pool_features(self.extraction.run(pixels))
 
     def _streamed(self, rows: Sequence[ImageRecord], console: Console) -> Vectors:
-        parts, errors = [], []
-        with console.progress(len(rows), "computing features", "images") as progress:
-            tasks = batched(rows, ROWS)
-            for decoded, failed in map_ordered(lambda batch: read_all(batch, self.extraction.pixels), tasks, workers()):
-                if decoded:
-                    parts.append(self.of_pixels(np.stack([pixels for _, pixels in decoded])))
-                errors += failed
-                progress.advance(len(decoded))
-        if errors:
-            raise DataError(summarize(errors, rows))
-        return np.concatenate(parts)
+        spec, title = self.extraction.pixels, "computing features"
+        return np.concatenate(map_decoded(lambda _, pixels: self.of_pixels(pixels), rows, spec, console, title))
 
 
 def pool_features(tensors: Sequence[Array]) -> Vectors:

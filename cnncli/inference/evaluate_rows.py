@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from cnncli.dataset.manifest import Manifest
 from cnncli.dataset.records import ImageRecord
 from cnncli.engines.engine import Array
-from cnncli.errors import DataError, ImageError
 from cnncli.evaluation.assessment import Assessment
 from cnncli.evaluation.calibration import Calibration, coverage_curve
 from cnncli.evaluation.outputs import Outputs, load_outputs, save_outputs
 from cnncli.evaluation.predictions import predicted_images, write_predictions
 from cnncli.evaluation.reference import FeatureReference, sample_size
-from cnncli.features.extract import Counts, Extraction, FeatureSet, Trunk, extract, fits, read_all, summarize
+from cnncli.features.decoded_images import ROWS, map_decoded
+from cnncli.features.extract import Counts, Extraction, FeatureSet, Trunk, extract, fits
 from cnncli.features.store import FeatureStore
 from cnncli.features.views import ViewFeatures
 from cnncli.inference.predictor import Predictor
@@ -34,8 +34,6 @@ from cnncli.runs.folder import RunFolder
 from cnncli.runtime.threads import batched, map_ordered, workers
 from cnncli.terminal.console import Console
 
-ROWS = 64
-"""Number of rows of features that go through the tail together."""
 ROWS_OF_DISTANCES = 512
 """Number of rows of features whose distances are computed together."""
 MOST_COMPUTED = 500
@@ -183,21 +181,6 @@ def extraction_of(predictor: Predictor, networks: Sequence[str] = ()) -> Extract
 
 def _stream(features: FeatureSet, function: Callable[[Sequence[Array]], T], console: Console) -> list[T]:
     """Return the results of a function of features for batches of images, whose features are not stored."""
-    extraction, images = features.extraction, features.images
-
-    def run(batch: list[ImageRecord]) -> tuple[int, list[T], list[ImageError]]:
-        decoded, errors = read_all(batch, extraction.pixels)
-        if errors:
-            return len(batch), [], errors
-        return len(batch), [function(extraction.run(np.stack([pixels for _, pixels in decoded])))], []
-
-    parts: list[T] = []
-    errors: list[ImageError] = []
-    with console.progress(len(images), "evaluating", "images") as progress:
-        for n, found, failed in map_ordered(run, batched(images, ROWS), ahead=2 * workers()):
-            parts += found
-            errors += failed
-            progress.advance(n)
-    if errors:
-        raise DataError(summarize(errors, images))
-    return parts
+    run = features.extraction.run
+    spec, title = features.extraction.pixels, "evaluating"
+    return map_decoded(lambda _, pixels: function(run(pixels)), features.images, spec, console, title)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -13,13 +12,11 @@ from numpy.typing import NDArray
 from cnncli.augmentation.perturbations import PERTURBATIONS, Perturbation
 from cnncli.dataset.manifest import Manifest
 from cnncli.dataset.records import ImageRecord
-from cnncli.errors import DataError, ImageError
-from cnncli.features.extract import read_all, summarize
-from cnncli.inference.evaluate_rows import ROWS, evaluate_manifest
+from cnncli.features.decoded_images import map_decoded
+from cnncli.inference.evaluate_rows import evaluate_manifest
 from cnncli.inference.predictor import Predictor
 from cnncli.inference.spec import PredictorSpec
 from cnncli.metrics.classification import label_probabilities, probabilities_of, ranking_scores
-from cnncli.runtime.threads import batched, map_ordered, workers
 from cnncli.terminal.console import Console
 
 Logits = NDArray[np.float32]
@@ -99,27 +96,14 @@ def _perturbed_logits(
     """Return the logits of all images for each perturbation and strength but 0."""
     cases = [(one, strength) for one in chosen for strength in one.strengths if strength]
 
-    def predict(batch: list[ImageRecord]) -> tuple[dict[Case, Logits], list[ImageError]]:
-        decoded, errors = read_all(batch, predictor.spec.pixels)
-        if errors:
-            return {}, errors
-        found = {}
-        for change, strength in cases:
-            pixels = np.stack([change(pixels, strength, row.digest) for row, pixels in decoded])
-            found[change.name, strength] = predictor.logits_of_pixels(pixels)
-        return found, []
+    def predict(batch: Sequence[ImageRecord], pixels: NDArray[np.uint8]) -> list[Logits]:
+        pairs = list(zip(batch, pixels, strict=True))
+        changed = ([change(image, strength, row.digest) for row, image in pairs] for change, strength in cases)
+        return [predictor.logits_of_pixels(np.stack(images)) for images in changed]
 
-    parts: dict[Case, list[Logits]] = defaultdict(list)
-    errors: list[ImageError] = []
-    with console.progress(len(rows) * len(cases), "perturbing") as bar:
-        for found, failed in map_ordered(predict, batched(rows, ROWS), ahead=2 * workers()):
-            for case, logits in found.items():
-                parts[case].append(logits)
-            errors += failed
-            bar.advance(sum(map(len, found.values())))
-    if errors:
-        raise DataError(summarize(errors, rows))
-    return {case: np.concatenate(logits) for case, logits in parts.items()}
+    parts = map_decoded(predict, rows, predictor.spec.pixels, console, "perturbing")
+    found = map(np.concatenate, zip(*parts, strict=True))
+    return {(change.name, strength): logits for (change, strength), logits in zip(cases, found, strict=True)}
 
 
 def _predictions(spec: PredictorSpec, logits: Logits) -> NDArray[Any]:

@@ -41,7 +41,8 @@ from cnncli.evaluation.parity import (
     require_parity,
     spread,
 )
-from cnncli.features.extract import FeatureSet, read_all, summarize
+from cnncli.features.decoded_images import read_all, summarize
+from cnncli.features.extract import FeatureSet
 from cnncli.features.store import FeatureStore
 from cnncli.inference.evaluate_rows import compute_outputs, extraction_of
 from cnncli.inference.prediction import Prediction

@@ -20,7 +20,8 @@ from cnncli.engines.keras import KerasEngine
 from cnncli.engines.mirrored import mirror_flags
 from cnncli.engines.openvino import OpenVinoEngine
 from cnncli.errors import CnncliError, ConfigError, Message
-from cnncli.features.extract import Counts, DecodedImages, Extraction, FeatureSet, Trunk, extract, fits
+from cnncli.features.decoded_images import DecodedImages
+from cnncli.features.extract import Counts, Extraction, FeatureSet, Trunk, extract, fits
 from cnncli.features.store import FeatureStore
 from cnncli.images.decode import PixelSpec
 from cnncli.networks.arithmetic import count_multiply_adds

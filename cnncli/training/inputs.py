@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from cnncli.augmentation.views import choose_views, order_of_epoch, render_fresh, render_view
 from cnncli.engines.engine import Array
-from cnncli.features.extract import DecodedImages, Extraction
+from cnncli.features.decoded_images import DecodedImages
+from cnncli.features.extract import Extraction
 from cnncli.features.views import ViewFeatures
 from cnncli.runtime.threads import batched, map_ordered, workers
 

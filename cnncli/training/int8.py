@@ -26,7 +26,7 @@ from cnncli.engines.engine import BATCH, Array, Engine
 from cnncli.engines.int8 import BiasCorrection, quantize_graph
 from cnncli.engines.openvino import TRUNK, OpenVinoEngine, conversion_versions
 from cnncli.errors import DataError, EngineError, Message
-from cnncli.features.extract import read_all, summarize
+from cnncli.features.decoded_images import read_all, summarize
 from cnncli.images.decode import PixelSpec
 from cnncli.metrics.classification import label_probabilities, probabilities_of
 from cnncli.runtime.environment import package_version
