@@ -14,8 +14,8 @@ from cnncli.config.modes import stages_of
 from cnncli.config.reader import load_config
 from cnncli.config.rules import notes_of
 from cnncli.config.schema import Config
+from cnncli.config.sweep_plan import Draw, plan_searches
 from cnncli.recipes.summary import summarize_config
-from cnncli.recipes.sweep import Draw, plan_searches
 from tests.support.commands import command_lines, parse
 from tests.support.drawing import draw_dataset
 

@@ -23,7 +23,8 @@ from cnncli.terminal.console import Console
 
 if TYPE_CHECKING:
     from cnncli.config.schema import Config
-    from cnncli.recipes.sweep import Cell, Sweep
+    from cnncli.config.sweep_plan import Cell
+    from cnncli.recipes.sweep import Sweep
 
 
 class SeedsType(click.ParamType[tuple[int, ...]]):
@@ -113,8 +114,9 @@ def command(
     time, and stop those that fall behind.
     """
     from cnncli.cluster.machines import sweeping_on
+    from cnncli.config.sweep_plan import OPTUNA, Draw, Search, plan_against, plan_searches
     from cnncli.dataset.source import read_config
-    from cnncli.recipes.sweep import OPTUNA, Draw, Search, plan_against, plan_searches, sweep
+    from cnncli.recipes.sweep import sweep
     from cnncli.report.comparison import Published
 
     def read(overrides: Sequence[str]) -> Config:

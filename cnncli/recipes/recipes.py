@@ -9,8 +9,9 @@ from typing import Any
 
 from cnncli.catalogue.published import PublishedRecipe
 from cnncli.config.reader import config_from_mapping
+from cnncli.config.sweep_plan import plan_sweep
 from cnncli.config.writer import to_yaml
-from cnncli.recipes.sweep import Sweep, plan_sweep, sweep
+from cnncli.recipes.sweep import Sweep, sweep
 from cnncli.report.comparison import Published
 from cnncli.terminal.console import Console
 from cnncli.terminal.formatting import percent

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,13 +17,12 @@ from typing import Any
 import pytest
 
 from cnncli.cli import main
-from cnncli.config.schema import Config
 from cnncli.config.search import Optuna, read_axis
+from cnncli.config.sweep_plan import Cell, Draw, plan_searches
 from cnncli.config.writer import dump_config
 from cnncli.dataset.source import read_config
-from cnncli.errors import ConfigError
 from cnncli.recipes.compare import load_runs
-from cnncli.recipes.sweep import Cell, Draw, best_so_far, choose, plan_searches, plan_sweep, sweep
+from cnncli.recipes.sweep import best_so_far, choose, sweep
 from cnncli.recipes.train import index_images
 from cnncli.report import comparison
 from cnncli.runs.folder import run_folders
@@ -42,58 +40,6 @@ def source(tmp_path: Path) -> Path:
     config = tiny_config(tmp_path / "data", name="tiny", mode="from-scratch", training={"epochs": 1})
     (tmp_path / "tiny.yaml").write_text(dump_config(config))
     return tmp_path / "tiny.yaml"
-
-
-def reader(source: Path) -> Callable[[Sequence[str]], Config]:
-    """Return the function that reads a config with overrides."""
-    return lambda overrides: read_config(source, overrides)
-
-
-def test_a_grid_has_all_combinations_and_seeds(source: Path) -> None:
-    """Every combination is a run with a name of its own; single values apply to all runs but are not in names."""
-    cells = plan_sweep(reader(source), ["head.pooling=avg,max", "training.epochs=2"], (3, 4))
-
-    assert [cell.name for cell in cells] == [
-        "tiny-pooling-avg-seed-3",
-        "tiny-pooling-avg-seed-4",
-        "tiny-pooling-max-seed-3",
-        "tiny-pooling-max-seed-4",
-    ]
-    assert [(cell.config.head.pooling, cell.config.seed) for cell in cells] == [
-        ("avg", 3),
-        ("avg", 4),
-        ("max", 3),
-        ("max", 4),
-    ]
-    assert {cell.config.training.epochs for cell in cells} == {2}
-
-
-def test_commas_inside_brackets_do_not_separate_values(source: Path) -> None:
-    """Lists and groups are single values, and names that cannot contain them end with a digest."""
-    cells = plan_sweep(
-        reader(source), ["backbone.options={filters: [4, 8]},{filters: [8, 16]}", "data.image_size=[32, 40]"]
-    )
-
-    assert [cell.config.backbone.options for cell in cells] == [{"filters": [4, 8]}, {"filters": [8, 16]}]
-    assert {cell.config.data.image_size for cell in cells} == {(32, 40)}
-    assert len({cell.name for cell in cells}) == 2
-
-
-def test_long_names_are_shortened_and_remain_different(source: Path) -> None:
-    """Names have at most 100 characters, also for long values that differ only at their end."""
-    values = [f"[{{dense: 8}}, {', '.join(['{dropout: 0.5}'] * 20)}, {{dense: {n}}}]" for n in (1, 2)]
-    names = [cell.name for cell in plan_sweep(reader(source), [f"head.layers={','.join(values)}"])]
-
-    assert max(map(len, names)) <= 100
-    assert len(set(names)) == 2
-
-
-def test_all_problems_of_a_grid_are_reported_at_once(source: Path) -> None:
-    """Wrong values of several runs are reported together, each once, before anything is trained."""
-    with pytest.raises(ConfigError) as caught:
-        plan_sweep(reader(source), ["training.epochs=1,ten,0", "head.pooling=avg,max"])
-
-    assert [problem.facts["received"] for problem in caught.value.problems] == ["ten", 0]
 
 
 def test_a_sweep_is_trained_once(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -184,28 +130,6 @@ def test_a_plan_lists_the_runs_and_trains_nothing(source: Path, capsys: pytest.C
 RATES = "training.optimizer.learning_rate=1e-4..1e-1"
 
 
-def test_a_random_search_is_compared_with_a_grid(source: Path) -> None:
-    """Row 138: single values hold for both searches, each has its own values, and both use all seeds."""
-    against = ["training.optimizer.learning_rate=1e-4,1e-2"]
-    cells = plan_searches(reader(source), ["training.epochs=2", RATES], against, (0, 1), Draw(3))
-    rates = [cell.config.training.optimizer.learning_rate for cell in cells]
-
-    assert [cell.search for cell in cells] == ["random search"] * 6 + ["grid"] * 4
-    assert [cell.config.seed for cell in cells] == [0, 1] * 5
-    assert rates[6:] == [1e-4, 1e-4, 1e-2, 1e-2]
-    assert len(set(rates[:6])) == 3
-    assert all(1e-4 <= rate <= 1e-1 for rate in rates)
-    assert {cell.config.training.epochs for cell in cells} == {2}
-    assert len({cell.name for cell in cells}) == 10
-
-
-def test_a_random_search_is_compared_with_another_one(source: Path) -> None:
-    """Row 138: if the second search has a range, too, it draws as many settings."""
-    cells = plan_searches(reader(source), [RATES], ["training.optimizer.learning_rate=1e-3..1e-2"], (), Draw(4, seed=1))
-
-    assert [cell.search for cell in cells] == ["random search"] * 4 + ["random search 2"] * 4
-
-
 def test_the_best_value_so_far_never_gets_worse(tmp_path: Path) -> None:
     """Row 138: after each trial, the mean over the seeds of the best settings; failed trials count."""
     runs, cells = [], []
@@ -248,7 +172,9 @@ def test_both_searches_are_drawn_over_their_trials(
 ) -> None:
     """Row 138: each search is a line of steps over the number of trials."""
     figures = capture_figures(comparison, monkeypatch)
-    cells = plan_searches(reader(source), [RATES], ["training.optimizer.learning_rate=1e-3,1e-2"], (), Draw(2))
+    cells = plan_searches(
+        partial(read_config, source), [RATES], ["training.optimizer.learning_rate=1e-3,1e-2"], (), Draw(2)
+    )
     runs = tmp_path / "runs"
     for n_epochs, cell in enumerate(cells, start=2):
         folder = make_run(runs, cell.name, 0.5, n_epochs)
