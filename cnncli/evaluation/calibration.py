@@ -32,6 +32,8 @@ MOST_ROWS = 5_000
 """Maximum number of images from which a temperature is fitted."""
 STEPS = 50
 """Number of halvings of the interval in which a temperature lies."""
+SIGNIFICANT = 1.92
+"""Smallest gain in log-likelihood for which a temperature differs from 1: half the 95 % quantile of chi-squared."""
 QUANTILES = 1_001
 """Number of quantiles of the doubt about validation images, from which thresholds for any coverage follow."""
 NEVER = 1.01
@@ -208,10 +210,11 @@ def uncertainty_of(logits: NDArray[Any], activation: str) -> NDArray[np.float64]
 
 
 def fit_temperature(logits: NDArray[Any], labels: NDArray[Any], activation: str) -> float:
-    """Return the temperature T for which logits / T have the lowest cross-entropy.
+    """Return the temperature T for which logits / T have the lowest cross-entropy, or 1 if few images decide it.
 
     C. Guo et al., On Calibration of Modern Neural Networks, ICML 2017, arXiv 1706.04599. The loss is convex in 1 / T,
-    and the root of its derivative is found by halving an interval.
+    and the root of its derivative is found by halving an interval. A temperature that is not significantly better than
+    1 (likelihood-ratio test at 95 %) only follows the noise of the validation images, and is 1.
 
     Args:
         logits: (n, units), any float dtype.
@@ -222,8 +225,15 @@ def fit_temperature(logits: NDArray[Any], labels: NDArray[Any], activation: str)
     z, labels = logits[kept].astype(np.float64), labels[kept]
     is_sigmoid, targets = activation == "sigmoid", targets_of(labels, z.shape[1])
 
+    def loss(sharpness: float) -> float:
+        """Return the sum of the losses at 1 / T."""
+        scaled = sharpness * z
+        if is_sigmoid:
+            return float((np.logaddexp(0.0, scaled) - targets * scaled).sum())
+        return float((np.logaddexp.reduce(scaled, axis=1) - (targets * scaled).sum(axis=1)).sum())
+
     def slope(sharpness: float) -> float:
-        """Return the derivative of the mean loss by 1 / T."""
+        """Return the derivative of `loss` by 1 / T."""
         scaled = sharpness * z
         if is_sigmoid:
             probabilities = np.exp(-np.logaddexp(0.0, -scaled))
@@ -239,7 +249,8 @@ def fit_temperature(logits: NDArray[Any], labels: NDArray[Any], activation: str)
     for _ in range(STEPS):
         middle = math.sqrt(low * high)
         low, high = (middle, high) if slope(middle) < 0 else (low, middle)
-    return 1 / math.sqrt(low * high)
+    best = math.sqrt(low * high)
+    return 1 / best if loss(1.0) - loss(best) > SIGNIFICANT else 1.0
 
 
 def min_confidences_for(

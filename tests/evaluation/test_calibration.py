@@ -79,6 +79,17 @@ def test_the_calibration_error_falls_with_the_temperature() -> None:
     assert after.log_loss < before.log_loss
 
 
+@pytest.mark.parametrize(("n", "is_kept"), [(30, False), (3000, True)])
+def test_few_images_leave_a_slightly_wrong_temperature_at_1(n: int, is_kept: bool) -> None:
+    """Logits that are a little too large are only scaled if there are enough images to tell."""
+    assert (fit_temperature(*draw(5, n, 4, 1.2), "softmax") != 1.0) == is_kept
+
+
+def test_honest_logits_rarely_get_a_temperature() -> None:
+    """Of 200 samples of honest logits, about 5 % get a temperature other than 1, as the test's level says."""
+    assert sum(fit_temperature(*draw(seed, 300, 3), "softmax") != 1.0 for seed in range(200)) <= 20
+
+
 def test_images_that_do_not_determine_a_temperature_leave_it_at_1() -> None:
     """If every validation image is right, any lower temperature would be better, so it is 1."""
     logits = np.eye(3)[np.arange(30) % 3] * 5
