@@ -73,6 +73,19 @@ def test_no_line_is_lost_when_stderr_is_turned(tmp_path: Path) -> None:
     assert _run(code, tmp_path).stdout == "True False\nTrue\n"
 
 
+@pytest.mark.parametrize(("error", "is_shown"), [("ValueError", True), ("KeyboardInterrupt", False)])
+def test_native_lines_are_shown_after_a_failure_but_not_after_an_interrupt(
+    error: str, is_shown: bool, tmp_path: Path
+) -> None:
+    """Suppressed lines may explain a failure; Ctrl-C needs no explanation."""
+    code = (
+        "import os; from contextlib import suppress; from cnncli.networks.backend import without_native_logs\n"
+        f"with suppress({error}), without_native_logs():\n    os.write(2, b'native line'); raise {error}"
+    )
+
+    assert ("native line" in _run(code, tmp_path).stderr) == is_shown
+
+
 def test_a_failed_import_is_shown_to_whoever_needs_keras(tmp_path: Path) -> None:
     """A failed background import is silent, and fails again where Keras is needed."""
     code = (
