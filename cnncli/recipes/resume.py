@@ -50,7 +50,8 @@ def resume(
 ) -> Run:
     """Resume a run from its newest valid checkpoint; return a finished run unchanged.
 
-    On the same machine, weights, history and metrics equal those of an uninterrupted run.
+    On the same machine, weights, history and metrics equal those of an uninterrupted run. A finished run that was
+    killed before its verification ended is verified, and its figures are drawn again.
 
     Args:
         run: A run.
@@ -69,22 +70,25 @@ def resume(
     require_own_files(run)
     with locked(run):
         facts, config = run.read_facts(), _load_config(run)
+        is_complete = facts["state"] == "finished" and epochs is None
         if epochs is not None:
             config = _change_epochs(config, epochs, run)
             if facts["state"] == "finished":
                 _require_checkpoints(run)
-        elif facts["state"] == "finished":
+        if is_complete:
             log.info(Message("run-finished", f"{printable(run.path.name)} is finished.", path=run.path))
             finished = Run.load(run)
-            if show:
-                show(finished)
-            return finished
-        import_keras_meanwhile()
-        manifest = Manifest.from_csv(run.manifest)
-        require_unchanged(_needed_images(manifest, facts), config.data, IMAGES_REMEDY, console)
-        context = TrainingContext.for_this_machine(config, manifest, console, machines)
-        with graphs_in_use(context.graphs):
-            finished = _resume(run, context, facts, started)
+        else:
+            import_keras_meanwhile()
+            manifest = Manifest.from_csv(run.manifest)
+            require_unchanged(_needed_images(manifest, facts), config.data, IMAGES_REMEDY, console)
+            context = TrainingContext.for_this_machine(config, manifest, console, machines)
+            with graphs_in_use(context.graphs):
+                finished = _resume(run, context, facts, started)
+    if is_complete and ("verified" in facts or not config.evaluation.verify):
+        if show:
+            show(finished)
+        return finished
     return conclude(finished, show)
 
 

@@ -18,6 +18,7 @@ from cnncli.dataset.manifest import Manifest
 from cnncli.errors import CnncliError, ParityError
 from cnncli.evaluation.parity import require_parity
 from cnncli.recipes import verify as recipe
+from cnncli.recipes.resume import resume
 from cnncli.recipes.train import Run, conclude, train
 from cnncli.recipes.verify import VERIFIED, verify, verifying
 from cnncli.runs.folder import RunFolder
@@ -222,6 +223,19 @@ def test_a_run_that_ends_verifies_itself(copy: RunFolder, run: Run, monkeypatch:
     assert set(copy.read_facts()["verified"]) == {"predict", "engine"}
     assert (run.template / VERIFIED).exists()
     assert copy.read_facts()["state"] == "finished"
+
+
+def test_a_run_killed_while_it_was_verified_is_verified_by_train(
+    copy: RunFolder, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`train RUN` verifies a finished run that was killed before its verification ended, and does so only once."""
+    monkeypatch.setattr("cnncli.recipes.train.verifying", verifying)
+    assert "verified" not in copy.read_facts()
+    resume(copy, Console(quiet=True))
+    assert {"predict", "engine"} <= set(copy.read_facts()["verified"])
+
+    monkeypatch.setattr("cnncli.recipes.train.verifying", lambda *_: pytest.fail("it was verified again"))
+    assert resume(copy, Console(quiet=True)).metrics == run.metrics
 
 
 def test_verification_is_announced_between_the_metrics_and_the_next_commands(
