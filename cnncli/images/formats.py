@@ -200,7 +200,9 @@ def image_problem(error: Exception) -> Message:
     if detail.lstrip("-").isdigit():  # a key that Pillow did not find in a table
         detail = f"unknown value {detail}"
     if "truncated" in detail.lower() or isinstance(error, EOFError):
-        return Message("image-truncated", f"is truncated ({detail or 'unexpected end of file'})")
+        # Pillow repeats that, with a number of bytes that is only about its buffer.
+        is_repetition = not detail or detail.startswith("image file is truncated")
+        return Message("image-truncated", f"is truncated ({'unexpected end of file' if is_repetition else detail})")
     return Message("image-damaged", f"is damaged ({detail or type(error).__name__})")
 
 
