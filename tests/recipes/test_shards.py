@@ -83,7 +83,7 @@ def test_the_images_of_shards_are_predicted(runs: Runs, data: tuple[Path, Path])
     (alone,) = predicted(run, shards / "test-000000.tar" / name)
 
     assert [one.probabilities for one in pattern] == [one.probabilities for one in files]
-    assert alone.probabilities == files[0].probabilities
+    assert alone.probabilities == pytest.approx(files[0].probabilities, rel=1e-4)  # another batch size rounds otherwise
     assert pattern[0].path == str(shards / "test-000000.tar" / "dots" / "dots-00.png")
 
 
