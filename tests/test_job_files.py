@@ -6,7 +6,7 @@ import subprocess
 
 import yaml
 
-from cnncli.features.shards import Shard
+from cnncli.features.parts import ImagePart
 from tests.support.commands import command_lines, parse
 from tests.support.pages import DOCS, blocks
 
@@ -14,7 +14,7 @@ BLOCKS = {block.language: block.body for block in blocks(DOCS / "how-to" / "seve
 
 
 def test_the_slurm_script_is_valid_bash() -> None:
-    """Bash accepts the script, which runs every shard of its array once."""
+    """Bash accepts the script, which runs every part of its array once."""
     script = BLOCKS["bash"]
     (words,) = command_lines(script)
     first, last = map(int, script.split("--array=")[1].split()[0].split("-"))
@@ -23,16 +23,16 @@ def test_the_slurm_script_is_valid_bash() -> None:
     assert (first, str(last)) == (1, words[-1].split("/")[1])
 
 
-def test_the_kubernetes_job_runs_every_shard() -> None:
-    """The job is valid YAML, and its shell command names one shard for each index."""
+def test_the_kubernetes_job_runs_every_part() -> None:
+    """The job is valid YAML, and its shell command names one part for each index."""
     job = yaml.safe_load(BLOCKS["yml"])
     (container,) = job["spec"]["template"]["spec"]["containers"]
     command = container["args"][0].replace("exec cnncli", "echo")
-    n, shards = job["spec"]["completions"], []
+    n, parts = job["spec"]["completions"], []
     for index in range(n):
         variables = {"JOB_COMPLETION_INDEX": str(index)}
         words = subprocess.check_output([*container["command"], command], env=variables, text=True).split()
         parse(words)
-        shards.append(Shard.parse(words[-1]))
+        parts.append(ImagePart.parse(words[-1]))
 
-    assert shards == [Shard(number, n) for number in range(1, n + 1)]
+    assert parts == [ImagePart(number, n) for number in range(1, n + 1)]

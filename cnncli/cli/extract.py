@@ -20,33 +20,38 @@ from cnncli.errors import printable
 from cnncli.terminal.console import Console
 
 if TYPE_CHECKING:
-    from cnncli.features.shards import Shard
+    from cnncli.features.parts import ImagePart
 
 
-class ShardType(click.ParamType["Shard"]):
-    """A shard such as 3/8."""
+class ImagePartType(click.ParamType["ImagePart"]):
+    """A part of the images, such as 3/8."""
 
     name = "I/N"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Shard:
-        """Return the shard."""
-        from cnncli.features.shards import Shard
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> ImagePart:
+        """Return the part."""
+        from cnncli.features.parts import ImagePart
 
         try:
-            return Shard.parse(str(value))
+            return ImagePart.parse(str(value))
         except ValueError:
-            self.fail(f"{value!r} is not a shard, such as 3/8, the third of eight; the first is 1/8.", param, ctx)
+            self.fail(f"{value!r} is not a part, such as 3/8, the third of eight; the first is 1/8.", param, ctx)
 
 
 @click.command(epilog=example("cnncli extract configs/quickstart.yaml --shard 1/4"))
 @config_argument
 @overrides_argument
-@click.option("--shard", type=ShardType(), help="Compute only part I of N of the images, counted from 1.")
+@click.option("--shard", "part", type=ImagePartType(), help="Compute only part I of N of the images, counted from 1.")
 @cluster_option
 @json_option
 @console_options
 def command(
-    config: Path, overrides: tuple[str, ...], shard: Shard | None, cluster: str | None, as_json: bool, console: Console
+    config: Path,
+    overrides: tuple[str, ...],
+    part: ImagePart | None,
+    cluster: str | None,
+    as_json: bool,
+    console: Console,
 ) -> None:
     """Compute features into the cache, without training.
 
@@ -62,7 +67,7 @@ def command(
     from cnncli.recipes.extract import extract_features
 
     with machines_at(cluster) as machines:
-        found = extract_features(checked, console, shard, machines)
+        found = extract_features(checked, console, part, machines)
     if as_json:
         print_json(found)
         return

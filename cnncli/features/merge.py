@@ -1,4 +1,4 @@
-"""Merge the features of other caches, such as those that machines filled with one shard each.
+"""Merge the features of other caches, such as those that machines filled with one part of the images each.
 
 A source is not trusted: names, sizes and checksums of everything in it are verified before it is written, and features
 that are already cached are compared, never replaced. A checksum finds damage, not a forgery: the values themselves

@@ -44,7 +44,7 @@ def read(folder: Path, key: FeatureKey = KEY, n: int = N) -> list[np.ndarray]:
 
 
 def test_features_of_all_caches_are_added_once(source: Path, tmp_path: Path) -> None:
-    """Caches with shards that overlap, and with other keys, become one cache with the same bits, however often."""
+    """Caches with parts that overlap, and with other keys, become one cache with the same bits, however often."""
     with FeatureStore(tmp_path / "other") as store:
         store.write(KEY, digests_of(30, 30), features_of(30, 30))
         store.write(OTHER, digests_of(5), features_of(5))

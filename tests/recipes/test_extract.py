@@ -1,4 +1,4 @@
-"""Extracting features without training: in shards, without Keras, for every kind of config."""
+"""Extracting features without training: in parts, without Keras, for every kind of config."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 from cnncli.config.schema import Config
 from cnncli.config.writer import dump_config
 from cnncli.errors import CacheError
+from cnncli.features.parts import ImagePart
 from cnncli.features.segments import map_rows, read_segment, subfolders
-from cnncli.features.shards import Shard
 from cnncli.recipes.cache import merge_caches
 from cnncli.recipes.extract import extract_features
 from cnncli.recipes.train import train
@@ -57,21 +57,21 @@ def features_in(cache: Path) -> dict[tuple[str, bytes], bytes]:
     }
 
 
-def extracted(config: Config, cache: Path, shard: Shard | None, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Extract a shard into a cache, and return the number of computed features."""
+def extracted(config: Config, cache: Path, part: ImagePart | None, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Extract a part into a cache, and return the number of computed features."""
     monkeypatch.setenv("CNNCLI_CACHE", str(cache))
-    return extract_features(config, CONSOLE, shard).features.computed
+    return extract_features(config, CONSOLE, part).features.computed
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_training_computes_nothing_after_merged_shards(
+def test_training_computes_nothing_after_merged_parts(
     data: Path, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Merged shards contain the same bits as one extraction, and training and evaluation compute no features."""
+    """Merged parts contain the same bits as one extraction, and training and evaluation compute no features."""
     config = tiny_config(data, **KINDS[kind])
     parts = [tmp_path / "one", tmp_path / "two", tmp_path / "three"]
     for number, part in enumerate(parts, start=1):
-        assert extracted(config, part, Shard(number, 3), monkeypatch) > 0
+        assert extracted(config, part, ImagePart(number, 3), monkeypatch) > 0
     merged = merge_caches(parts, tmp_path / "all")
     extracted(config, tmp_path / "alone", None, monkeypatch)
     monkeypatch.setenv("CNNCLI_CACHE", str(tmp_path / "all"))
@@ -87,21 +87,21 @@ def test_a_second_extraction_computes_nothing(data: Path, tmp_path: Path, monkey
     """Cached features are not computed again."""
     config = tiny_config(data, training={})
 
-    assert extracted(config, tmp_path, Shard(1, 2), monkeypatch) > 0
-    assert extracted(config, tmp_path, Shard(1, 2), monkeypatch) == 0
-    assert extracted(config, tmp_path, None, monkeypatch) == len(features_in(tmp_path)) - _n_in_shard(config)
+    assert extracted(config, tmp_path, ImagePart(1, 2), monkeypatch) > 0
+    assert extracted(config, tmp_path, ImagePart(1, 2), monkeypatch) == 0
+    assert extracted(config, tmp_path, None, monkeypatch) == len(features_in(tmp_path)) - _n_in_part(config)
 
 
-def _n_in_shard(config: Config) -> int:
+def _n_in_part(config: Config) -> int:
     from cnncli.dataset.build import build_manifest
 
-    return len({image.digest for image in Shard(1, 2).images(build_manifest(config.data, 0).rows)})
+    return len({image.digest for image in ImagePart(1, 2).images(build_manifest(config.data, 0).rows)})
 
 
 def test_a_known_network_needs_no_keras(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once the network below a linear head is known, extraction imports neither TensorFlow nor scikit-learn."""
     config = tiny_config(data, training={})
-    extracted(config, tmp_path / "cache", Shard(1, 2), monkeypatch)
+    extracted(config, tmp_path / "cache", ImagePart(1, 2), monkeypatch)
     (tmp_path / "config.yaml").write_text(dump_config(config))
     command = [sys.executable, "-c", EXTRACT, str(tmp_path / "config.yaml"), "2/2"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

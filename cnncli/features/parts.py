@@ -1,4 +1,4 @@
-"""Shards: parts of a set of images that processes and machines compute independently."""
+"""Parts of a set of images that processes and machines compute independently, with `extract --shard I/N`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cnncli.features.extract import FeatureSet
 
 
 @dataclass(frozen=True)
-class Shard:
+class ImagePart:
     """Part `number`, counted from 1, of `total` parts.
 
     The digest of an image decides to which part it belongs, so machines need not agree on a list of images, identical
@@ -21,11 +21,11 @@ class Shard:
     total: int = 1
 
     @classmethod
-    def parse(cls, text: str) -> Shard:
-        """Return the shard `i/n`. Raises ValueError unless 1 ≤ i ≤ n.
+    def parse(cls, text: str) -> ImagePart:
+        """Return the part `i/n`. Raises ValueError unless 1 ≤ i ≤ n.
 
-        >>> Shard.parse("3/8")
-        Shard(number=3, total=8)
+        >>> ImagePart.parse("3/8")
+        ImagePart(number=3, total=8)
         """
         number, total = map(int, text.split("/"))
         if not 1 <= number <= total:
@@ -43,6 +43,6 @@ class Shard:
         """Return the images of this part."""
         return tuple(image for image in images if self.holds(image.digest))
 
-    def part_of(self, features: FeatureSet) -> FeatureSet:
+    def features_of(self, features: FeatureSet) -> FeatureSet:
         """Return the features of the images of this part."""
         return replace(features, images=self.images(features.images))
