@@ -17,6 +17,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -28,17 +29,20 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cnncli.config.data_settings import DataConfig
+from cnncli.dataset.build import build_manifest
 from cnncli.dataset.labels.source import read_labels
 from cnncli.dataset.manifest import Manifest
 from cnncli.dataset.records import ImageRecord
 from cnncli.dataset.split import draw_splits
+from cnncli.dataset.stat_index import StatIndex
 from cnncli.dataset.table import ImageTable
 from cnncli.features.store import FeatureKey, FeatureStore
 from cnncli.images.decode import PixelSpec, decode
+from cnncli.images.thumbnail import THUMBNAIL_BYTES
 from cnncli.images.verify import ImageFacts
 from cnncli.runtime.threads import batched, map_ordered
 from cnncli.shards import shard as shards
-from cnncli.shards.shard import read_image
+from cnncli.shards.shard import place_key, read_image
 from cnncli.storage.atomic import write_atomically
 
 N_CLASSES = 1_000
@@ -106,6 +110,35 @@ def resume(_n: int, folder: Path) -> object:
     return manifest
 
 
+def write_shards(n: int, folder: Path) -> object:
+    """Write n files in tar shards, and facts about them to the index of images, as after an earlier verification."""
+    os.environ["CNNCLI_CACHE"] = str(folder / "cache")
+    rng, index = np.random.default_rng(0), StatIndex()
+    (folder / "shards").mkdir()
+    for number, batch in enumerate(batched(range(n), PER_SHARD)):
+        path = folder / "shards" / f"photos-{number:06}.tar"
+        names = [f"n{k % N_CLASSES:08}/{k:07}.JPEG" for k in batch]
+        with tarfile.open(path, "w") as shard:
+            for name in names:
+                shard.addfile(tarfile.TarInfo(name))
+        time.sleep(0.1)  # files that changed a moment ago are not remembered
+        key = place_key(path)
+        index.remember((f"{path}/{name}", key, random_facts(rng)) for name in names)
+    return None
+
+
+def random_facts(rng: np.random.Generator) -> ImageFacts:
+    """Return facts about an image that is unlike all others."""
+    facts = ImageFacts(rng.bytes(32).hex(), 110_000, 500, 375, "JPEG", "RGB")
+    return replace(facts, thumbnail=rng.bytes(THUMBNAIL_BYTES))
+
+
+def build(_n: int, folder: Path) -> object:
+    """Build the manifest of the shards, and draw validation and test images."""
+    os.environ["CNNCLI_CACHE"] = str(folder / "cache")
+    return build_manifest(DataConfig(path=folder / "shards"), seed=0)
+
+
 STEPS: dict[str, Callable[[int, Path], object]] = {
     "make the table": make_table,
     "write it as CSV": write_csv,
@@ -114,6 +147,8 @@ STEPS: dict[str, Callable[[int, Path], object]] = {
     "draw splits": draw,
     "fill a feature cache": fill_cache,
     "read the CSV and find missing features": resume,
+    "write shards and an index of their images": write_shards,
+    "build the manifest of these shards": build,
 }
 
 
@@ -138,12 +173,13 @@ def main() -> None:
 
 @main.command()
 @click.option("--images", default=1_000_000, show_default=True)
-def manifest(images: int) -> None:
+@click.option("--only", default="", help="Measure only the steps that contain these words.")
+def manifest(images: int, only: str) -> None:
     """Measure the steps of a manifest, each in a new process."""
     spawn = get_context("spawn")
     click.echo("step: processor seconds, growth of memory at its peak and at the end")
     with tempfile.TemporaryDirectory() as folder:
-        for name in STEPS:
+        for name in (name for name in STEPS if only in name):
             results = spawn.SimpleQueue()
             process = spawn.Process(target=measure, args=(name, images, Path(folder), results))
             process.start()

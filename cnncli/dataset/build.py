@@ -47,12 +47,14 @@ def build_manifest(
     for checks in (FOLDER_CHECKS, SPLIT_CHECKS):
         issues += run_checks(dataset, checks)
         _raise_errors(issues)
-    rows = [_row(one) for one in dataset.assigned.images]
+    images = dataset.assigned.images
     pairs = most_similar((*dataset.assigned.pairs, *dataset.assigned.divided))
-    similar = [(sorted((rows[one], rows[other]), key=order_of_row), score) for one, other, score in pairs]
+    similar = [
+        (sorted((_row(images[one]), _row(images[other])), key=order_of_row), score) for one, other, score in pairs
+    ]
     return Manifest(
-        rows=ImageTable(sorted(rows, key=order_of_row)),
-        classes=tuple(sorted({label for row in rows for label in row.labels})),
+        rows=ImageTable(sorted(images, key=order_of_row)),
+        classes=tuple(sorted({label for one in images for label in one.labels})),
         skipped=dataset.bad,
         issues=tuple(issues),
         is_multi_label=dataset.found.is_multi_label,
@@ -82,12 +84,12 @@ def manifest_of_folder(
         text = f"{printable(found.table or found.root)}: no test split{hint}"
         raise DataError(Message("data-no-test-folder", text, path=found.root))
     chosen = [one for one in found.records if one.split == split]
-    dataset = Dataset(found, verify_records(found, chosen, data, console), data)
+    dataset = Dataset(found, verify_records(chosen, data, console), data)
     issues = [one for one in found.issues if one.severity == "error"]
     issues += _class_issues(dataset, split, classes, allow_missing)
     issues += run_checks(dataset, [unreadable_images, contradicting_labels])
     _raise_errors(issues)
-    rows = sorted((_row(replace(one, split="test")) for one in dataset.good), key=order_of_row)
+    rows = sorted((replace(one, split="test") for one in dataset.good), key=order_of_row)
     return Manifest(ImageTable(rows), tuple(classes), dataset.bad, tuple(issues), is_multi_label=found.is_multi_label)
 
 
@@ -155,7 +157,7 @@ def _raise_errors(issues: Sequence[Issue]) -> None:
 
 
 def _row(image: ImageRecord) -> ImageRecord:
-    """Drop facts that are only needed to compare images, so that a million rows fit in memory."""
+    """Drop the facts that a manifest does not have."""
     facts = image.facts
     return replace(image, facts=ImageFacts(facts.digest, facts.size_bytes, facts.width, facts.height))
 

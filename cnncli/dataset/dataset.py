@@ -79,7 +79,8 @@ def read_dataset(
         DataError: There is no such folder, or the table of labels cannot be used.
     """
     found = read_labels(data)
-    images = verify_records(found, found.records, data, console)
+    images = verify_records(found.records, data, console)
+    found.records = []  # `images` has them with facts; a million of them take some 100 MB
     if data.min_images > 1:
         images = _without_small_classes(found, images, data.min_images)
     return Dataset(found, images, data, seed, console, is_addition)

@@ -9,6 +9,7 @@ from heapq import nlargest
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cnncli.dataset.perceptual_hash import Looks, Pair, Similar, similar_pairs
 from cnncli.dataset.records import ImageRecord
@@ -52,12 +53,19 @@ def _firsts(groups: Iterable[Group], key: Callable[[ImageRecord], str]) -> list[
 
 def similar(images: Sequence[ImageRecord], pools: Collection[str] = (), console: Console | None = None) -> Similar:
     """Find similar images in different splits or within one of `pools`, except identical files."""
-    distinct = {(one.split, one.digest): place for place, one in reversed(list(enumerate(images)))}
-    parts = [np.array(part) for part in _group_by(sorted(distinct.values()), lambda place: images[place].split)]
+    parts = _distinct(images)
     within = [number for number, part in enumerate(parts) if images[part[0]].split in pools]
     found = similar_pairs(Looks.of([one.facts.thumbnail for one in images]), parts, within, console)
     pairs = [pair for pair in found.pairs if images[pair[0]].digest != images[pair[1]].digest]
     return replace(found, pairs=tuple(pairs))
+
+
+def _distinct(images: Sequence[ImageRecord]) -> list[NDArray[np.int64]]:
+    """Return the indexes of the images of each split without repetitions of identical files."""
+    first: dict[str, dict[str, int]] = defaultdict(dict)
+    for place, one in enumerate(images):
+        first[one.split].setdefault(one.digest, place)
+    return [np.array(list(places.values())) for places in first.values()]
 
 
 def most_similar(pairs: Sequence[Pair]) -> Sequence[Pair]:

@@ -14,7 +14,8 @@ SPLITS = ("train", "validation", "test")
 UNSPLIT = "all"  # split of images whose source does not say which split they belong to
 LABEL_SEPARATOR = ";"  # between the labels of an image in manifest.csv
 
-_NOT_VERIFIED = ImageFacts("", 0)
+NOT_VERIFIED = ImageFacts("", 0)
+"""Facts of an image whose file has not been verified."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class ImageRecord:
     file: str
     labels: tuple[str, ...]
     split: str
-    facts: ImageFacts = _NOT_VERIFIED
+    facts: ImageFacts = NOT_VERIFIED
     group: str = ""
 
     @property

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -45,7 +46,8 @@ _CREATE = """CREATE TABLE IF NOT EXISTS images_4 (
 ) WITHOUT ROWID"""
 _SELECT = """SELECT path, size, mtime_ns, ctime_ns, digest, size_bytes, width, height, format, mode,
     coalesce(problem, ''), coalesce(code, ''), peak, thumbnail FROM images_4
-    WHERE path >= ? AND path < ? AND made_by = ?"""
+    WHERE path >= ? AND path < ? AND made_by = ? ORDER BY path LIMIT ?"""
+_PAGE = 1_000  # rows read at a time
 _TYPES = (int, int, int, str, int, int, int, str, str, str, str, int, bytes)
 _INSERT = "INSERT OR REPLACE INTO images_4 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _DELETE = "DELETE FROM images_4 WHERE path = ?"
@@ -74,13 +76,20 @@ class StatIndex:
     def _made_by(self) -> str:
         return _MADE_BY if self._bands is None else f"{_MADE_BY}, {self._bands} bands"
 
-    def below(self, folder: Path) -> dict[str, tuple[StatKey, ImageFacts]]:
-        """Return the entries of files below a folder, by path."""
-        start = os.fsencode(folder).rstrip(os.fsencode(os.sep))
-        bounds = (start + os.fsencode(os.sep), start + bytes([ord(os.sep) + 1]))
-        rows = self._with_table(lambda table: table.execute(_SELECT, (*bounds, self._made_by)).fetchall())
+    def below(self, folder: Path) -> Iterator[tuple[str, StatKey, ImageFacts]]:
+        """Yield the entries of files below a folder, of which there can be millions, by path."""
+        path = os.fsencode(folder).rstrip(os.fsencode(os.sep))
+        start, end = path + os.fsencode(os.sep), path + bytes([ord(os.sep) + 1])
+        while rows := self._select(start, end):
+            for row in rows:
+                if entry := _entry_of(row[1:]):
+                    yield os.fsdecode(row[0]), *entry
+            start = rows[-1][0] + b"\0"
         touch(self.path)  # reading counts as use for `cache clear --older-than`
-        return {os.fsdecode(row[0]): entry for row in rows or () if (entry := _entry_of(row[1:]))}
+
+    def _select(self, start: bytes, end: bytes) -> list[tuple[Any, ...]] | None:
+        values = start, end, self._made_by, _PAGE
+        return self._with_table(lambda table: table.execute(_SELECT, values).fetchall())
 
     def remember(self, found: Iterable[tuple[str, StatKey, ImageFacts]]) -> None:
         """Add or replace entries, except for transient problems and files that changed a moment ago."""
@@ -131,5 +140,6 @@ def _entry_of(row: Sequence[Any]) -> tuple[StatKey, ImageFacts] | None:
         return None
     size, mtime_ns, ctime_ns, digest, size_bytes, width, height, kind, mode, problem, code, peak, thumbnail = row
     message = Message(code or "image-unusable", problem) if problem else None
+    kind, mode = sys.intern(kind), sys.intern(mode)  # a million images have few different ones
     facts = ImageFacts(digest, size_bytes, width, height, kind, mode, message, thumbnail=thumbnail, peak=peak)
     return (size, mtime_ns, ctime_ns), facts

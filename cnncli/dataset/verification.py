@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnncli.dataset.records import ImageRecord, LabeledImages
+from cnncli.dataset.records import NOT_VERIFIED, ImageRecord
 from cnncli.dataset.stat_index import StatIndex, stat_key
 from cnncli.errors import DataError, Message, printable
 from cnncli.images.verify import ImageFacts, verify
@@ -25,11 +25,9 @@ Records = Sequence[ImageRecord]
 _BATCH = 2_000  # files verified before the results are written to the index, so that a kill loses little
 
 
-def verify_records(
-    found: LabeledImages, records: Records, data: DataConfig, console: Console | None
-) -> list[ImageRecord]:
+def verify_records(records: Records, data: DataConfig, console: Console | None) -> list[ImageRecord]:
     """Add facts to some or all records of a source. Only files that are not in the index are read."""
-    facts = _facts_of(records, data, console, found.records)
+    facts = _facts_of(records, data, console, forgets_deleted=True)
     return [replace(one, facts=facts[one.file].within(data.max_pixels)) for one in records]
 
 
@@ -59,27 +57,40 @@ def require_unchanged(records: Records, data: DataConfig, remedy: str, console: 
         raise DataError([*problems, Message("data-images-changed", remedy, n=len(problems))])
 
 
-def _facts_of(records: Records, data: DataConfig, console: Console | None, scan: Records = ()) -> dict[str, ImageFacts]:
-    """Return the facts of files by path, from the index if the file has not changed.
-
-    `scan` has all records of a source: deleted files are then forgotten.
-    """
+def _facts_of(
+    records: Records, data: DataConfig, console: Console | None, *, forgets_deleted: bool = False
+) -> dict[str, ImageFacts]:
+    """Return the facts of files by path, from the index if the file has not changed."""
     index = StatIndex(bands=data.bands)
-    folders = {os.path.dirname(one.file) for one in records}  # noqa: PTH120 - millions of paths
-    known = index.below(Path(os.path.commonpath(folders))) if folders else {}
-    keys = {one.file: stat_key(one.path) for one in records}
-    if scan:
-        unseen = known.keys() - {one.file for one in scan}
-        index.forget(file for file in unseen if stat_key(Path(file)) is None)
-    facts = {file: known[file][1] for file, key in keys.items() if file in known and known[file][0] == key}
-    unknown = [file for file in keys if file not in facts]
+    facts = _known_facts(records, index, forgets_deleted)
+    unknown = [file for file, one in facts.items() if one is NOT_VERIFIED]
     unknown = [unknown[place] for place in reading_order(unknown)]
     with console.progress(len(unknown), "checking images") if console and unknown else nullcontext() as bar:
         for batch in batched(unknown, _BATCH):
+            keys = [
+                stat_key(Path(file)) for file in batch
+            ]  # before reading: a change meanwhile is noticed the next time
             found = map_ordered(lambda file: verify(Path(file), data.max_pixels, data.bands), batch)
             for file, one in zip(batch, found, strict=True):
                 facts[file] = one
                 if bar:
                     bar.advance()
-            index.remember((file, key, facts[file]) for file in batch if (key := keys[file]))
+            index.remember((file, key, facts[file]) for file, key in zip(batch, keys, strict=True) if key)
+    return facts
+
+
+def _known_facts(records: Records, index: StatIndex, forgets_deleted: bool) -> dict[str, ImageFacts]:
+    """Return the facts of unchanged files from the index, and `NOT_VERIFIED` for all others."""
+    facts = {one.file: NOT_VERIFIED for one in records}
+    if not facts:
+        return facts
+    folders = {os.path.dirname(file) for file in facts}  # noqa: PTH120 - millions of paths
+    deleted = []
+    for file, key, one in index.below(Path(os.path.commonpath(folders))):
+        if file in facts:
+            if key == stat_key(Path(file)):
+                facts[file] = one
+        elif forgets_deleted and stat_key(Path(file)) is None:
+            deleted.append(file)
+    index.forget(deleted)
     return facts

@@ -8,8 +8,11 @@ import json
 import os
 import shutil
 import sys
+import tarfile
 import time
+import tracemalloc
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +21,13 @@ import pytest
 from cnncli.config.data_settings import DataConfig
 from cnncli.dataset import verification
 from cnncli.dataset.build import build_manifest, manifest_of_folder, report_on_data
+from cnncli.dataset.dataset import read_dataset
 from cnncli.dataset.issues import Issue
 from cnncli.dataset.manifest import Manifest
 from cnncli.dataset.stat_index import StatIndex
 from cnncli.errors import DataError
+from cnncli.images.verify import ImageFacts
+from cnncli.shards.shard import place_key
 from cnncli.storage.atomic import write_atomically
 from cnncli.terminal.console import Console
 from tests.images.making import drawn_image, encoded, jpeg, write_classes, write_tree
@@ -638,6 +644,29 @@ def test_real_photographs_are_indexed(shared: Path, monkeypatch: pytest.MonkeyPa
     }
     monkeypatch.setattr(verification, "verify", lambda path, limit: pytest.fail(f"{path} was read"))
     assert build(shared / "data" / "dogs-vs-cats") == first
+
+
+def test_known_images_take_little_memory(tmp_path: Path) -> None:
+    """Reading images that were verified earlier takes at most 1,500 bytes each at its peak."""
+    names = [f"class{k % 10}/{k:07}.jpg" for k in range(3_000)]
+    with tarfile.open(tmp_path / "photos.tar", "w") as shard:
+        for name in names:
+            shard.addfile(tarfile.TarInfo(name))
+    time.sleep(0.1)  # files that changed a moment ago are not remembered
+    key, facts = place_key(tmp_path / "photos.tar"), ImageFacts("", 110_000, 500, 375, "JPEG", "RGB")
+    digests = [hashlib.sha256(name.encode()).digest() for name in names]
+    StatIndex().remember(
+        (f"{tmp_path}/photos.tar/{name}", key, replace(facts, digest=digest.hex(), thumbnail=9 * digest))
+        for name, digest in zip(names, digests, strict=True)
+    )
+    read_dataset(DataConfig(path=tmp_path))  # imports modules
+    tracemalloc.start()
+    try:
+        assert len(read_dataset(DataConfig(path=tmp_path)).good) == len(names)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1_500 * len(names)
 
 
 def test_a_manifest_can_contain_a_part_of_the_training_images(tmp_path: Path) -> None:

@@ -31,15 +31,30 @@ def index(tmp_path: Path) -> StatIndex:
     return StatIndex(tmp_path / "cache" / "images.sqlite")
 
 
+def entries(index: StatIndex, folder: Path) -> dict[str, tuple[StatKey, ImageFacts]]:
+    """Return the entries of files below a folder by path."""
+    return {path: (key, facts) for path, key, facts in index.below(folder)}
+
+
 def test_stored_entries_are_returned(index: StatIndex) -> None:
     """Entries of good and bad images are returned for the requested folder only, until they are removed."""
     name = "/d/a/" + os.fsdecode(b"\xff'\n.jpg")
     index.remember([(name, OLD, FACTS), ("/d/a/b.jpg", OLD, BROKEN), ("/d/ab/c.jpg", OLD, FACTS), ("/d", OLD, FACTS)])
-    assert index.below(Path("/d/a")) == {name: (OLD, FACTS), "/d/a/b.jpg": (OLD, BROKEN)}
-    assert len(index.below(Path("/d"))) == 3
-    assert len(index.below(Path("/"))) == 4
+    assert entries(index, Path("/d/a")) == {name: (OLD, FACTS), "/d/a/b.jpg": (OLD, BROKEN)}
+    assert len(entries(index, Path("/d"))) == 3
+    assert len(entries(index, Path("/"))) == 4
     index.forget([name, "/d/unknown"])
-    assert list(index.below(Path("/d/a"))) == ["/d/a/b.jpg"]
+    assert list(entries(index, Path("/d/a"))) == ["/d/a/b.jpg"]
+
+
+def test_all_entries_are_returned_if_they_are_many(index: StatIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Entries are read a few at a time, each once and sorted by path, also if damaged ones are between them."""
+    monkeypatch.setattr(stat_index, "_PAGE", 3)
+    names = [f"/d/{k:02}" for k in range(10)]
+    index.remember([(name, OLD, FACTS) for name in reversed(names)])
+    with closing(sqlite3.connect(index.path)) as table, table:
+        table.execute("UPDATE images_4 SET width = 'wide' WHERE path < ?", (b"/d/04",))
+    assert [path for path, _, _ in index.below(Path("/d"))] == names[4:]
 
 
 def test_entries_of_deleted_files_are_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,14 +62,14 @@ def test_entries_of_deleted_files_are_deleted(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(stat_index, "_is_settled", lambda *_: True)
     root = write_classes(tmp_path / "data", {"cats": 2, "dogs": 2}).resolve()
     read_dataset(DataConfig(path=root))
-    before = StatIndex().below(root)
+    before = entries(StatIndex(), root)
     deleted, *kept = sorted(before)
     Path(deleted).unlink()
     read_dataset(DataConfig(path=root / "dogs"))
     assert len(before) == 4
-    assert sorted(StatIndex().below(root)) == sorted(before)
+    assert sorted(entries(StatIndex(), root)) == sorted(before)
     read_dataset(DataConfig(path=root))
-    assert sorted(StatIndex().below(root)) == kept
+    assert sorted(entries(StatIndex(), root)) == kept
 
 
 def test_only_images_of_the_split_are_looked_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +87,7 @@ def test_a_later_entry_replaces_an_earlier_one(index: StatIndex) -> None:
     """A new entry for a path replaces the earlier one."""
     index.remember([("/d/a", OLD, BROKEN)])
     index.remember([("/d/a", OLD, FACTS)])
-    assert index.below(Path("/d")) == {"/d/a": (OLD, FACTS)}
+    assert entries(index, Path("/d")) == {"/d/a": (OLD, FACTS)}
 
 
 def test_transient_problems_are_not_stored(index: StatIndex) -> None:
@@ -80,7 +95,7 @@ def test_transient_problems_are_not_stored(index: StatIndex) -> None:
     index.remember(
         [("/d/a", OLD, ImageFacts("", 0, problem=Message("image-unreadable", "permission denied"), is_transient=True))]
     )
-    assert index.below(Path("/d")) == {}
+    assert entries(index, Path("/d")) == {}
 
 
 def test_files_changed_just_now_are_not_stored(index: StatIndex, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +105,7 @@ def test_files_changed_just_now_are_not_stored(index: StatIndex, monkeypatch: py
     fine, coarse = now - 60_000_001, now - 1_000_000_000
     keys = {"/d/new": (1, now - 1, now - 1), "/d/fine": (1, fine, fine), "/d/coarse": (1, coarse, coarse)}
     index.remember([(path, key, FACTS) for path, key in keys.items()])
-    assert list(index.below(Path("/d"))) == ["/d/fine"]
+    assert list(entries(index, Path("/d"))) == ["/d/fine"]
 
 
 def test_key_changes_with_content_even_if_the_time_is_set_back(tmp_path: Path) -> None:
@@ -108,7 +123,7 @@ def test_entries_of_a_different_pillow_are_ignored(index: StatIndex, monkeypatch
     """Entries made with a different version of Pillow are ignored, because it may read other images."""
     index.remember([("/d/a", OLD, BROKEN)])
     monkeypatch.setattr(stat_index, "_MADE_BY", "Pillow 99")
-    assert index.below(Path("/d")) == {}
+    assert entries(index, Path("/d")) == {}
 
 
 @pytest.mark.parametrize(
@@ -118,9 +133,9 @@ def test_damaged_file_is_replaced(index: StatIndex, content: bytes) -> None:
     """An index file that is not a valid database is replaced by a new one."""
     index.path.parent.mkdir()
     index.path.write_bytes(content)
-    assert index.below(Path("/d")) == {}
+    assert entries(index, Path("/d")) == {}
     index.remember([("/d/a", OLD, FACTS)])
-    assert index.below(Path("/d")) == {"/d/a": (OLD, FACTS)}
+    assert entries(index, Path("/d")) == {"/d/a": (OLD, FACTS)}
 
 
 def test_damage_in_the_middle_is_tolerated(index: StatIndex) -> None:
@@ -129,9 +144,9 @@ def test_damage_in_the_middle_is_tolerated(index: StatIndex) -> None:
     data = bytearray(index.path.read_bytes())
     data[4096:-4096] = bytes(len(data) - 8192)
     index.path.write_bytes(bytes(data))
-    index.below(Path("/d"))
+    entries(index, Path("/d"))
     index.remember([("/d/a", OLD, FACTS)])
-    assert "/d/a" in index.below(Path("/d"))
+    assert "/d/a" in entries(index, Path("/d"))
 
 
 def test_rows_with_wrong_types_are_ignored(index: StatIndex) -> None:
@@ -139,7 +154,7 @@ def test_rows_with_wrong_types_are_ignored(index: StatIndex) -> None:
     index.remember([("/d/a", OLD, FACTS), ("/d/b", OLD, FACTS)])
     with closing(sqlite3.connect(index.path)) as table, table:
         table.execute("UPDATE images_4 SET digest = 5, width = 'wide' WHERE path = ?", (b"/d/a",))
-    assert list(index.below(Path("/d"))) == ["/d/b"]
+    assert list(entries(index, Path("/d"))) == ["/d/b"]
 
 
 def test_a_locked_file_is_tolerated(index: StatIndex, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,8 +164,8 @@ def test_a_locked_file_is_tolerated(index: StatIndex, monkeypatch: pytest.Monkey
     with closing(sqlite3.connect(index.path, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         index.remember([("/d/b", OLD, FACTS)])
-        assert index.below(Path("/d")) == {}
-    assert index.below(Path("/d")) == {"/d/a": (OLD, FACTS)}
+        assert entries(index, Path("/d")) == {}
+    assert entries(index, Path("/d")) == {"/d/a": (OLD, FACTS)}
 
 
 def test_a_folder_that_cannot_be_written_is_tolerated(tmp_path: Path) -> None:
@@ -159,7 +174,7 @@ def test_a_folder_that_cannot_be_written_is_tolerated(tmp_path: Path) -> None:
     for path in (tmp_path / "file" / "images.sqlite", tmp_path):
         index = StatIndex(path)
         index.remember([("/d/a", OLD, FACTS)])
-        assert index.below(Path("/d")) == {}
+        assert entries(index, Path("/d")) == {}
 
 
 def test_a_table_with_different_columns_is_tolerated(index: StatIndex) -> None:
@@ -168,14 +183,14 @@ def test_a_table_with_different_columns_is_tolerated(index: StatIndex) -> None:
     with closing(sqlite3.connect(index.path)) as table, table:
         table.execute("CREATE TABLE images_4 (other TEXT)")
     index.remember([("/d/a", OLD, FACTS)])
-    assert index.below(Path("/d")) == {}
+    assert entries(index, Path("/d")) == {}
 
 
 def test_timestamps_out_of_range_are_not_stored(index: StatIndex) -> None:
     """Files with timestamps beyond the range of SQLite integers are not stored, and no error is raised."""
     index.remember([("/d/a", (1, 2**70, -(2**70)), FACTS)])
     index.remember([("/d/a", (1, -(2**70), 5), FACTS)])
-    assert index.below(Path("/d")) == {}
+    assert entries(index, Path("/d")) == {}
 
 
 def test_the_default_index_is_in_the_cache_folder() -> None:
@@ -189,9 +204,9 @@ def test_the_table_of_an_older_version_is_ignored_and_kept(index: StatIndex) -> 
     with closing(sqlite3.connect(index.path)) as table, table:
         table.execute("CREATE TABLE images_1 (path BLOB PRIMARY KEY, digest TEXT)")
         table.execute("INSERT INTO images_1 VALUES (?, 'x')", (b"/d/a",))
-    assert index.below(Path("/d")) == {}
+    assert entries(index, Path("/d")) == {}
     index.remember([("/d/a", OLD, FACTS)])
-    assert index.below(Path("/d")) == {"/d/a": (OLD, FACTS)}
+    assert entries(index, Path("/d")) == {"/d/a": (OLD, FACTS)}
     with closing(sqlite3.connect(index.path)) as table:
         assert table.execute("SELECT * FROM images_1").fetchall() == [(b"/d/a", "x")]
 
@@ -202,11 +217,11 @@ def test_invalid_thumbnails_are_ignored(index: StatIndex, blob: object) -> None:
     index.remember([("/d/a", OLD, FACTS), ("/d/b", OLD, FACTS)])
     with closing(sqlite3.connect(index.path)) as table, table:
         table.execute("UPDATE images_4 SET thumbnail = ? WHERE path = ?", (blob, b"/d/a"))
-    assert list(index.below(Path("/d"))) == ["/d/b"]
+    assert list(entries(index, Path("/d"))) == ["/d/b"]
 
 
 def test_thumbnails_are_returned_unchanged(index: StatIndex) -> None:
     """Thumbnails are returned byte for byte."""
     facts = ImageFacts("ab" * 32, 100, 4, 3, "JPEG", "RGB", thumbnail=bytes(range(256)) + bytes(32))
     index.remember([("/d/a", OLD, facts)])
-    assert index.below(Path("/d")) == {"/d/a": (OLD, facts)}
+    assert entries(index, Path("/d")) == {"/d/a": (OLD, facts)}

@@ -126,10 +126,10 @@ def test_a_recently_used_graph_is_kept(tmp_path: Path) -> None:
 def test_a_recently_read_index_is_kept(tmp_path: Path, is_read: bool) -> None:
     """An index that was read recently is kept, even if nothing was written to it."""
     index = StatIndex(tmp_path / "images.sqlite")
-    index.below(tmp_path)
+    list(index.below(tmp_path))
     _age(index.path)
     if is_read:
-        index.below(tmp_path)
+        list(index.below(tmp_path))
     clear_cache(tmp_path, used_before=time.time() - 30 * DAY_S)
 
     assert index.path.exists() == is_read

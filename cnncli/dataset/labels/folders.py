@@ -174,7 +174,8 @@ def _read_split(found: LabeledImages, split: str, folder: Path, class_folders: M
             continue
         classes.append(label)
         found.left_out_of_class[split, label] = found.left_out - before
-        found.records += [ImageRecord(file, (label,), split) for file in files]
+        labels = (label,)
+        found.records += [ImageRecord(file, labels, split) for file in files]
     found.classes[split] = tuple(classes)
 
 

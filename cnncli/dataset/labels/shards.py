@@ -45,11 +45,12 @@ def read_shards(data: DataConfig) -> LabeledImages:
     splits = _splits_of(found, tuple(indexes))
     for shard, labels in _labels_of(found, indexes).items():
         without, images = 0, set(images_in(shard, indexes[shard], found.reads_arrays))
+        of_label = {label: (label,) for label in labels}
         for name, label in zip(indexes[shard].names, labels, strict=True):
             if name not in images:
                 found.left_out["not an image"] += 1
             elif label:
-                found.records.append(ImageRecord(f"{shard}{os.sep}{name}", (label,), splits[shard]))
+                found.records.append(ImageRecord(f"{shard}{os.sep}{name}", of_label[label], splits[shard]))
             else:
                 without += 1
         if without:
