@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from cnncli.report.page import (
     section,
 )
 from cnncli.report.run_report import RunReport
-from cnncli.terminal.formatting import counted, decimal, duration, percent, percent_range, signed_points
+from cnncli.terminal.formatting import counted, decimal, duration, percent, percent_range, signed_points, size
 from cnncli.training.diagnosis import diagnose
 from cnncli.version import __version__
 
@@ -68,6 +68,7 @@ def run_page(report: RunReport, refresh_s: int | None = None) -> str:
         section("When it does not know", _coverage(report)),
         section("Images", _images(report)),
         section("Augmented views", _views(report)),
+        section("Exported files", _exports(report)),
         section("Config", _config(report.config_text)),
         section("Run and machine", _machine(report)),
     ]
@@ -381,6 +382,29 @@ def _views(report: RunReport) -> str:
                 ([pixels_uri(view)], f"view {k} of {row.path.name}", escape("as it is" if k == 0 else f"view {k}"))
             )
     return image_grid(images)
+
+
+def _exports(report: RunReport) -> str:
+    """Return the table of the exports of a run with their parity, as `cnncli export` recorded it."""
+    exports = _rows_of(report.run.export_table)
+    if not exports:
+        return ""
+    rows = [
+        (
+            *(one["format"], one["precision"], f"{int(one['n']):,}", _measured(one["top1"], percent)),
+            *(_measured(one["max_difference"], decimal), size(int(one["size_bytes"]))),
+            *(_measured(one["ms_per_image"], "{:.2f}".format), "yes" if one["holds"] == "True" else "no"),
+        )
+        for one in exports
+    ]
+    columns = ("format", "precision", "images", "accuracy", "largest difference", "size", "ms per image", "agrees")
+    text = "Each file was run in its own runtime on images of this run. The difference is that of a probability to what"
+    return paragraph(f"{text} `cnncli predict` gives.") + html_table("exported files", columns, rows, 2)
+
+
+def _measured(cell: str, show: Callable[[float], str]) -> str:
+    """Return a number of a table, or a dash if it could not be measured."""
+    return "–" if math.isnan(value := float(cell)) else show(value)
 
 
 def _machine(report: RunReport) -> str:

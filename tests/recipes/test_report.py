@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from cnncli.cli import main
+from cnncli.recipes.export import COLUMNS
 from cnncli.recipes.report import report, write_report
 from cnncli.report.model_card import is_edited
 from cnncli.report.page import STYLE, Dot, Line, dot_plot, line_chart
@@ -244,6 +245,25 @@ def test_doubtful_labels_are_counted_and_not_condemned(run: RunFolder) -> None:
     assert (shown.count("<figure>"), "The 12 most suspicious are shown" in shown) == (12, True)
     assert re.search(r"14 of 14 .* flags 2 of them", shown)
     assert "certain" not in shown
+
+
+def test_exported_files_are_listed(run: RunFolder) -> None:
+    """The page has a row for each export, also for one that its runtime could not run."""
+    assert "<h2>Exported files</h2>" not in run_page(RunReport.load(run))
+    lines = [
+        "onnx,float32,exports/onnx-float32/model.onnx,1200,0.985,0.985,2e-06,2e-06,4400000,8.914,True",
+        "litert,int8,exports/litert-int8.failed/model.tflite,1200,nan,0.985,nan,nan,900,nan,False",
+    ]
+    run.export_table.write_text("\n".join([",".join(COLUMNS), *lines]), encoding="utf-8")
+    page = run_page(RunReport.load(run))
+    run.export_table.unlink()
+
+    shown = page.partition("<h2>Exported files</h2>")[2].partition("</section>")[0]
+    cells = [re.findall("<t[dh][^>]*>([^<]*)<", row) for row in shown.split("<tr>")[2:]]
+    assert cells == [
+        ["onnx", "float32", "1,200", "98.5\N{NO-BREAK SPACE}%", "2e-06", "4.4 MB", "8.91", "yes"],
+        ["litert", "int8", "1,200", "–", "–", "900 B", "–", "no"],
+    ]
 
 
 def test_the_model_card_has_the_results(run: RunFolder) -> None:
