@@ -337,6 +337,11 @@ def wilson_interval(k: int, n: int, confidence: float = 0.95) -> tuple[float, fl
     return (0.0 if k == 0 else (center - half_width) / scale, 1.0 if k == n else (center + half_width) / scale)
 
 
+def bin_interval(one: ReliabilityBin) -> tuple[float, float]:
+    """Return the 95 % interval of the accuracy in a bin with at least one prediction."""
+    return wilson_interval(round(one.accuracy * one.n), one.n)
+
+
 def _ranks(scores: NDArray[np.float64], truth: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return for each image the number of classes that rank above the true one."""
     true = scores[np.arange(len(truth)), truth][:, None]

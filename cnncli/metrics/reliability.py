@@ -102,24 +102,3 @@ def reliability_bins(
 def calibration_error(bins: Sequence[ReliabilityBin]) -> float:
     """Return the expected calibration error of a reliability diagram with at least one prediction."""
     return sum(one.n * abs(one.accuracy - one.confidence) for one in bins) / sum(one.n for one in bins)
-
-
-def merge_bins(bins: Sequence[ReliabilityBin], least: int) -> list[ReliabilityBin]:
-    """Merge neighboring bins until each has `least` predictions or more; without as many, there is one bin or none.
-
-    >>> [one.n for one in merge_bins([ReliabilityBin(k / 4, (k + 1) / 4, k / 4, 0.5, k) for k in range(4)], 3)]
-    [3, 3]
-    """
-    merged: list[ReliabilityBin] = []
-    for one in bins:
-        if merged and (merged[-1].n < least or sum(other.n for other in bins if other.low >= one.low) < least):
-            merged[-1] = _merge(merged[-1], one)
-        elif one.n:
-            merged.append(one)
-    return merged
-
-
-def _merge(one: ReliabilityBin, other: ReliabilityBin) -> ReliabilityBin:
-    n = one.n + other.n
-    confidence = (one.n * one.confidence + other.n * other.confidence) / n
-    return ReliabilityBin(one.low, other.high, confidence, (one.n * one.accuracy + other.n * other.accuracy) / n, n)

@@ -6,10 +6,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from cnncli.errors import ImageError
 from cnncli.evaluation.assessment import Assessment
 from cnncli.evaluation.predictions import PredictedImage, mistakes
 from cnncli.images.decode import PixelSpec, decode
+from cnncli.metrics.classification import Metrics, bin_interval
 from cnncli.metrics.curves import ClassCurves
 from cnncli.metrics.reliability import Reliability, ReliabilityBin, calibration_error
 from cnncli.report.confusion_matrix import draw_confusion_matrix
@@ -39,7 +42,7 @@ def draw_evaluation(found: Assessment, pixels: PixelSpec, name: str, folder: Pat
     title, metrics = f"{name}: {found.split}", found.metrics
     wrong = mistakes(found.images)
     drawings: dict[str, Callable[[Path], None]] = {
-        "reliability": lambda path: draw_reliability(metrics.reliability, found.calibrated, title, path)
+        "reliability": lambda path: draw_reliability(metrics, found.calibrated, title, path)
     }
     if not metrics.is_multi_label:
         drawings["confusion"] = lambda path: draw_confusion_matrix(
@@ -91,36 +94,43 @@ def describe_mistake(image: PredictedImage) -> str:
     return f"{', '.join(filter(None, parts))} {percent(image.confidence)}"
 
 
-def draw_reliability(bins: Sequence[ReliabilityBin], calibrated: Reliability | None, title: str, path: Path) -> None:
-    """Draw a reliability diagram: accuracy over confidence, and the number of predictions in each bin.
+def draw_reliability(metrics: Metrics, calibrated: Reliability | None, title: str, path: Path) -> None:
+    """Draw a reliability diagram: accuracy over confidence with 95 % intervals, and the predictions in each bin.
 
     `calibrated` has the bins of the confidences at the temperature of the run, if it has one.
     """
-    used, n = [one for one in bins if one.n], sum(one.n for one in bins)
+    shown = {"probabilities": metrics.reliability} | ({"confidence": calibrated.bins} if calibrated else {})
+    least = 0.0 if metrics.is_multi_label else 1 / len(metrics.classes)
     with save_figure(path, (4.8, 5.4)) as figure:
-        from matplotlib.ticker import PercentFormatter
+        from matplotlib.ticker import MaxNLocator, PercentFormatter
 
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-        upper.plot((0, 1), (0, 1), color="#8c8c8c", linewidth=0.9, linestyle=(0, (4, 2)))
-        middles, width = [(one.low + one.high) / 2 for one in used], 1 / len(bins)
-        upper.bar(middles, [one.accuracy for one in used], width * 0.9, color=TRAIN["color"], alpha=0.25)
-        _plot_bins(upper, bins, TRAIN["color"], "o-", "probabilities")
-        if calibrated is not None:
-            _plot_bins(upper, calibrated.bins, VALIDATION_LINE["color"], "s--", "calibrated")
-        lower.bar(middles, [one.n / n for one in used], width * 0.9, color="#8c8c8c")
-        upper.set(title=title, ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.03))
-        upper.legend(loc="upper left", framealpha=0.85, edgecolor="none", fontsize=9)
-        lower.set(xlabel="confidence", ylabel="predictions")
-        for axes in (upper, lower):
-            axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
-            _tidy(axes)
+        upper.plot((least, 1), (least, 1), color="#8c8c8c", linewidth=0.9, linestyle=(0, (4, 2)), label="ideal")
+        styles = zip(
+            (VALIDATION_LINE["color"], TRAIN["color"]) if calibrated else (TRAIN["color"],), "so", strict=False
+        )
+        for (name, bins), (color, marker) in zip(shown.items(), styles, strict=True):
+            _plot_bins(upper, bins, color, marker, name)
+        bins = calibrated.bins if calibrated else metrics.reliability
+        edges = [*(one.low for one in bins), 1.0]
+        lower.stairs([one.n for one in bins], edges, fill=True, color=TRAIN["color"])
+        upper.set(title=title, ylabel="accuracy", xlim=(least, 1.01), ylim=(0, 1.03))
+        upper.legend(loc="best", framealpha=0.85, edgecolor="none", fontsize=9)
+        lower.set(xlabel="confidence", ylabel="labels" if metrics.is_multi_label else "images")
+        lower.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+        upper.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
         lower.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+        for axes in (upper, lower):
+            _tidy(axes)
 
 
-def _plot_bins(axes: Axes, bins: Sequence[ReliabilityBin], color: str, style: str, name: str) -> None:
+def _plot_bins(axes: Axes, bins: Sequence[ReliabilityBin], color: str, marker: str, name: str) -> None:
+    """Draw the accuracy in each bin as a dot with its interval."""
     used = [one for one in bins if one.n]
-    label = f"{name}: error {percent(calibration_error(used))}"
-    axes.plot([one.confidence for one in used], [one.accuracy for one in used], style, color=color, label=label)
+    accuracies, intervals = np.array([one.accuracy for one in used]), np.array([bin_interval(one) for one in used])
+    errors = np.abs(intervals.T - accuracies)
+    label, confidences = f"{name}: error {percent(calibration_error(used))}", [one.confidence for one in used]
+    axes.errorbar(confidences, accuracies, errors, fmt=marker, markersize=5, linewidth=1.2, color=color, label=label)
 
 
 def draw_coverage(found: Assessment, title: str, path: Path) -> None:

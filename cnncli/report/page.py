@@ -76,6 +76,8 @@ border:solid var(--line);border-width:0 0 1px 1px}
 .plot path{fill:none;stroke:currentColor;stroke-width:2;vector-effect:non-scaling-stroke}
 .plot .grid{stroke:var(--line);stroke-width:1}
 .plot .mark{stroke:var(--soft);stroke-width:1;stroke-dasharray:2 3}.dashed{stroke-dasharray:6 4}
+.plot.low{height:4.5rem}
+.bar{position:absolute;bottom:0;min-height:2px;background:var(--c0);border:solid var(--paper);border-width:0 1px}
 .tick{position:absolute;font-size:.8rem;color:var(--soft);white-space:nowrap}
 .tick.y{right:calc(100% + .4rem);translate:0 50%}
 .tick.x{top:calc(100% + .2rem);translate:-50%}.tick.mark{bottom:calc(100% + .15rem);margin-left:.2rem}
@@ -105,7 +107,7 @@ body{font-size:11pt;print-color-adjust:exact;-webkit-print-color-adjust:exact}
 h2,section>p:not(:last-child){break-after:avoid}h2,p{break-inside:avoid}
 h2::after{content:"";display:block;height:8rem;margin-bottom:-8rem}
 section:has(.images)>h2::after{height:18rem;margin-bottom:-18rem}
-tr,.dots,.legend,figure.chart,table:not(:has(tr:nth-child(12))){break-inside:avoid}.plot{height:10rem}}
+tr,.dots,.legend,figure.chart,table:not(:has(tr:nth-child(12))){break-inside:avoid}.plot{height:10rem}.plot.low{height:4.5rem}}
 """
 
 
@@ -208,13 +210,22 @@ def dot_plot(rows: Sequence[tuple[str, Sequence[Dot]]], kinds: Sequence[tuple[st
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a chart: the number of its color, and its points; NaN is left out."""
+    """A line of a chart: the number of its color, and its points; NaN is left out.
+
+    With `intervals` of y, one for each point, the points are dots with whiskers, which no line connects.
+    """
 
     name: str
     color: int
     x: Sequence[float]
     y: Sequence[float]
     is_dashed: bool = False
+    intervals: Sequence[tuple[float, float]] = ()
+
+    @property
+    def is_dots(self) -> bool:
+        """Whether the points are dots: they have intervals, or there is only one."""
+        return bool(self.intervals) or len(self.points) == 1
 
     @property
     def points(self) -> list[tuple[float, float]]:
@@ -230,14 +241,20 @@ def line_chart(
     is_fraction: bool,
     x_is_fraction: bool = False,
     marks: Sequence[tuple[float, str]] = (),
+    x_range: tuple[float, float] | None = None,
+    y_range: tuple[float, float] | None = None,
 ) -> str:
-    """Return a chart of lines; a line with a single point is a dot. `marks` are positions on the x axis with names."""
+    """Return a chart of lines; a line with a single point is a dot. `marks` are positions on the x axis with names.
+
+    An axis without a range spans the points.
+    """
     points = [point for line in lines for point in line.points]
     if not points:
         return ""
-    y_ticks = (fraction_ticks if is_fraction else ticks_between)(min(y for _, y in points), max(y for _, y in points))
-    x_ticks = ticks_between(min(x for x, _ in points), max(x for x, _ in points))
-    left, right = min(x for x, _ in points), max(x for x, _ in points)
+    y_range = y_range or (min(y for _, y in points), max(y for _, y in points))
+    y_ticks = (fraction_ticks if is_fraction else ticks_between)(*y_range)
+    left, right = x_range or (min(x for x, _ in points), max(x for x, _ in points))
+    x_ticks = ticks_between(left, right)
     x_ticks = [tick for tick in x_ticks if left <= tick <= right and (x_title != "epoch" or tick.is_integer())]
     bottom, top = y_ticks[0], y_ticks[-1]
 
@@ -249,9 +266,13 @@ def line_chart(
     paths, dots = "", ""
     for line in lines:
         places, color = [at(*point) for point in line.points], f"color:var(--c{line.color % N_COLORS})"
-        if len(places) == 1:
-            (x, y), hollow = places[0], " hollow" if line.is_dashed else ""
-            dots += f'<span class="dot{hollow}" style="{color};left:{x:.2f}%;bottom:{y:.2f}%"></span>'
+        if line.is_dots:
+            hollow = " hollow" if line.is_dashed else ""
+            for x, y in places:
+                dots += f'<span class="dot{hollow}" style="{color};left:{x:.2f}%;bottom:{y:.2f}%"></span>'
+            for (x, _), (low, high) in zip(places, line.intervals, strict=bool(line.intervals)):
+                ends = f"M{x:.2f} {100 - at(left, low)[1]:.2f}V{100 - at(left, high)[1]:.2f}"
+                paths += f'<path style="{color}" d="{ends}"/>'
         else:
             path = " ".join(f"{x:.2f} {100 - y:.2f}" for x, y in places)
             paths += f'<path{" class=dashed" if line.is_dashed else ""} style="{color}" d="M{path}"/>'
@@ -266,17 +287,45 @@ def line_chart(
         f'<span class="tick mark" style="left:{max(0.0, at(x, bottom)[0]):.2f}%">{escape(name)}</span>'
         for x, name in marks
     )
-    legend = "".join(
-        f'<li><i{" class=dashed" if line.is_dashed else ""} style="color:var(--c{line.color % N_COLORS})"></i>'
-        f"{escape(line.name)}</li>"
-        for line in lines
-        if line.points
-    )
+    legend = "".join(f"<li>{_legend_mark(line)}{escape(line.name)}</li>" for line in lines if line.points)
     svg = f'<svg viewBox="0 0 100 100" preserveAspectRatio="none" aria-hidden="true">{grid}{paths}</svg>'
     plot = f'<div class="plot" role="img" aria-label="{escape(title)}">{svg}{dots}{texts}</div>'
     caption = f'<figcaption class="title">{escape(title)}, over {escape(x_title)}</figcaption>'
     legend = f'<ul class="legend">{legend}</ul>' if len(lines) > 1 else ""
     return f'<figure class="chart">{caption}{plot}{legend}</figure>\n'
+
+
+def _legend_mark(line: Line) -> str:
+    color = f'style="color:var(--c{line.color % N_COLORS})"'
+    if line.is_dots:
+        return f'<span class="dot{" hollow" if line.is_dashed else ""}" {color}></span> '
+    return f"<i{' class=dashed' if line.is_dashed else ''} {color}></i>"
+
+
+def fraction_histogram(title: str, x_title: str, bars: Sequence[tuple[float, float, int]], low: float) -> str:
+    """Return a low chart of counts, `(from, to, count)`, over fractions from `low` to 1."""
+    most = max((n for *_, n in bars), default=0)
+    if not most:
+        return ""
+
+    def at(x: float) -> float:
+        return 100 * (max(x, low) - low) / (1 - low)
+
+    columns = "".join(
+        f'<span class="bar" title="{escape(f"{100 * start:.1f}–{100 * end:.1f} %: {n:,}")}" '
+        f'style="left:{at(start):.2f}%;width:{at(end) - at(start):.2f}%;height:{100 * n / most:.2f}%"></span>'
+        for start, end, n in bars
+        if n
+    )
+    ticks = "".join(
+        f'<span class="tick x" style="left:{at(tick):.2f}%">{_tick_text(tick, is_fraction=True)}</span>'
+        for tick in ticks_between(low, 1.0)
+        if tick >= low
+    )
+    ticks += "".join(f'<span class="tick y" style="bottom:{place}%">{n:,}</span>' for place, n in ((0, 0), (100, most)))
+    plot = f'<div class="plot low" role="img" aria-label="{escape(title)}">{columns}{ticks}</div>'
+    caption = f'<figcaption class="title">{escape(title)}, over {escape(x_title)}</figcaption>'
+    return f'<figure class="chart">{caption}{plot}</figure>\n'
 
 
 def _tick_text(tick: float, is_fraction: bool) -> str:

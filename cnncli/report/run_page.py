@@ -15,8 +15,8 @@ from cnncli.errors import ImageError
 from cnncli.evaluation.assessment import Assessment
 from cnncli.evaluation.predictions import PredictedImage
 from cnncli.images.decode import decode
-from cnncli.metrics.classification import Metrics
-from cnncli.metrics.reliability import merge_bins
+from cnncli.metrics.classification import Metrics, bin_interval, wilson_interval
+from cnncli.metrics.reliability import ReliabilityBin
 from cnncli.metrics.table import VALIDATION, metric_named
 from cnncli.report.evaluation_figures import describe_mistake
 from cnncli.report.page import (
@@ -25,6 +25,7 @@ from cnncli.report.page import (
     data_uri,
     dot_plot,
     escape,
+    fraction_histogram,
     html_page,
     html_table,
     image_grid,
@@ -48,8 +49,8 @@ MOST_CLASSES_IN_FIGURE = 40
 """Number of classes above which the labels of that image cannot be read."""
 STRONGEST_TINT = 45
 """Percentage of color in the cell of a confusion matrix with all images of a class; the text stays readable."""
-LEAST_IN_BIN = 30
-"""Number of predictions below which bins of a reliability diagram are merged."""
+HIGH, LEAST_TO_JUDGE = 0.9, 30
+"""Confidence that is called high, and number of predictions below which their accuracy is not stated."""
 EXAMPLES, VIEWS = 3, 4
 """Number of training images whose augmented views are shown, and of views of each at most."""
 
@@ -297,31 +298,66 @@ def _calibration(report: RunReport) -> str:
     if report.found is None:
         return ""
     found, metrics = report.found, report.found.metrics
-    used = merge_bins(metrics.reliability, LEAST_IN_BIN)
-    lines = [Line("as it is", 0, [one.confidence for one in used], [one.accuracy for one in used])]
-    if found.calibrated:
-        after = merge_bins(found.calibrated.bins, LEAST_IN_BIN)
-        lines.append(Line("calibrated", 1, [one.confidence for one in after], [one.accuracy for one in after]))
-    low = min((one.confidence for one in used), default=0.0)
-    lines.append(Line("ideal", 6, [low, 1.0], [low, 1.0], is_dashed=True))
-    text = "Of the predictions with a confidence of 90 %, 90 % should be right."
+    least = 0.0 if metrics.is_multi_label else 1 / len(metrics.classes)
+    bins = found.calibrated.bins if found.calibrated else metrics.reliability
+    lines = [_reliability_line("probabilities", 1, metrics.reliability)] if found.calibrated else []
+    lines.append(_reliability_line("confidence", 0, bins))
+    lines.append(Line("ideal", 6, [least, 1.0], [least, 1.0], is_dashed=True))
+    text = "" if metrics.is_multi_label else _right_by_confidence(found.images)
     if (error := metrics.evaluated.get("calibration_error")) is not None:
         text += f" The expected calibration error is {percent(error)}"
         if found.calibrated:
             text += f", and {percent(found.calibrated.calibration_error)} at the temperature {found.temperature:.2f}"
-            text += ", which was fitted on validation images"
+            text += ", which was fitted on validation images and gives the confidence"
         text += "."
-    bins = [
-        (percent_range(one.low, one.high), f"{one.n:,}", percent(one.confidence), percent(one.accuracy)) for one in used
+    counted_as = "labels" if metrics.is_multi_label else "images"
+    rows = [
+        (percent_range(one.low, one.high), f"{one.n:,}", percent(one.confidence), percent(one.accuracy), interval)
+        for one in bins
+        if one.n and (interval := percent_range(*bin_interval(one)))
     ]
     scores = [(name, decimal(metrics.evaluated[key])) for key, name in _SCORES.items() if key in metrics.evaluated]
-    table = html_table("scores of the probabilities", ("score", "value"), scores) if scores else ""
-    return (
-        paragraph(text)
-        + line_chart("fraction right", "confidence", lines, is_fraction=True, x_is_fraction=True)
-        + html_table("predictions by confidence", ("confidence", "predictions", "mean confidence", "right"), bins)
-        + table
+    columns = ("confidence", counted_as, "mean confidence", "right", "95 % interval")
+    return "".join(
+        (
+            paragraph(text.strip()),
+            line_chart(
+                "fraction right, with 95 % intervals",
+                "confidence",
+                lines,
+                is_fraction=True,
+                x_is_fraction=True,
+                x_range=(least, 1.0),
+                y_range=(0.0, 1.0),
+            ),
+            fraction_histogram(counted_as, "confidence", [(one.low, one.high, one.n) for one in bins], least),
+            html_table("predictions by confidence", columns, rows),
+            html_table("scores of the probabilities", ("score", "value"), scores) if scores else "",
+        )
     )
+
+
+def _reliability_line(name: str, color: int, bins: Sequence[ReliabilityBin]) -> Line:
+    used = [one for one in bins if one.n]
+    confidences, accuracies = [one.confidence for one in used], [one.accuracy for one in used]
+    return Line(name, color, confidences, accuracies, intervals=[bin_interval(one) for one in used])
+
+
+def _right_by_confidence(images: Sequence[PredictedImage]) -> str:
+    """Return how many of the images of high and of low confidence are classified correctly, where there are enough."""
+    parts = []
+    for where, group in (
+        (f"with a confidence of {100 * HIGH:.0f} % or more", [one for one in images if one.confidence >= HIGH]),
+        (f"with less than {100 * HIGH:.0f} %", [one for one in images if one.confidence < HIGH]),
+    ):
+        n, right = len(group), sum(one.is_correct for one in group)
+        if n >= LEAST_TO_JUDGE:
+            interval = percent_range(*wilson_interval(right, n))
+            parts.append(f"Of {n:,} predictions {where}, {percent(right / n)} are right (95 % interval {interval}).")
+        else:
+            verdict = "is" if n == 1 else "are"
+            parts.append(f"{counted(n, 'prediction')} {where} {verdict} too few to judge.")
+    return " ".join(parts)
 
 
 def _coverage(report: RunReport) -> str:

@@ -165,6 +165,33 @@ def test_an_axis_of_fractions_ends_at_100_percent() -> None:
         assert (min(ticks) >= 0, max(ticks)) == (True, 100)
 
 
+def test_confidences_are_shown_on_full_axes(run: RunFolder) -> None:
+    """The reliability of two classes is drawn from 50 to 100 % with an interval at each dot, and every image counts."""
+    found = RunReport.load(run)
+    assert found.found is not None
+    assert found.found.calibrated is not None
+    text = run_page(found).partition("<h2>Can its confidence be trusted?</h2>")[2].partition("</section>")[0]
+    bins = [one for bins in (found.found.metrics.reliability, found.found.calibrated.bins) for one in bins if one.n]
+    chart, histogram = re.findall(r'<div class="plot.*?</div>', text)
+    ends = [float(one) for one in re.findall(r'tick x"[^>]*>([\d.]+)\N{NO-BREAK SPACE}%', chart)]
+
+    assert (min(ends), max(ends)) == (50, 100)
+    assert chart.count('<span class="dot"') == len(re.findall(r'd="M[\d.]+ [\d.]+V', chart)) == len(bins)
+    assert sum(int(n) for n in re.findall(r'title="[^"]*: (\d+)"', histogram)) == found.found.metrics.n
+
+
+@pytest.mark.parametrize(("n_high", "n_low", "n_stated"), [(40, 3, 1), (3, 40, 1), (40, 40, 2), (0, 1, 0)])
+def test_few_predictions_are_not_judged(run: RunFolder, n_high: int, n_low: int, n_stated: int) -> None:
+    """The accuracy of predictions of high and of lower confidence is stated only where there are enough of them."""
+    found = RunReport.load(run)
+    assert found.found is not None
+    high, low = (replace(found.found.images[0], confidence=value) for value in (0.95, 0.8))
+    text = run_page(replace(found, found=replace(found.found, images=(high,) * n_high + (low,) * n_low)))
+
+    assert len(re.findall(r"Of [\d,]+ predictions with", text)) == n_stated
+    assert text.count("too few to judge") == 2 - n_stated
+
+
 def test_stages_are_separated_in_the_curves(run: RunFolder) -> None:
     """A line with the name of the stage is between the last epoch of a stage and the first of the next."""
     rows = [
