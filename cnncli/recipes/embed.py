@@ -196,15 +196,17 @@ def _unit(vectors: Vectors) -> Vectors:
 
 
 def draw_similar(run: RunFolder, found: Sequence[Neighbors], path: Path) -> Path:
-    """Draw each image with its nearest images beside it as a PNG, and return the path."""
+    """Draw each image, and next to it its nearest images with similarity and class, as a PNG; return the path."""
     path, data = output_path(path, (".png",)), load_resolved(run.config).data
     rows = []
     for one in found:
         height, width, _ = one.pixels.shape
         spec = data.pixel_spec((height, width))
         images = [one.pixels, *(decode(neighbor.row.path, spec) for neighbor in one.nearest)]
-        labels = ", ".join(dict.fromkeys(neighbor.row.label for neighbor in one.nearest))
-        rows.append(SheetRow(printable(one.path.name), printable(f"nearest: {labels}"), images))
+        captions = [f"{neighbor.similarity:.3f} {printable(neighbor.row.label)}" for neighbor in one.nearest]
+        rows.append(SheetRow(printable(one.path.name), "", images, ("", *captions)))
     columns = ("image", *(f"{n}" for n in range(1, len(found[0].nearest) + 1)))
-    draw_contact_sheet(rows, columns, "Most similar images", f"by the features of {run.path.name}", path)
+    draw_contact_sheet(
+        rows, columns, "Most similar images", f"by the features of {run.path.name}: similarity (−1 to 1), class", path
+    )
     return path

@@ -34,11 +34,13 @@ class SheetRow:
         label: Text in black, such as the class.
         detail: Text below it in gray, such as the file name.
         images: One image per column, uint8 (height, width, channels), all of the same size in the whole sheet.
+        captions: Gray texts below the images; in the whole sheet, or in no row.
     """
 
     label: str
     detail: str
     images: Sequence[NDArray[np.uint8]]
+    captions: Sequence[str] = ()
 
 
 def draw_contact_sheet(rows: Sequence[SheetRow], columns: Sequence[str], title: str, lines: str, path: Path) -> None:
@@ -49,10 +51,11 @@ def draw_contact_sheet(rows: Sequence[SheetRow], columns: Sequence[str], title: 
     first = MARGIN + label_width + AFTER_FIRST
     lefts = [first + column * (tile[0] + GAP) + (AFTER_FIRST if column else 0) for column in range(len(columns))]
     head = MARGIN + 28 + LINE * (lines.count("\n") + 1) + LINE + 8
-    tops = [head + place * (tile[1] + GAP) for place in range(len(rows))]
+    below = LINE if rows[0].captions else 0
+    tops = [head + place * (tile[1] + below + GAP) for place in range(len(rows))]
     text_width = max(load_font(20).getlength(title), *(load_font(13).getlength(line) for line in lines.split("\n")))
     width = max(lefts[-1] + tile[0], MARGIN + math.ceil(text_width)) + MARGIN
-    sheet = Image.new("RGB", (width, tops[-1] + tile[1] + MARGIN), PAPER)
+    sheet = Image.new("RGB", (width, tops[-1] + tile[1] + below + MARGIN), PAPER)
     pen = ImageDraw.Draw(sheet)
     pen.text((MARGIN, MARGIN - 4), title, INK, load_font(20))
     pen.multiline_text((MARGIN, MARGIN + 28), lines, GRAY, load_font(13), spacing=LINE - 13)
@@ -64,6 +67,9 @@ def draw_contact_sheet(rows: Sequence[SheetRow], columns: Sequence[str], title: 
         pen.text((MARGIN, middle + 2), shorten_to_width(row.detail, load_font(12), label_width), GRAY, load_font(12))
         for left, pixels in zip(lefts, row.images, strict=True):
             sheet.paste(_tile(pixels, tile), (left, top))
+        for left, caption in zip(lefts, row.captions, strict=bool(row.captions)):
+            text = shorten_to_width(caption, load_font(12), tile[0])
+            pen.text((left, top + tile[1] + 2), text, GRAY, load_font(12))
     with replacing(path) as temporary:
         sheet.save(temporary, "PNG")
 

@@ -44,6 +44,19 @@ def test_every_image_is_on_the_sheet_at_its_size(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["sheet.png"]
 
 
+def test_captions_are_below_their_images(tmp_path: Path) -> None:
+    """There is ink below the image with a caption, and none below the one without."""
+    row = SheetRow("cats", "cat.0.jpg", [plain(RED), plain(GREEN)], ("", "0.917 dogs"))
+    draw_contact_sheet([row], ["image", "1"], "title", "small print", tmp_path / "sheet.png")
+    sheet = read_sheet(tmp_path / "sheet.png")
+    below = {}
+    for color in (RED, GREEN):
+        (_, left), (bottom, right) = places(sheet, color).min(axis=0), places(sheet, color).max(axis=0)
+        below[color] = (sheet[bottom + 1 :, left : right + 1] < 200).any()
+
+    assert below == {RED: False, GREEN: True}
+
+
 @pytest.mark.parametrize(
     ("size", "expected"),
     [((10, 20), (50, 100)), ((100, 100), (100, 100)), ((900, 450), (224, 112)), ((1, 1), (96, 96))],
