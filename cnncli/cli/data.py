@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ from cnncli.cli.options import (
 )
 from cnncli.errors import EXIT_USER, Message, printable
 from cnncli.terminal.console import Console
+from cnncli.terminal.formatting import short_path
 
 if TYPE_CHECKING:
     from cnncli.dataset.fix_splits import Move
@@ -215,6 +217,8 @@ def review(
 
 def _print_review(found: Review, top: int, console: Console) -> None:
     """Print the most suspicious labels, and the number of images with each problem."""
+    from cnncli.recipes.data_review import SHEET
+
     rows = [one.to_dict() for one in found.suspects[:top]]
     cells = [
         (f"{row['score']:.3f}", "yes" if row["flagged"] else "", row["label"], row["suggested"], row["path"])
@@ -225,6 +229,11 @@ def _print_review(found: Review, top: int, console: Console) -> None:
     counts = f"another label more probable {len(found.suspects):,}, flagged {found.n_flagged:,}"
     console.print(f"labels: {len(found.labels):,} reviewed, {counts}")
     console.print(f"image quality: {_listed(found.problems)}")
+    if cells:
+        log.info("flagged: confident learning counts the label as wrong. Look first at the highest scores.")
+        sheet = printable(shlex.quote(str(short_path(found.folder / SHEET))))
+        run = printable(shlex.quote(str(short_path(found.run.path))))
+        log.info(f"sheet {sheet}; to correct labels on a page: cnncli data review {run} --open")
     log.info(f"results {printable(found.folder)}")
 
 

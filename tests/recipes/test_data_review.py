@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shlex
 import subprocess
 import sys
 import urllib.request
@@ -21,6 +22,7 @@ from cnncli.dataset.build import build_manifest
 from cnncli.recipes.data_review import cards_of, review
 from cnncli.recipes.train import Run, train
 from cnncli.terminal.console import Console
+from cnncli.terminal.formatting import short_path
 from scripts.measure_label_review import main as measure
 from tests.support.attributes import draw_attributes
 from tests.support.drawing import draw_dataset, tiny_config
@@ -50,6 +52,16 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _ranked(words: list[str], capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     assert main(["data", "review", *words, "--json"]) == 0
     return list(json.loads(capsys.readouterr().out))
+
+
+def test_the_next_steps_are_printed(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """After the table, the sheet and the command that corrects labels are printed, and they exist."""
+    assert main(["data", "review", str(run.path)]) == 0
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("sheet ")]
+    sheet, command = shlex.split(line.replace(";", ""))[1], line.partition("page: ")[2]
+
+    assert Path(sheet).is_file()
+    assert shlex.split(command) == ["cnncli", "data", "review", str(short_path(run.path)), "--open"]
 
 
 def test_wrong_labels_come_first(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
