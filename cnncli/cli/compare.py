@@ -134,10 +134,12 @@ def print_results(comparison: Comparison, console: Console) -> None:
     with_interval = {one for one, full in names.items() if any(run.interval(full) for run in comparison.runs)}
     headings = ["run", "epoch"]
     for one, full in names.items():
-        headings += [full, *([INTERVAL] if one in with_interval else [])]
+        heading = f"training {name}" if one == "training" else full
+        headings += [heading, *([INTERVAL] if one in with_interval else [])]
     rows = []
     for run in comparison.runs:
         epochs = f"{len(run.history)}" if run.best_epoch is None else f"{run.best_epoch} of {len(run.history)}"
+        epochs = "–" if run.is_solved else epochs
         cells, seconds = [run.name, epochs], run.facts.get("seconds")
         for one, full in names.items():
             value, interval = run.final(full), run.interval(full)

@@ -76,6 +76,11 @@ class ComparedRun:
         return self.facts.get("best_epoch")
 
     @property
+    def is_solved(self) -> bool:
+        """Whether the head was solved exactly, without epochs."""
+        return bool(self.history) and all(row.learning_rate is None for row in self.history)
+
+    @property
     def has_validation(self) -> bool:
         """Whether the run has metrics of validation images."""
         return any(row.validation for row in self.history)

@@ -186,7 +186,10 @@ def describe_test(test: PairedTest) -> str:
     facts = f"{100 * difference:.1f} points ({interval}; McNemar p {p_text(test.p_holm)} on {test.n:,} images)"
     if test.p_holm < SIGNIFICANT:
         return f"{better} is better than {other} by {facts}."
-    return f"{better} and {other} do not differ by more than chance explains: {facts}."
+    low, high = test.ci95
+    facts = f"{signed_points(test.difference)} points from {test.first} to {test.second} (95 % interval"
+    facts += f" {signed_points(low)} to {signed_points(high)}; McNemar p {p_text(test.p_holm)} on {test.n:,} images)"
+    return f"{test.first} and {test.second} do not differ by more than chance explains: {facts}."
 
 
 def points(test: PairedTest) -> str:

@@ -14,9 +14,11 @@ from PIL import Image
 from cnncli.cli import main
 from cnncli.config.writer import dump_config
 from cnncli.errors import CnncliError
+from cnncli.evaluation.agreement import PairedTest
 from cnncli.recipes.compare import compare
 from cnncli.report import comparison
 from cnncli.report.comparison import Published
+from cnncli.report.comparison_page import describe_test
 from cnncli.runs.folder import RunFolder, create_run, end_run
 from cnncli.runs.records import HistoryRow, read_history, write_history
 from tests.support.drawing import tiny_config
@@ -222,7 +224,7 @@ def test_the_table_has_results_and_differing_settings(tmp_path: Path, capsys: py
     assert main([*words, "--runs-dir", str(tmp_path)]) == 0
     out, interval = capsys.readouterr().out, ["95", "%", "interval"]
     assert [line.split() for line in out.splitlines()] == [
-        ["run", "epoch", "accuracy", "val_accuracy", *interval, "test_accuracy", *interval, "time"],
+        ["run", "epoch", "training", "accuracy", "val_accuracy", *interval, "test_accuracy", *interval, "time"],
         ["a", "3", "of", "3", "70.0", "%", "60.0", "%", "40.0–70.0", "%", "70.0", "%", "60.0–80.0", "%", "6.0", "s"],
         ["b", "3", "of", "3", "70.0", "%", "60.0", "%", "40.0–70.0", "%", "80.0", "%", "70.0–90.0", "%", "6.0", "s"],
         ["published:", "Chollet", "2021", "98.5", "%"],
@@ -231,6 +233,24 @@ def test_the_table_has_results_and_differing_settings(tmp_path: Path, capsys: py
         ["a", "adam"],
         ["b", "sgd"],
     ]
+
+
+def test_a_solved_head_has_no_epoch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The cell of the epoch is a dash for a head that was solved exactly, whose only row has no learning rate."""
+    runs = [make_run(tmp_path, name, 0.7, n_epochs=1) for name in ("a", "b")]
+    write_history(runs[0].history, [replace(row, learning_rate=None) for row in read_history(runs[0].history)])
+
+    assert main(["compare", "a", "b", "--runs-dir", str(tmp_path)]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [row[1 : row.index("50.0")] for row in rows[1:3]] == [["–"], ["1", "of", "1"]]
+
+
+@pytest.mark.parametrize("counts", [(0, 0), (1, 2), (2, 1)])
+def test_runs_that_do_not_differ_keep_their_order(counts: tuple[int, int]) -> None:
+    """The sentence on two runs names them in the order in which they were given, whichever is more accurate."""
+    text = describe_test(PairedTest("pets", "flipped", 200, *counts, p=1.0, p_holm=1.0))
+
+    assert text.index("pets") < text.index("flipped")
 
 
 def test_the_document_has_histories_and_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
