@@ -87,6 +87,7 @@ class PredictionApi:
             "/predict", self.predict, methods=["POST"], responses=responses, openapi_extra={"requestBody": BODY}
         )
         app.add_api_route("/run", self.run)
+        app.add_api_route("/run/maps", self.maps)
         app.add_api_route("/health", self.health)
         app.add_api_route("/metrics", self.metrics, response_class=Response)
         app.add_api_route("/v2", self.server_metadata)
@@ -118,10 +119,14 @@ class PredictionApi:
         """Return that the server runs."""
         return {"status": "ok"}
 
+    async def maps(self) -> dict[str, bool]:
+        """Return whether the run has class activation maps; the first answer can take seconds."""
+        maps = await asyncio.get_running_loop().run_in_executor(self._explainer, lambda: self._maps)
+        return {"has_maps": maps is not None}
+
     async def run(self) -> dict[str, Any]:
         """Return the facts of the run for the page."""
         spec = self._batching.predictor.spec
-        maps = await asyncio.get_running_loop().run_in_executor(self._explainer, lambda: self._maps)
         return {
             "name": self.name,
             "classes": spec.classes,
@@ -129,7 +134,6 @@ class PredictionApi:
             "width": spec.width,
             "height": spec.height,
             "fit": spec.fit,
-            "has_maps": maps is not None,
             "max_bytes": self._limits.body_bytes,
             "version": __version__,
         }

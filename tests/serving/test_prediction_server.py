@@ -162,7 +162,7 @@ def test_maps_are_those_of_the_score(server: Served, images: list[Path]) -> None
     """?maps=true adds a map for each class, and both sum to the same at each place for two classes of a softmax."""
     (found,) = server.send("POST", "/predict?maps=true", images[0].read_bytes()).document
 
-    assert server.send("GET", "/run").document["has_maps"]
+    assert server.send("GET", "/run/maps").document["has_maps"]
     assert set(found["maps"]) == {"dots", "stripes"}
     assert np.array(found["maps"]["dots"]).ndim == 2
 
@@ -326,6 +326,15 @@ def test_other_names_and_pages_are_refused(
     answer = ask(application(batching), "GET", "/run", headers=headers)
 
     assert (answer.status, answer.document.get("code")) == (status, code)
+
+
+def test_the_facts_of_the_run_do_not_wait_for_its_maps(batching: BatchingPredictor) -> None:
+    """/run has the name and the classes without the network of the maps, which takes seconds to load."""
+    searches: list[None] = []
+    api = PredictionApi("pets", batching, lambda: searches.append(None), Limits(), ServerMetrics())
+    facts = ask(api.application(None, is_local=True), "GET", "/run").document
+
+    assert (facts["name"], set(facts["classes"]), searches) == ("pets", {"dots", "stripes"}, [])
 
 
 @pytest.mark.parametrize("given", [None, "", "Bearer", "Bearer wrong", f"Basic {TOKEN}", f"Bearer {TOKEN} "])
