@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 import sys
+from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -168,7 +169,7 @@ def command(
     else:
         results = recipe.predict_imagenet(backbone, paths, n_classes, shown_on)
     found: list[object] = []
-    refused = 0
+    refused, counts = 0, Counter[str | None]()
     warned: set[str] = set()
     write = _csv_lines(results.abstains) if as_csv else _print_line
     write_json = _print_json_line if watch else found.append
@@ -182,8 +183,12 @@ def command(
                 _report(result, warned, logging.WARNING if watch else logging.ERROR)
                 if as_json:
                     write_json({"path": str(result.path), "error": str(result.reason), "code": result.code})
-            elif is_shown:
+                continue
+            counts.update(predict_folder.counted_as(result, results.spec))
+            if is_shown:
                 write(predict_folder.shortened(result, results.spec, top) if to.is_set or watch else result)
+    if to.is_set and not watch:
+        log.info(f"predicted {predict_folder.describe_counts(counts, refused)}")
     if to.table is not None:
         log.info(f"table {printable(to.table)}, {results.n:,} rows")
     if to.sort_into is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 
 ALL_CLASSES = 2**31
 """Number of classes per image that includes every class."""
+
+MOST_COUNTED = 10
+"""Maximum number of classes in a summary, the most frequent ones."""
 
 POLL_S = 1.0
 """Time between two looks at a watched folder; longer if looking takes longer."""
@@ -190,6 +193,30 @@ def predicted_labels(prediction: Prediction, spec: PredictorSpec) -> tuple[str, 
     limits = dict(zip(spec.classes, spec.thresholds, strict=True))
     pairs = zip(prediction.labels, prediction.probabilities, strict=True)
     return tuple(label for label, probability in pairs if probability >= limits[label])
+
+
+def counted_as(prediction: Prediction, spec: PredictorSpec) -> tuple[str | None, ...]:
+    """Return the classes as which an image counts in a summary; None is `unknown`."""
+    return (None,) if prediction.unknown else predicted_labels(prediction, spec)
+
+
+def describe_counts(counts: Mapping[str | None, int], n_unreadable: int) -> str:
+    """Return the number of images of the most frequent classes, of unknown and of unreadable ones in one line.
+
+    >>> describe_counts({"cats": 3, "dogs": 1_200, None: 2}, 1)
+    'dogs 1,200, cats 3, unknown 2, unreadable 1'
+    >>> describe_counts({f"class {n}": 1 for n in range(12)}, 0).endswith("class 9 1, 2 other classes 2")
+    True
+    """
+    classes = sorted(((n, name) for name, n in counts.items() if name is not None), key=lambda one: -one[0])
+    parts = [f"{printable(name)} {n:,}" for n, name in classes[:MOST_COUNTED]]
+    if others := classes[MOST_COUNTED:]:
+        parts.append(
+            f"{len(others):,} other {'class' if len(others) == 1 else 'classes'} {sum(n for n, _ in others):,}"
+        )
+    parts += [f"unknown {counts[None]:,}"] if counts.get(None) else []
+    parts += [f"unreadable {n_unreadable:,}"] if n_unreadable else []
+    return ", ".join(parts) or "no images"
 
 
 def shortened(prediction: Prediction, spec: PredictorSpec, top: int | None) -> Prediction:

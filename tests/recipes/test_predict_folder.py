@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +72,21 @@ def test_a_table_has_a_row_per_image_and_a_column_per_class(run: Run, images: Pa
         expected: dict[str, Any] = dict(zip(one.labels, one.probabilities, strict=True))
         trust = {"confidence": one.confidence, "unknown": one.unknown, "error": None}
         assert rows[one.path] == pytest.approx({"predicted": one.labels[0], **expected, **trust}, abs=1e-6)
+
+
+def test_a_summary_counts_the_classes(
+    run: Run, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line has the number of images of each class, of unknown and of unreadable ones, as the table has them."""
+    table = tmp_path / "found.csv"
+    assert main(["predict", str(images), "--run", str(run.path), "--table", str(table)]) == 2
+    (line,) = re.findall(r"^predicted (.*)$", capsys.readouterr().err, re.M)
+    rows = read_csv(table)
+    kinds = [
+        "unreadable" if row["error"] else "unknown" if row["unknown"] == "true" else row["predicted"] for row in rows
+    ]
+
+    assert {name: int(n) for name, n in (part.rsplit(" ", 1) for part in line.split(", "))} == Counter(kinds)
 
 
 def test_tables_of_every_format_agree(run: Run, images: Path, tmp_path: Path) -> None:
