@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +17,9 @@ Method = Literal["pca", "tsne", "umap"]
 COMPONENTS = 50
 """Number of principal components to which features are reduced before t-SNE and UMAP, which removes noise."""
 PERPLEXITY = 30.0
+LEAST_FOR_SPECTRAL = 10
+"""Number of images above which UMAP starts from eigenvectors, which do not exist for few of them."""
+PARAMETRIC = "umap.parametric_umap"
 
 
 def project(vectors: NDArray[np.float32], method: Method, seed: int) -> NDArray[np.float64]:
@@ -49,10 +54,19 @@ def _tsne(components: NDArray[np.float64], seed: int) -> NDArray[Any]:
 
 
 def _umap(components: NDArray[np.float64], seed: int) -> NDArray[Any]:
+    modules: dict[str, Any] = sys.modules
+    # For a class that is not used here, the package would import TensorFlow, which takes seconds and logs to stderr.
+    modules.setdefault(PARAMETRIC, None)
     try:
-        from umap import UMAP
+        with warnings.catch_warnings(action="ignore", category=ImportWarning):
+            from umap import UMAP
     except ImportError:
         text = "method: umap needs umap-learn. Install it with: pip install 'cnncli[umap]', or use tsne."
         raise CnncliError(Message("usage-umap-not-installed", text, received="umap")) from None
-    neighbors = min(15, len(components) - 1)
-    return np.asarray(UMAP(n_neighbors=neighbors, random_state=seed).fit_transform(components), np.float64)
+    finally:
+        if modules[PARAMETRIC] is None:
+            del modules[PARAMETRIC]
+    n = len(components)
+    init = "spectral" if n > LEAST_FOR_SPECTRAL else "random"
+    model = UMAP(n_neighbors=min(15, n - 1), init=init, random_state=seed, n_jobs=1)
+    return np.asarray(model.fit_transform(components), np.float64)

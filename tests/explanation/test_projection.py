@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -11,6 +13,8 @@ from numpy.typing import NDArray
 from cnncli.errors import CnncliError
 from cnncli.evaluation.components import principal_components
 from cnncli.explanation.projection import project
+
+needs_umap = pytest.mark.skipif(importlib.util.find_spec("umap") is None, reason="umap-learn is not installed")
 
 
 @pytest.mark.parametrize("shape", [(40, 8), (12, 60)])
@@ -42,7 +46,7 @@ def _clusters(n: int = 60) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     return (centers[labels] + random.normal(0, 0.5, (n, 30))).astype(np.float32), labels
 
 
-@pytest.mark.parametrize("method", ["pca", "tsne"])
+@pytest.mark.parametrize("method", ["pca", "tsne", pytest.param("umap", marks=needs_umap)])
 def test_clusters_stay_together(method: str) -> None:
     """The nearest neighbor of every image on the map is of its cluster, and places are reproducible in 0-1."""
     vectors, labels = _clusters()
@@ -59,6 +63,24 @@ def test_clusters_stay_together(method: str) -> None:
 def test_equal_images_have_places() -> None:
     """Images with equal features do not fail."""
     assert np.isfinite(project(np.ones((5, 4), np.float32), "pca", seed=0)).all()
+
+
+@needs_umap
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("n", [3, 4, 10, 11])
+def test_umap_places_few_images(n: int) -> None:
+    """Three images, the fewest of a map, have places with UMAP too."""
+    assert np.isfinite(project(_clusters()[0][:n], "umap", seed=0)).all()
+
+
+@needs_umap
+def test_umap_does_not_import_tensorflow() -> None:
+    """The package would import TensorFlow for a class that is not used."""
+    code = (
+        "import sys, numpy as np; from cnncli.explanation.projection import project; "
+        "project(np.eye(9, 4, dtype='f4'), 'umap', 0); sys.exit('tensorflow' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("umap") is not None, reason="umap-learn is installed")
