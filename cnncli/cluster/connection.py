@@ -5,15 +5,19 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from cnncli.errors import ClusterError, Message, reason_of
+from cnncli.errors import ClusterError, CnncliError, Message, reason_of
 
 USAGE = "RAY_USAGE_STATS_ENABLED"
 """Ray sends usage statistics unless this variable is 0."""
+
+CONNECT_TIMEOUT_S = 20.0
+"""Time for a connection to the head of the cluster."""
 
 
 def import_ray() -> Any:
@@ -42,8 +46,9 @@ def connected(address: str) -> Iterator[Any]:
         return
     on_term = signal.getsignal(signal.SIGTERM)
     try:
+        _require_listening(address)
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except Exception as error:  # Ray's errors have no common base class
         reason = reason_of(error)
         text = (
             f"--cluster {address}: no connection ({reason}). Start one with `ray start --head`, on a private network."
@@ -55,6 +60,25 @@ def connected(address: str) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _require_listening(address: str) -> None:
+    """Raise OSError if nothing accepts connections at HOST:PORT, for which Ray would wait for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host, int(port)), CONNECT_TIMEOUT_S).close()
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """Return the error of cnncli that an error of Ray wraps, or else the error in a worker or task, if there is one."""
+    found, others = error, list[BaseException]([error])
+    while others:
+        found = others.pop()
+        if isinstance(found, CnncliError):
+            break
+        inner = [getattr(found, "cause", None), found.__cause__, *getattr(found, "worker_failures", {}).values()]
+        others += [one for one in inner if isinstance(one, BaseException)]
+    return found
 
 
 def cpus_per_task(ray: Any) -> int:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cnncli.augmentation.settings import AugmentationConfig
-from cnncli.cluster.connection import cpus_per_task, task_environment
+from cnncli.cluster.connection import cause_of, cpus_per_task, task_environment
 from cnncli.dataset.records import ImageRecord
 from cnncli.engines.engine import Precision
 from cnncli.engines.mirrored import Tta
@@ -156,7 +156,7 @@ def compute_task(sent: SentExtraction, images: Sequence[ImageRecord], missing: l
 
 def _task_failed(error: Exception) -> CnncliError:
     """Return the error for a failed task: its own one if the user can fix that."""
-    cause = getattr(error, "cause", None) or error  # a RayTaskError begins with the traceback of its cause
+    cause = cause_of(error)
     if isinstance(cause, CnncliError):
         return cause
     reason = reason_of(cause)

@@ -16,12 +16,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cnncli.cluster.connection import cpus_per_task, task_environment
+from cnncli.cluster.connection import cause_of, cpus_per_task, task_environment
 from cnncli.config.reader import load_resolved
 from cnncli.config.schema import Config
 from cnncli.dataset.manifest import Manifest
 from cnncli.engines.build import graphs_in_use
-from cnncli.errors import ClusterError, Message, reason_of
+from cnncli.errors import ClusterError, CnncliError, Message, reason_of
 from cnncli.networks.classifier import build_classifier
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.records import RunWriter
@@ -81,7 +81,10 @@ class ClusterTraining:
             try:
                 trainer.fit()
             except Exception as error:  # Ray's errors have no common base class
-                reason = reason_of(error)
+                cause = cause_of(error)
+                if isinstance(cause, CnncliError):
+                    raise cause from error
+                reason = reason_of(cause)
                 text = f"--cluster: the workers failed ({reason})."
                 raise ClusterError(Message("cluster-workers-failed", text, path=run.path, reason=reason)) from error
 
