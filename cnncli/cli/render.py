@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnncli.cli.options import print_json
-from cnncli.metrics.table import EVALUATED, METRICS, metric_named
+from cnncli.metrics.table import EVALUATED, GOOD_ENOUGH, METRICS, metric_named
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.listing import Preferred, open_run
 from cnncli.terminal.console import Console
@@ -79,7 +79,10 @@ def suggest_commands(run: Run, as_json: bool) -> None:
     path = shlex.quote(str(short_path(run.path)))
     log.info(f"cnncli predict --run {path} IMAGE.jpg")
     log.info(f"cnncli evaluate {path}")
-    if run.layers:
+    is_good_enough = "validation" in run.metrics and run.metrics["validation"].top1 >= GOOD_ENOUGH
+    if is_good_enough:
+        log.info(f"cnncli report {path} --open")
+    elif run.layers:
         log.info(f"cnncli finetune {path} --unfreeze {min(SUGGESTED_LAYERS, run.layers)}")
 
 

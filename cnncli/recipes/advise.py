@@ -26,6 +26,7 @@ from cnncli.errors import CnncliError, ConfigError, DataError, Message, printabl
 from cnncli.evaluation.cross_validation import DEFAULT_FOLDS, Pool
 from cnncli.evaluation.depth_probes import Probe, probe_depths, probe_pool
 from cnncli.evaluation.learning_curve import LearningCurve, measure_learning_curve
+from cnncli.metrics.table import GOOD_ENOUGH
 from cnncli.networks.architectures import has_local_weights
 from cnncli.networks.backend import standard_settings
 from cnncli.networks.classifier import Classifier, build_classifier
@@ -43,9 +44,6 @@ from cnncli.training.steps import TrainStep
 
 FEW, MANY = 100, 5_000
 """Images per class below which a dataset is small and from which on it is large, whatever the learning curve says."""
-GOOD_ENOUGH = 0.99
-"""Accuracy of a linear head in 0-1 from which on it is recommended in all cases: the errors that are left are so few
-that a test of a thousand images could hardly show that anything else makes fewer."""
 LAST_LAYERS = 4
 TIMED_IMAGES, TIMED_STEPS = 8, 2
 

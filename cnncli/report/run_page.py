@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import shlex
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
@@ -119,7 +120,26 @@ def _remarks(report: RunReport, found: Assessment) -> list[str]:
     if similar := len(_rows_of(report.run.near_duplicates)):
         text = f"Similar images in different splits ({counted(similar, 'pair')}) make results look better than they"
         remarks.append(f"{text} are; see Images.")
-    return remarks
+    return [*remarks, *_next_steps(report, metrics)]
+
+
+def _next_steps(report: RunReport, metrics: Metrics) -> list[str]:
+    """Return which classes are confused most, how many labels are suspicious, and how to find out more."""
+    steps, name = [], report.run.path.name
+    if metrics.confused_pairs:
+        pair = metrics.confused_pairs[0]
+        text = f"Most frequent confusion: “{pair.label}” as “{pair.prediction}”, {counted(pair.n, 'image')}"
+        steps.append(f"{text} ({percent(pair.fraction)} of the class); see Confusion and Mistakes.")
+    labels = _rows_of(report.run.review / "labels.csv")
+    if labels:
+        doubtful = sum(float(row["score"]) > 0.5 for row in labels)
+        steps.append(f"Suspicious labels: {doubtful:,} of {len(labels):,}; see Suspicious labels.")
+    else:
+        steps.append(f"`cnncli data review {name}` finds labels that are probably wrong.")
+    if any(stage.get("solution") for stage in report.stages) and not metrics.is_multi_label:
+        config = shlex.quote(f"{report.run.path.parent.name}/{name}/{report.run.config.name}")
+        steps.append(f"`cnncli learning-curve {config}` predicts how much more images would help.")
+    return steps
 
 
 def _is_epoch_chosen(report: RunReport) -> bool:

@@ -7,6 +7,7 @@ import io
 import json
 import shlex
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,10 @@ import pytest
 from sklearn.metrics import log_loss
 
 from cnncli.cli import main, predict
+from cnncli.cli.render import suggest_commands
 from cnncli.inference.prediction import Prediction
+from cnncli.recipes.train import Run
+from cnncli.runs.folder import RunFolder
 from tests.support.drawing import draw_dataset
 
 SCORES = ("balanced_accuracy", "mean_average_precision", "macro_f1", "roc_auc")
@@ -89,6 +93,17 @@ def test_the_suggested_commands_run_as_printed(here: Path, capsys: pytest.Captur
     capsys.readouterr()
     assert main(["train", "tiny.yaml", "training.epochs=1", "--runs-dir", "my runs", "-q"]) == 0
     assert {line.split()[0] for line in capsys.readouterr().err.splitlines()} == {"warning:"}
+
+
+def test_nothing_to_improve_suggests_the_report(here: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """If nearly all validation images are right, the report is suggested instead of fine-tuning."""
+    run = Run.load(next(RunFolder(path) for path in (here / "runs").iterdir()))
+    found = run.metrics["validation"]
+    for accuracy, verb in ((0.985, "finetune"), (0.99, "report")):
+        metrics = {"validation": replace(found, values={**found.values, "accuracy": accuracy})}
+        caplog.clear()
+        suggest_commands(replace(run, metrics=metrics, layers=2), as_json=False)
+        assert [line.split()[1] for line in caplog.messages] == ["predict", "evaluate", verb]
 
 
 def test_train_json_is_one_document(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -92,6 +92,17 @@ def test_the_page_begins_with_the_accuracy_of_the_run(run: RunFolder) -> None:
     assert percent_range(*metrics["top1_ci95"]) in verdict
 
 
+def test_the_verdict_names_the_next_steps(run: RunFolder) -> None:
+    """Before the first section are the commands on labels and on more images; nothing is confused without mistakes."""
+    found = RunReport.load(run)
+    assert found.found is not None
+    head = run_page(found).partition("<section>")[0]
+
+    assert f"{run.path.name}/config.yaml" in head
+    assert ("data review" in head) != (run.review / "labels.csv").is_file()
+    assert ("Most frequent confusion" in head) == bool(found.found.metrics.confused_pairs)
+
+
 def test_the_page_loads_nothing(page: Page) -> None:
     """Images are part of the page, there is no script or link, and its policy forbids both."""
     policy = next(one["content"] for one in page.all("meta") if one.get("http-equiv") == "Content-Security-Policy")
