@@ -118,7 +118,7 @@ def print_trust(found: Assessment, console: Console) -> None:
     if found.calibrated is not None:
         before = percent(found.metrics.evaluated["calibration_error"])
         after = percent(found.calibrated.calibration_error)
-        change = f" becomes {after}" if found.temperature != 1 else ", which needs no correction"
+        change = f" becomes {after}" if found.corrected else ", which needs no correction"
         console.print(f"temperature {found.temperature:.2f}: calibration error {before}{change}")
     if (answers := found.answers) is not None:
         n_unknown = answers.n - answers.answered

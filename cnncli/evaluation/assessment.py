@@ -35,6 +35,11 @@ class Assessment:
     coverage: tuple[CoveragePoint, ...] = ()
 
     @property
+    def corrected(self) -> Reliability | None:
+        """Scores of the probabilities at a temperature that changes them."""
+        return self.calibrated if self.temperature != 1 else None
+
+    @property
     def answers(self) -> Answers | None:
         """Numbers of answered and of right answers; None if the run always answers."""
         known = [one for one in self.images if one.unknown is not None]

@@ -42,7 +42,7 @@ def draw_evaluation(found: Assessment, pixels: PixelSpec, name: str, folder: Pat
     title, metrics = f"{name}: {found.split}", found.metrics
     wrong = mistakes(found.images)
     drawings: dict[str, Callable[[Path], None]] = {
-        "reliability": lambda path: draw_reliability(metrics, found.calibrated, title, path)
+        "reliability": lambda path: draw_reliability(metrics, found.corrected, title, path)
     }
     if not metrics.is_multi_label:
         drawings["confusion"] = lambda path: draw_confusion_matrix(
@@ -97,7 +97,7 @@ def describe_mistake(image: PredictedImage) -> str:
 def draw_reliability(metrics: Metrics, calibrated: Reliability | None, title: str, path: Path) -> None:
     """Draw a reliability diagram: accuracy over confidence with 95 % intervals, and the predictions in each bin.
 
-    `calibrated` has the bins of the confidences at the temperature of the run, if it has one.
+    `calibrated` has the bins of the confidences at the temperature of the run, if that changes them.
     """
     shown = {"probabilities": metrics.reliability} | ({"confidence": calibrated.bins} if calibrated else {})
     least = 0.0 if metrics.is_multi_label else 1 / len(metrics.classes)

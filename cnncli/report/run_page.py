@@ -319,15 +319,15 @@ def _calibration(report: RunReport) -> str:
         return ""
     found, metrics = report.found, report.found.metrics
     least = 0.0 if metrics.is_multi_label else 1 / len(metrics.classes)
-    bins = found.calibrated.bins if found.calibrated else metrics.reliability
-    lines = [_reliability_line("probabilities", 1, metrics.reliability)] if found.calibrated else []
+    bins = found.corrected.bins if found.corrected else metrics.reliability
+    lines = [_reliability_line("probabilities", 1, metrics.reliability)] if found.corrected else []
     lines.append(_reliability_line("confidence", 0, bins))
     lines.append(Line("ideal", 6, [least, 1.0], [least, 1.0], is_dashed=True))
     text = "" if metrics.is_multi_label else _right_by_confidence(found.images)
     if (error := metrics.evaluated.get("calibration_error")) is not None:
         text += f" The expected calibration error is {percent(error)}"
-        if found.calibrated:
-            text += f", and {percent(found.calibrated.calibration_error)} at the temperature {found.temperature:.2f}"
+        if found.corrected:
+            text += f", and {percent(found.corrected.calibration_error)} at the temperature {found.temperature:.2f}"
             text += ", which was fitted on validation images and gives the confidence"
         text += "."
     counted_as = "labels" if metrics.is_multi_label else "images"

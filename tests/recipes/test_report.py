@@ -176,13 +176,20 @@ def test_an_axis_of_fractions_ends_at_100_percent() -> None:
         assert (min(ticks) >= 0, max(ticks)) == (True, 100)
 
 
-def test_confidences_are_shown_on_full_axes(run: RunFolder) -> None:
-    """The reliability of two classes is drawn from 50 to 100 % with an interval at each dot, and every image counts."""
-    found = RunReport.load(run)
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_confidences_are_shown_on_full_axes(run: RunFolder, temperature: float) -> None:
+    """The reliability of two classes is drawn from 50 to 100 % with an interval at each dot, and every image counts.
+
+    Confidences and probabilities are drawn apart only if a temperature changes them.
+    """
+    loaded = RunReport.load(run)
+    assert loaded.found is not None
+    assert loaded.found.calibrated is not None
+    found = replace(loaded, found=replace(loaded.found, temperature=temperature))
     assert found.found is not None
-    assert found.found.calibrated is not None
     text = run_page(found).partition("<h2>Can its confidence be trusted?</h2>")[2].partition("</section>")[0]
-    bins = [one for bins in (found.found.metrics.reliability, found.found.calibrated.bins) for one in bins if one.n]
+    shown = [found.found.metrics.reliability, *([loaded.found.calibrated.bins] if temperature != 1 else [])]
+    bins = [one for bins in shown for one in bins if one.n]
     chart, histogram = re.findall(r'<div class="plot.*?</div>', text)
     ends = [float(one) for one in re.findall(r'tick x"[^>]*>([\d.]+)\N{NO-BREAK SPACE}%', chart)]
 
