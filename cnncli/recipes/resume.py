@@ -51,7 +51,7 @@ def resume(
     """Resume a run from its newest valid checkpoint; return a finished run unchanged.
 
     On the same machine, weights, history and metrics equal those of an uninterrupted run. A finished run that was
-    killed before its verification ended is verified, and its figures are drawn again.
+    killed while it was verified is verified, and its figures are drawn again.
 
     Args:
         run: A run.
@@ -77,19 +77,23 @@ def resume(
                 _require_checkpoints(run)
         if is_complete:
             log.info(Message("run-finished", f"{printable(run.path.name)} is finished.", path=run.path))
-            finished = Run.load(run)
         else:
             import_keras_meanwhile()
-            manifest = Manifest.from_csv(run.manifest)
+        is_concluded = is_complete and facts.get("concluded") is not False
+        manifest = Manifest.from_csv(run.manifest)
+        if not is_concluded:
             require_unchanged(_needed_images(manifest, facts), config.data, IMAGES_REMEDY, console)
+        if is_complete:
+            finished = Run.load(run)
+        else:
             context = TrainingContext.for_this_machine(config, manifest, console, machines)
             with graphs_in_use(context.graphs):
                 finished = _resume(run, context, facts, started)
-    if is_complete and ("verified" in facts or not config.evaluation.verify):
-        if show:
-            show(finished)
-        return finished
-    return conclude(finished, show)
+    if not is_concluded:
+        return conclude(finished, show)
+    if show:
+        show(finished)
+    return finished
 
 
 def _resume(run: RunFolder, context: TrainingContext, facts: Mapping[str, Any], started: float) -> Run:

@@ -39,7 +39,7 @@ from cnncli.report.evaluation_figures import draw_evaluation
 from cnncli.report.inspection import draw_inspection
 from cnncli.report.run_report import RunReport
 from cnncli.runs.documents import damaged
-from cnncli.runs.folder import RunFolder, end_run
+from cnncli.runs.folder import RunFolder, end_run, locked, update_facts
 from cnncli.runs.inspection import read_inspection
 from cnncli.runs.log import remembering
 from cnncli.runs.records import RunWriter, read_history
@@ -172,13 +172,19 @@ def train(
 def conclude(run: Run, show: Callable[[Run], None] | None = None) -> Run:
     """Show a finished run, then draw its figures while new processes verify it.
 
+    Until this ends, run.json says that the run is not concluded, so that `train RUN` can do it again after a kill.
+
     Raises:
         ParityError: The saved classifier does not give the results that were reported; the run is then failed.
+        RunError: Another process concludes the run.
     """
-    if show:
-        show(run)
-    with tracking_results(run.folder), verifying(run.folder, run.metrics, run.template):
-        draw_figures(run.folder)
+    with locked(run.folder):
+        update_facts(run.folder, {"concluded": False, "verified": None})
+        if show:
+            show(run)
+        with tracking_results(run.folder), verifying(run.folder, run.metrics, run.template):
+            draw_figures(run.folder)
+        update_facts(run.folder, {"concluded": True})
     return run
 
 

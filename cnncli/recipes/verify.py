@@ -78,7 +78,7 @@ log = logging.getLogger(__name__)
 
 
 class StoppedError(Exception):
-    """A new process was stopped by a signal, which says nothing about the run."""
+    """A signal stopped a new process, or its images cannot be read, which says nothing about the run."""
 
 
 @dataclass(frozen=True)
@@ -137,9 +137,8 @@ class Verification:
             n_in_keras: Number of images for plain Keras; 0: it is not asked.
 
         Raises:
-            DataError: All images that cannot be decoded or have changed.
             RunError: The split was not evaluated, or the run is damaged.
-            StoppedError: No image is there.
+            StoppedError: No image is there, or some cannot be decoded or have changed.
         """
         spec, manifest = PredictorSpec.load(run.engine), Manifest.from_csv(run.manifest)
         rows = manifest.split(split)
@@ -155,10 +154,9 @@ class Verification:
         if not len(there):
             raise StoppedError(f"no image of {split} is there")
         few, keras = there[spread(len(there), n or len(there))], there[spread(len(there), n_in_keras)]
-        children = [_start_cnncli(run, [paths[place] for place in few], split, folder)]
-        if len(keras):
-            children.append(_start_keras(run, spec, [rows[place] for place in keras], folder))
-        return cls(run, spec, split, rows, reported, few, keras, tuple(children))
+        in_keras = [_start_keras(run, spec, [rows[place] for place in keras], folder)] if len(keras) else []
+        children = (_start_cnncli(run, [paths[place] for place in few], split, folder), *in_keras)
+        return cls(run, spec, split, rows, reported, few, keras, children)
 
     def finish(self) -> list[Agreement]:
         """Wait for the processes, and compare what they found.
@@ -211,17 +209,17 @@ def verify(run: RunFolder, split: str) -> list[Agreement]:
 
     Raises:
         ParityError: A process could not load or run the classifier, or has other classes.
-        DataError: All images that cannot be decoded or have changed.
-        RunError: The split was not evaluated, or the run is damaged.
+        RunError: The split was not evaluated, the run is damaged, or images cannot be decoded or have changed.
     """
     with tempfile.TemporaryDirectory(prefix="cnncli-verify-") as folder:
-        started = Verification.start(run, Path(folder), split, None, MOST_IN_KERAS)
         try:
-            return started.finish()
+            started = Verification.start(run, Path(folder), split, None, MOST_IN_KERAS)
+            try:
+                return started.finish()
+            finally:
+                started.stop()
         except StoppedError as error:
             raise RunError(Message("metrics-not-verified", f"{printable(run.path.name)}: {error}")) from error
-        finally:
-            started.stop()
 
 
 @contextmanager
@@ -248,24 +246,32 @@ def verifying(run: RunFolder, metrics: Mapping[str, Metrics], template: Path | N
     with tempfile.TemporaryDirectory(prefix="cnncli-verify-") as folder:
         try:
             started = Verification.start(run, Path(folder), split, FEW, 0 if is_known else FEW_IN_KERAS)
-            log.info("Verifying the saved classifier in new processes; the figures are drawn meanwhile.")
-            try:
-                yield
-                found = started.finish()
-            finally:
-                started.stop()
+        except (StoppedError, OSError) as error:
+            _warn_not_verified(run, error)
+            yield
+            return
+        log.info("Verifying the saved classifier in new processes; the figures are drawn meanwhile.")
+        try:
+            yield
+            found = started.finish()
             require_parity(found, _problems_of_training(run, metrics, started.spec))
         except ParityError as error:
             update_facts(run, {"state": "failed", "reason": error.problems[0]})
             raise
         except (StoppedError, OSError) as error:
-            text = f"{printable(run.path.name)}: could not be verified ({error}). Use `cnncli evaluate --verify`."
-            log.warning(Message("metrics-not-verified", text, path=run.path, reason=str(error)))
+            _warn_not_verified(run, error)
             return
+        finally:
+            started.stop()
     update_facts(run, {"verified": {one.where: one.to_dict() for one in found}})
     if template is not None:
         with suppress(OSError):  # the cache may be read-only
             (template / VERIFIED).touch()
+
+
+def _warn_not_verified(run: RunFolder, error: Exception) -> None:
+    text = f"{printable(run.path.name)}: could not be verified ({error}). Use `cnncli evaluate --verify`."
+    log.warning(Message("metrics-not-verified", text, path=run.path, reason=str(error)))
 
 
 def _problems_of_training(run: RunFolder, metrics: Mapping[str, Metrics], spec: PredictorSpec) -> list[Message]:
@@ -288,8 +294,8 @@ def _start_cnncli(run: RunFolder, paths: Sequence[str], split: str, folder: Path
 
 def _start_keras(run: RunFolder, spec: PredictorSpec, rows: Sequence[ImageRecord], folder: Path) -> Child:
     decoded, errors = read_all(rows, spec.pixels)
-    if errors:
-        raise ParityError(summarize(errors, rows))
+    if errors:  # says nothing about the classifier
+        raise StoppedError(summarize(errors, rows)[0])
     images = np.stack([pixels for _, pixels in decoded])
     views = [mirror(images) if is_mirrored else images for is_mirrored in mirror_flags(spec.tta)]
     pixels, scores = folder / "pixels.npy", folder / "scores.npy"

@@ -4,7 +4,9 @@ A run directory is created by a single rename and already contains its resolved 
 of the runs have a leading dot. run.json contains the state and the key facts:
 
     {"format": 1, "state": "running" | "stopped" | "finished" | "failed", "name", "parent", "created", "finished",
-     "seconds", "command", "cnncli", "engine", "precision", "stages", …}
+     "seconds", "command", "cnncli", "engine", "precision", "stages", "concluded": false | true, …}
+
+A finished run that is not concluded was killed while it was verified and its figures were drawn.
 """
 
 from __future__ import annotations

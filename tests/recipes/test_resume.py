@@ -17,7 +17,7 @@ from cnncli.errors import ConfigError, DataError, RunError
 from cnncli.recipes.resume import newest_unfinished, resume
 from cnncli.recipes.train import train
 from cnncli.runs.checkpoints import Checkpoints
-from cnncli.runs.folder import RunFolder, update_facts
+from cnncli.runs.folder import RunFolder
 from cnncli.runs.records import read_history
 from cnncli.storage.atomic import write_atomically
 from cnncli.storage.locks import Lock
@@ -72,10 +72,8 @@ def _resume_until_training(run: RunFolder, monkeypatch: pytest.MonkeyPatch, epoc
 
 @pytest.fixture
 def finished(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
-    """Copy the finished and verified run, with the cache that it filled."""
-    run = _copy(place, "finished", tmp_path, monkeypatch)
-    update_facts(run, {"verified": {}})
-    return run
+    """Copy the finished run, with the cache that it filled."""
+    return _copy(place, "finished", tmp_path, monkeypatch)
 
 
 @pytest.fixture
@@ -110,7 +108,7 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been_interrupted(stopped: RunF
 
 
 def test_a_finished_run_returns_its_metrics(finished: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Resuming a finished and verified run trains nothing and changes no file."""
+    """Resuming a finished run trains nothing and changes no file."""
     before = {
         path: hashlib.sha256(path.read_bytes()).hexdigest() for path in finished.path.rglob("*") if path.is_file()
     }

@@ -6,8 +6,9 @@ import json
 import shutil
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from cnncli.runs.folder import RunFolder
 from cnncli.storage.checksums import update_checksum
 from cnncli.terminal.console import Console
 from tests.support.drawing import draw_dataset, tiny_config
+from tests.support.logged import codes_in
 
 CONSOLE = Console(quiet=True)
 NETWORK = {
@@ -212,7 +214,7 @@ def test_a_run_that_ends_verifies_itself(copy: RunFolder, run: Run, monkeypatch:
     """The last step of training verifies the run, asks plain Keras once per template, and records what it found."""
     monkeypatch.setattr("cnncli.recipes.train.verifying", verifying)
     assert run.template is not None
-    again = Run(copy, run.metrics, run.seconds, run.features, run.layers, run.template)
+    again = replace(run, folder=copy)
     shown: list[Run] = []
     conclude(again, shown.append)
     first = copy.read_facts()["verified"]
@@ -225,12 +227,21 @@ def test_a_run_that_ends_verifies_itself(copy: RunFolder, run: Run, monkeypatch:
     assert copy.read_facts()["state"] == "finished"
 
 
+def _killed(*_: object) -> NoReturn:
+    """Stand in for a verification during which the process is killed."""
+    raise KeyboardInterrupt
+
+
 def test_a_run_killed_while_it_was_verified_is_verified_by_train(
     copy: RunFolder, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`train RUN` verifies a finished run that was killed before its verification ended, and does so only once."""
+    """`train RUN` verifies a finished run that was killed while it was verified, and does so only once."""
+    monkeypatch.setattr("cnncli.recipes.train.verifying", _killed)
+    with pytest.raises(KeyboardInterrupt):
+        conclude(replace(run, folder=copy))
+    assert copy.read_facts()["state"] == "finished"
+
     monkeypatch.setattr("cnncli.recipes.train.verifying", verifying)
-    assert "verified" not in copy.read_facts()
     resume(copy, Console(quiet=True))
     assert {"predict", "engine"} <= set(copy.read_facts()["verified"])
 
@@ -262,7 +273,7 @@ def test_it_can_be_switched_off(copy: RunFolder, run: Run) -> None:
     with verifying(copy, run.metrics):
         pass
 
-    assert "verified" not in copy.read_facts()
+    assert copy.read_facts()["verified"] is None
 
 
 def test_a_process_that_is_stopped_says_nothing_about_the_run(copy: RunFolder, tmp_path: Path) -> None:
@@ -271,6 +282,25 @@ def test_a_process_that_is_stopped_says_nothing_about_the_run(copy: RunFolder, t
     started.children[0].process.kill()
     with pytest.raises(recipe.StoppedError):
         started.finish()
+
+
+def test_images_that_changed_say_nothing_about_the_run(
+    copy: RunFolder, run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If images for plain Keras have changed since training, the run stays finished, with a warning."""
+    paths = [row.path for row in Manifest.from_csv(copy.manifest).split("validation")]
+    kept = {path: path.read_bytes() for path in paths}
+    try:
+        for path in paths:
+            Image.new("RGB", (20, 20)).save(path)
+        with verifying(copy, run.metrics):
+            pass
+    finally:
+        for path, content in kept.items():
+            path.write_bytes(content)
+
+    assert codes_in(caplog) == ["metrics-not-verified"]
+    assert copy.read_facts()["state"] == "finished"
 
 
 def test_a_split_that_was_not_evaluated_cannot_be_verified(run: Run) -> None:
