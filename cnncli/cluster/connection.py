@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 from cnncli.errors import ClusterError, CnncliError, Message, reason_of
 
@@ -64,20 +65,21 @@ def connected(address: str) -> Iterator[Any]:
 
 def _require_listening(address: str) -> None:
     """Raise OSError if nothing accepts connections at HOST:PORT, for which Ray would wait for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if host and port.isdecimal():
-        socket.create_connection((host, int(port)), CONNECT_TIMEOUT_S).close()
+    place = urlsplit(address if "://" in address else f"ray://{address}")
+    if place.hostname and place.port:
+        socket.create_connection((place.hostname, place.port), CONNECT_TIMEOUT_S).close()
 
 
 def cause_of(error: BaseException) -> BaseException:
     """Return the error of cnncli that an error of Ray wraps, or else the error in a worker or task, if there is one."""
-    found, others = error, list[BaseException]([error])
+    found, seen, others = error, set[int](), list[BaseException]([error])
     while others:
         found = others.pop()
         if isinstance(found, CnncliError):
             break
+        seen.add(id(found))
         inner = [getattr(found, "cause", None), found.__cause__, *getattr(found, "worker_failures", {}).values()]
-        others += [one for one in inner if isinstance(one, BaseException)]
+        others += [one for one in inner if isinstance(one, BaseException) and id(one) not in seen]
     return found
 
 

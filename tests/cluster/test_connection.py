@@ -23,8 +23,18 @@ def test_an_error_of_cnncli_is_found_in_what_ray_raises() -> None:
     assert cause_of(other) is other
 
 
-def test_an_address_without_a_cluster_is_an_error_of_the_environment() -> None:
-    """The message comes at once, although Ray would wait for minutes."""
-    with pytest.raises(ClusterError) as error, connected("127.0.0.1:1"):
+def test_errors_that_cause_each_other_have_a_cause() -> None:
+    """A library may raise an error from itself."""
+    first, second = RuntimeError("first"), RuntimeError("second")
+    first.__cause__, second.__cause__ = second, first
+
+    assert cause_of(first) is second
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "[::1]:1", "ray://127.0.0.1:1", "127.0.0.1:x"])
+def test_an_address_without_a_cluster_is_an_error_of_the_environment(address: str) -> None:
+    """The message does not take the minutes for which Ray would wait."""
+    with pytest.raises(ClusterError) as error, connected(address):
         pass
     assert (error.value.problems[0].code, error.value.exit_code) == ("cluster-not-found", 2)

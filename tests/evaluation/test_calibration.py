@@ -85,6 +85,14 @@ def test_few_images_leave_a_slightly_wrong_temperature_at_1(n: int, is_kept: boo
     assert (fit_temperature(*draw(5, n, 4, 1.2), "softmax") != 1.0) == is_kept
 
 
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_few_wrong_images_leave_the_temperature_at_1(activation: str) -> None:
+    """Four images of which three are wrong, with small logits, say nothing about the temperature."""
+    logits = np.full((4, 1), 0.5) if activation == "sigmoid" else np.tile([0.0, 0.5], (4, 1))
+
+    assert fit_temperature(logits, np.array([0, 0, 0, 1]), activation) == 1.0
+
+
 def test_honest_logits_rarely_get_a_temperature() -> None:
     """Of 200 samples of honest logits, about 5 % get a temperature other than 1, as the test's level says."""
     assert sum(fit_temperature(*draw(seed, 300, 3), "softmax") != 1.0 for seed in range(200)) <= 20
@@ -101,7 +109,7 @@ def test_worthless_scores_have_the_highest_temperature() -> None:
     """If the scores say nothing about the labels, the confidence is as low as a temperature can make it."""
     logits, _ = draw(0, 400, 3, 5.0)
 
-    assert fit_temperature(logits, np.argsort(logits, axis=1)[:, 0], "softmax") == TEMPERATURES[1]
+    assert fit_temperature(logits, np.argsort(logits, axis=1)[:, 0], "softmax") == pytest.approx(TEMPERATURES[1])
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(0.05, 1.0))
