@@ -176,6 +176,7 @@ def command(
     if as_json:
         write = write_json
     is_shown = as_json or watch or not to.is_set
+    is_summarized = to.is_set and not watch
     with closing(results.found if watch else predict_folder.record(results, to)) as recorded:
         for result in recorded:
             if isinstance(result, ImageError):
@@ -184,10 +185,11 @@ def command(
                 if as_json:
                     write_json({"path": str(result.path), "error": str(result.reason), "code": result.code})
                 continue
-            counts.update(predict_folder.counted_as(result, results.spec))
+            if is_summarized:
+                counts.update(predict_folder.counted_as(result, results.spec))
             if is_shown:
                 write(predict_folder.shortened(result, results.spec, top) if to.is_set or watch else result)
-    if to.is_set and not watch:
+    if is_summarized:
         log.info(f"predicted {predict_folder.describe_counts(counts, refused)}")
     if to.table is not None:
         log.info(f"table {printable(to.table)}, {results.n:,} rows")

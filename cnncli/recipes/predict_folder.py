@@ -27,6 +27,9 @@ ALL_CLASSES = 2**31
 MOST_COUNTED = 10
 """Maximum number of classes in a summary, the most frequent ones."""
 
+NO_LABEL = ""
+"""In place of a class in a summary, for an image of which no label reaches its threshold."""
+
 POLL_S = 1.0
 """Time between two looks at a watched folder; longer if looking takes longer."""
 
@@ -196,24 +199,27 @@ def predicted_labels(prediction: Prediction, spec: PredictorSpec) -> tuple[str, 
 
 
 def counted_as(prediction: Prediction, spec: PredictorSpec) -> tuple[str | None, ...]:
-    """Return the classes as which an image counts in a summary; None is `unknown`."""
-    return (None,) if prediction.unknown else predicted_labels(prediction, spec)
+    """Return the classes as which an image counts in a summary; None is `unknown`, and empty text no label."""
+    return (None,) if prediction.unknown else predicted_labels(prediction, spec) or (NO_LABEL,)
 
 
 def describe_counts(counts: Mapping[str | None, int], n_unreadable: int) -> str:
-    """Return the number of images of the most frequent classes, of unknown and of unreadable ones in one line.
+    """Return the number of images of the most frequent classes, without a label, unknown and unreadable in one line.
 
     >>> describe_counts({"cats": 3, "dogs": 1_200, None: 2}, 1)
     'dogs 1,200, cats 3, unknown 2, unreadable 1'
+    >>> describe_counts({"red": 1, "": 2}, 0)
+    'red 1, no label 2'
     >>> describe_counts({f"class {n}": 1 for n in range(12)}, 0).endswith("class 9 1, 2 other classes 2")
     True
     """
-    classes = sorted(((n, name) for name, n in counts.items() if name is not None), key=lambda one: -one[0])
+    classes = sorted(((n, name) for name, n in counts.items() if name), key=lambda one: -one[0])
     parts = [f"{printable(name)} {n:,}" for n, name in classes[:MOST_COUNTED]]
     if others := classes[MOST_COUNTED:]:
         parts.append(
             f"{len(others):,} other {'class' if len(others) == 1 else 'classes'} {sum(n for n, _ in others):,}"
         )
+    parts += [f"no label {counts[NO_LABEL]:,}"] if counts.get(NO_LABEL) else []
     parts += [f"unknown {counts[None]:,}"] if counts.get(None) else []
     parts += [f"unreadable {n_unreadable:,}"] if n_unreadable else []
     return ", ".join(parts) or "no images"

@@ -169,7 +169,7 @@ def test_prediction_gives_the_labels_that_reach_their_threshold(
 def test_an_image_without_labels_is_not_left_out(
     run: Run, table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It has a line of its own in text and CSV."""
+    """It has a line of its own in text and CSV, and the summary of a table counts it."""
     folder, image = tmp_path / run.path.name, str(table.parent / "000.png")
     shutil.copytree(run.path, folder)
     save_thresholds(folder / "engine", (1.0,) * 4)
@@ -178,6 +178,8 @@ def test_an_image_without_labels_is_not_left_out(
     assert capsys.readouterr().out == f"{image}: no label\n"
     assert main(["predict", image, "--run", str(folder), "--csv"]) == 0
     assert capsys.readouterr().out.splitlines()[1] == f'"{image}",0,"",""'
+    assert main(["predict", image, "--run", str(folder), "--table", str(tmp_path / "found.csv")]) == 0
+    assert "predicted no label 1\n" in capsys.readouterr().err
 
 
 def test_a_stopped_run_ends_like_an_uninterrupted_one(
