@@ -106,10 +106,10 @@ def write_predictions(
 
     Raises:
         OSError: The file cannot be written.
-        RunError: The existing file is damaged.
+        RunError: The existing file is damaged, or has the probabilities of other classes.
     """
     replaced = {one.split for one in images}
-    kept = [one for one in read_predictions(path) if one.split not in replaced] if path.is_file() else []
+    kept = [one for one in read_predictions(path, classes) if one.split not in replaced] if path.is_file() else []
     text = io.StringIO(newline="")
     # All text is quoted: with minimal quoting, a carriage return in a name would end the line.
     writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
@@ -125,8 +125,16 @@ def write_predictions(
     write_atomically(path, text.getvalue())
 
 
-def read_predictions(path: Path) -> tuple[PredictedImage, ...]:
-    """Read predictions.csv. Raises RunError if it is damaged."""
+def read_predictions(path: Path, classes: Sequence[str] | None = None) -> tuple[PredictedImage, ...]:
+    """Read predictions.csv.
+
+    Args:
+        path: The file.
+        classes: The run's classes, of which it must have the probabilities, if any; None to accept all classes.
+
+    Raises:
+        RunError: The file is damaged, or has the probabilities of other classes.
+    """
     try:
         text = read_bytes(path, MOST_BYTES).decode("utf-8", sys.getfilesystemencodeerrors())
         lines = csv.reader(io.StringIO(text, newline=""), strict=True)
@@ -135,13 +143,20 @@ def read_predictions(path: Path) -> tuple[PredictedImage, ...]:
         is_multi_label = header[:n_facts] == columns(True)
         if not is_multi_label and header != columns(False):
             raise ValueError(f"expected the columns {', '.join(columns(False))}")
-        return tuple(_image(line[:n_facts], line[n_facts:], is_multi_label) for line in lines)
+        if classes is not None and header[n_facts:] not in ((), columns(True, classes)[n_facts:]):
+            raise ValueError("has the columns of other classes")
+        return tuple(_image(line, len(header), is_multi_label) for line in lines)
     except (OSError, ValueError, KeyError, csv.Error) as error:
         raise damaged(path, reason_of(error)) from None
 
 
-def _image(line: Sequence[str], of_classes: Sequence[str], is_multi_label: bool) -> PredictedImage:
-    path, split, *names, confidence, unknown = line
+def _image(line: Sequence[str], n_columns: int, is_multi_label: bool) -> PredictedImage:
+    if len(line) != n_columns:
+        raise ValueError(f"a row has {len(line):,} cells, expected {n_columns:,}")
+    n_facts = len(columns(is_multi_label))
+    (path, split, *names, confidence, unknown), of_classes = line[:n_facts], line[n_facts:]
+    if any(of_classes) and not all(of_classes):
+        raise ValueError("a row has the probabilities of some classes only")
     labels, predictions = (
         tuple(filter(None, name.split(LABEL_SEPARATOR))) if is_multi_label else (name,) for name in names
     )

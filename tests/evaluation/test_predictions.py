@@ -99,6 +99,41 @@ def test_damage_is_an_error(tmp_path: Path) -> None:
         assert caught.value.code == "run-file-damaged"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "path,split,label,prediction,confidence,unknown\na,test,b,c,0.5,,0.5\n",
+        "path,split,label,prediction,confidence,unknown\na,test,b,c,0.5\n",
+        "path,split,labels,predictions,confidence,unknown,b,c\na,test,b,c,0.5,,0.5\n",
+        "path,split,labels,predictions,confidence,unknown,b,c\na,test,b,c,0.5,,0.5,0.5,0.5\n",
+        "path,split,labels,predictions,confidence,unknown,b,c\na,test,b,c,0.5,,,0.5\n",
+    ],
+    ids=["extra", "short", "missing", "too many", "blank"],
+)
+def test_a_row_has_every_cell(tmp_path: Path, text: str) -> None:
+    """Missing, additional and blank cells are damage, so that no probability moves to the column of another class."""
+    (tmp_path / "predictions.csv").write_text(text)
+
+    with pytest.raises(RunError) as caught:
+        read_predictions(tmp_path / "predictions.csv")
+    assert caught.value.code == "run-file-damaged"
+
+
+def test_probabilities_of_other_classes_are_not_kept(tmp_path: Path) -> None:
+    """A file with the columns of other classes can be read, but not continued."""
+    path = tmp_path / "predictions.csv"
+    old = PredictedImage("a.jpg", "validation", (), ("red",), 0.7, probabilities=(0.1, 0.7))
+    new = PredictedImage("b.jpg", "test", (), ("red",), 0.9, probabilities=(0.1, 0.9))
+    write_predictions(path, (old,), ("dress", "red"), is_multi_label=True)
+    text = path.read_text()
+
+    with pytest.raises(RunError) as caught:
+        write_predictions(path, (new,), ("red", "dress"), is_multi_label=True)
+    assert caught.value.code == "run-file-damaged"
+    assert path.read_text() == text
+    assert read_predictions(path) == (old,)
+
+
 def records(*labels: tuple[str, ...]) -> list[ImageRecord]:
     """Return images with labels."""
     return [ImageRecord(f"/{number}.jpg", names, "test") for number, names in enumerate(labels)]
