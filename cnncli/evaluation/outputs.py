@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -37,6 +37,11 @@ class Outputs:
         distances = [part.distances for part in parts if part.distances is not None]
         logits = np.concatenate([part.logits for part in parts])
         return cls(logits, np.concatenate(distances) if len(distances) == len(parts) else None)
+
+    def rows(self, places: Sequence[int]) -> Self:
+        """Return the outputs for the images at some places, in that order."""
+        distances = None if self.distances is None else self.distances[places]
+        return replace(self, logits=self.logits[places], distances=distances)
 
 
 def save_outputs(path: Path, outputs: Mapping[str, Outputs]) -> None:

@@ -192,6 +192,10 @@ class FeatureSet:
         """Number of images times versions."""
         return len(self.versions) * len(set(self.digests))
 
+    def missing_digests(self, store: FeatureStore) -> set[str]:
+        """Return the digests of the images of which a feature is not cached."""
+        return {digest for key in self.keys for digest in store.missing(key, self.digests)}
+
     def missing(self, store: FeatureStore) -> int:
         """Return the number of features that are not cached."""
         return sum(len(store.missing(key, self.digests)) for key in self.keys)
@@ -223,24 +227,19 @@ def fits(sets: Sequence[FeatureSet], store: FeatureStore) -> bool:
 def require_cached(
     sets: Sequence[FeatureSet], rows: Sequence[ImageRecord], store: FeatureStore, remedy: str = ""
 ) -> None:
-    """Check that the features of those images of a run are cached whose files are gone.
+    """Check that the features of those images of a run are cached whose files, identical ones included, are gone.
 
     Raises:
-        DataError: One message with the number of images for which neither is there, followed by `remedy`.
+        DataError: One message with the number of images for which neither is there, followed by the sentence `remedy`.
     """
-    files = {row.digest: row.path for row in rows}
-    missing = {
-        digest
-        for features in sets
-        for key in features.keys
-        for digest in store.missing(key, [digest for digest in features.digests if digest in files])
-    }
-    gone = sorted(files[digest] for digest in missing if not is_there(files[digest]))
-    if gone:
+    missing = {digest for features in sets for digest in features.missing_digests(store)}
+    needed = [row for row in rows if row.digest in missing]
+    there = {row.digest for row in needed if is_there(row.path)}
+    if gone := sorted(row.path for row in needed if row.digest not in there):
         text = f"The files of {len(gone):,} of {len(rows):,} images are gone, and their features are not cached"
-        where = "Restore the images, or the cache folder with which the run was trained"
+        where = f"Restore the images, or the cache folder with which the run was trained. {remedy}".rstrip()
         facts = {"path": gone[0], "n": len(gone), "total": len(rows)}
-        raise DataError(Message("data-images-gone", f"{text}, e.g. {printable(gone[0])}. {where}{remedy}.", **facts))
+        raise DataError(Message("data-images-gone", f"{text}, e.g. {printable(gone[0])}. {where}", **facts))
 
 
 @dataclass(frozen=True)
@@ -273,8 +272,15 @@ def compute_here(
 
 
 def images_to_read(features: FeatureSet, digests: Collection[str]) -> list[ImageRecord]:
-    """Return the images with some digests, each once, in the order in which they are best read."""
-    images = list({image.digest: image for image in features.images if image.digest in digests}.values())
+    """Return the images with some digests, each once, in the order in which they are best read.
+
+    Of identical images, it is one whose file is there, if any.
+    """
+    copies: dict[str, list[ImageRecord]] = {}
+    for image in features.images:
+        if image.digest in digests:
+            copies.setdefault(image.digest, []).append(image)
+    images = [next((one for one in of[:-1] if is_there(one.path)), of[-1]) for of in copies.values()]
     return [images[place] for place in reading_order([image.file for image in images])]
 
 

@@ -20,7 +20,7 @@ from cnncli.evaluation.outputs import Outputs, load_outputs, save_outputs
 from cnncli.evaluation.predictions import predicted_images, write_predictions
 from cnncli.evaluation.reference import FeatureReference, sample_size
 from cnncli.features.decoded_images import ROWS, map_decoded
-from cnncli.features.extract import Counts, Extraction, FeatureSet, Trunk, extract, fits
+from cnncli.features.extract import Counts, Extraction, FeatureSet, Trunk, extract, fits, images_to_read
 from cnncli.features.store import FeatureStore
 from cnncli.features.views import ViewFeatures
 from cnncli.inference.predictor import Predictor
@@ -122,18 +122,35 @@ def compute_outputs(
     """Return the outputs for images, and how many features were computed and found in the cache.
 
     If storing is not allowed, or features do not fit into the cache together with those of `in_use`, the whole network
-    runs without caching. `networks` are the names under which the cache lists the features.
+    runs for the images whose features are not cached, without caching. `networks` are the names under which the cache
+    lists the features.
 
     Raises:
         DataError: All images that cannot be decoded or have changed since they were indexed.
     """
     features = FeatureSet(extraction_of(predictor, networks), rows)
-    if not features.missing(store) or (may_store and fits([*in_use, features], store)):
-        (stored,), counts = extract(features, store, console)
-        batches = batched(range(len(rows)), ROWS)
-        parts = map_ordered(lambda batch: predictor.logits(stored.rows(np.array(batch))), batches, ahead=2 * workers())
-        return Outputs(np.concatenate(list(parts)), _distances(predictor.reference, stored, len(rows))), counts
-    return Outputs.concatenate(_stream(features, predictor.outputs, console)), Counts()
+    missing = features.missing_digests(store)
+    if not missing or (may_store and fits([*in_use, features], store)):
+        return _outputs_of_features(predictor, features, store, console)
+    uncached = images_to_read(features, missing)
+    parts = _stream(replace(features, images=uncached), predictor.outputs, console)
+    cached, counts = [row for row in rows if row.digest not in missing], Counts()
+    if cached:
+        part, counts = _outputs_of_features(predictor, replace(features, images=cached), store, console)
+        parts.append(part)
+    places = {row.digest: place for place, row in enumerate([*uncached, *cached])}
+    return Outputs.concatenate(parts).rows([places[row.digest] for row in rows]), counts
+
+
+def _outputs_of_features(
+    predictor: Predictor, features: FeatureSet, store: FeatureStore, console: Console
+) -> tuple[Outputs, Counts]:
+    """Return the outputs for images with cached features; missing ones are computed and cached."""
+    (stored,), counts = extract(features, store, console)
+    n = len(features.images)
+    batches = batched(range(n), ROWS)
+    parts = map_ordered(lambda batch: predictor.logits(stored.rows(np.array(batch))), batches, ahead=2 * workers())
+    return Outputs(np.concatenate(list(parts)), _distances(predictor.reference, stored, n)), counts
 
 
 def _distances(reference: FeatureReference | None, stored: ViewFeatures, n: int) -> NDArray[np.float64] | None:

@@ -303,13 +303,14 @@ def _rows(manifest: Manifest, split: str, run: RunFolder) -> Sequence[ImageRecor
 def _require_images(
     rows: Sequence[ImageRecord], config: Config, predictor: Predictor, console: Console, *, needs_pixels: bool
 ) -> None:
-    """Check that images of a run have not changed. Files can be gone if features are enough, and they are cached."""
+    """Check that images of a run have not changed. Files can be gone if their features are cached and are enough."""
     there = rows if needs_pixels else [row for row in rows if is_there(row.path)]
     if gone := len(rows) - len(there):
         features = FeatureSet(extraction_of(predictor), rows)
         with FeatureStore(make_cache_dir() / FEATURES, cache_settings(config.cache).max_bytes) as store:
-            require_cached([features], rows, store, f", or {REMEDY}")
-        log.info(f"The files of {gone:,} of {len(rows):,} images are gone; their cached features are used.")
+            require_cached([features], rows, store, f"Or {REMEDY}.")
+        text = "their cached features or identical images are used"
+        log.info(f"The files of {gone:,} of {len(rows):,} images are gone; {text}.")
     require_unchanged(there, config.data, REMEDY, console)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from cnncli.dataset.build import build_manifest
 from cnncli.dataset.records import ImageRecord
 from cnncli.engines.engine import EngineChoice
 from cnncli.errors import DataError
-from cnncli.features.extract import Counts, Extraction, FeatureSet, Trunk, extract
+from cnncli.features.extract import Counts, Extraction, FeatureSet, Trunk, extract, require_cached
 from cnncli.features.listing import list_keys
 from cnncli.features.store import FeatureStore
 from cnncli.images.decode import PixelSpec, decode
@@ -133,6 +134,24 @@ def test_equal_images_are_computed_once(rows: tuple[ImageRecord, ...], tmp_path:
     )
 
     assert (engine.images, counts, len(features.rows_of)) == (2, Counts(2, 0), 6)
+
+
+@pytest.mark.parametrize("is_first", [True, False], ids=["first", "last"])
+def test_one_of_identical_images_is_enough(
+    rows: tuple[ImageRecord, ...], tmp_path: Path, console: Console, is_first: bool
+) -> None:
+    """Features are computed from any copy whose file is there; if all are gone, each of them counts."""
+    copy = replace(rows[0], file=str(tmp_path / "copy.png"))
+    images = [rows[0], copy] if is_first else [copy, rows[0]]
+    features, store = FeatureSet(Extraction((), PIXELS), images), FeatureStore(tmp_path / "store")
+    require_cached([features], images, store)
+    (stored,), _ = extract(features, store, console)
+    rows[0].path.unlink()
+    with pytest.raises(DataError) as caught:
+        require_cached([features], [*images, rows[1]], FeatureStore(tmp_path / "empty"), "Or draw them.")
+
+    assert len(stored.rows_of) == 2
+    assert (caught.value.code, caught.value.facts["n"], caught.value.facts["total"]) == ("data-images-gone", 2, 3)
 
 
 def test_an_empty_trunk_caches_the_pixels(rows: tuple[ImageRecord, ...], tmp_path: Path, console: Console) -> None:

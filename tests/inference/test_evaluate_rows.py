@@ -78,6 +78,18 @@ def test_cached_features_are_used_in_a_full_cache(predictor: Predictor, data: Pa
     assert _evaluate(predictor, manifest, rows, store, CONSOLE)[1] == Counts(0, 100)
 
 
+def test_only_images_without_cached_features_are_read(predictor: Predictor, data: Path, tmp_path: Path) -> None:
+    """If not all features fit, those in the cache are used, so that the files of their images can be gone."""
+    manifest, rows = _tested(Path(shutil.copytree(data, tmp_path / "data")))
+    expected, _ = _evaluate(predictor, manifest, rows, FeatureStore(tmp_path / "all"), CONSOLE)
+    _evaluate(predictor, manifest, rows[::2], FeatureStore(tmp_path / "half"), CONSOLE)
+    for row in rows[::2]:
+        row.path.unlink()
+    found = _evaluate(predictor, manifest, rows, FeatureStore(tmp_path / "half", max_bytes=0), CONSOLE)
+
+    assert found == (expected, Counts(0, 50))
+
+
 def test_features_that_do_not_fit_are_not_stored(predictor: Predictor, data: Path, tmp_path: Path) -> None:
     """Features are stored only if storing is allowed and they fit into the cache together with those in use."""
     manifest, rows = _tested(data)
