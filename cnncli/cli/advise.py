@@ -72,7 +72,7 @@ def command(
 
 
 def print_advice(found: Advice, console: Console) -> None:
-    """Print the evidence, the table with the case of the dataset, the recommendation, and a config without a file."""
+    """Print the evidence, the case of the dataset in a table, the recommendation, and the config if it is not saved."""
     from cnncli.recipes.advise import CASES
 
     if found.backbones:

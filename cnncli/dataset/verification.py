@@ -67,9 +67,8 @@ def _facts_of(
     unknown = [unknown[place] for place in reading_order(unknown)]
     with console.progress(len(unknown), "checking images") if console and unknown else nullcontext() as bar:
         for batch in batched(unknown, _BATCH):
-            keys = [
-                stat_key(Path(file)) for file in batch
-            ]  # before reading: a change meanwhile is noticed the next time
+            # Before reading: a change meanwhile is noticed the next time.
+            keys = [stat_key(Path(file)) for file in batch]
             found = map_ordered(lambda file: verify(Path(file), data.max_pixels, data.bands), batch)
             for file, one in zip(batch, found, strict=True):
                 facts[file] = one

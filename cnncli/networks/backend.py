@@ -156,7 +156,7 @@ def without_native_logs() -> Iterator[None]:
         os.dup2(held_back.fileno(), 2)
         try:
             yield
-        except Exception:  # an interrupt is no failure
+        except Exception:  # not BaseException: an interrupt is not a failure
             held_back.seek(0)
             os.write(stderr, held_back.read())
             raise

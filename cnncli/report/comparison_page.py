@@ -179,17 +179,17 @@ class ComparisonPage:
 def describe_test(test: PairedTest) -> str:
     """Return one sentence on a pair of runs."""
     (low, high), difference = test.ci95, test.difference
+    chance = f"McNemar p {p_text(test.p_holm)} on {test.n:,} images"
+    if test.p_holm >= SIGNIFICANT:
+        facts = f"{signed_points(difference)} points from {test.first} to {test.second}"
+        interval = f"95 % interval {signed_points(low)} to {signed_points(high)}"
+        text = f"{test.first} and {test.second} do not differ by more than chance explains"
+        return f"{text}: {facts} ({interval}; {chance})."
     better, other = test.second, test.first
     if difference < 0:
         better, other, difference, low, high = other, better, -difference, -high, -low
     interval = f"95 % interval {100 * low:.1f} to {100 * high:.1f}"
-    facts = f"{100 * difference:.1f} points ({interval}; McNemar p {p_text(test.p_holm)} on {test.n:,} images)"
-    if test.p_holm < SIGNIFICANT:
-        return f"{better} is better than {other} by {facts}."
-    low, high = test.ci95
-    facts = f"{signed_points(test.difference)} points from {test.first} to {test.second} (95 % interval"
-    facts += f" {signed_points(low)} to {signed_points(high)}; McNemar p {p_text(test.p_holm)} on {test.n:,} images)"
-    return f"{test.first} and {test.second} do not differ by more than chance explains: {facts}."
+    return f"{better} is better than {other} by {100 * difference:.1f} points ({interval}; {chance})."
 
 
 def points(test: PairedTest) -> str:

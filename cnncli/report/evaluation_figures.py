@@ -106,9 +106,8 @@ def draw_reliability(metrics: Metrics, calibrated: Reliability | None, title: st
 
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         upper.plot((least, 1), (least, 1), color="#8c8c8c", linewidth=0.9, linestyle=(0, (4, 2)), label="ideal")
-        styles = zip(
-            (VALIDATION_LINE["color"], TRAIN["color"]) if calibrated else (TRAIN["color"],), "so", strict=False
-        )
+        of_run, apart = (TRAIN["color"], "o"), (VALIDATION_LINE["color"], "s")
+        styles = [apart, of_run] if calibrated else [of_run]
         for (name, bins), (color, marker) in zip(shown.items(), styles, strict=True):
             _plot_bins(upper, bins, color, marker, name)
         bins = calibrated.bins if calibrated else metrics.reliability
@@ -125,7 +124,7 @@ def draw_reliability(metrics: Metrics, calibrated: Reliability | None, title: st
 
 
 def _plot_bins(axes: Axes, bins: Sequence[ReliabilityBin], color: str, marker: str, name: str) -> None:
-    """Draw the accuracy in each bin as a dot with its interval."""
+    """Draw the accuracy in each bin as a marker with its interval."""
     used = [one for one in bins if one.n]
     accuracies, intervals = np.array([one.accuracy for one in used]), np.array([bin_interval(one) for one in used])
     errors = np.abs(intervals.T - accuracies)

@@ -11,7 +11,7 @@ def read_page(name: str, policy: str) -> tuple[str, str]:
 
     Args:
         name: Name of the file, with `{{style}}` for the style sheet and `{{nonce}}` for a random number.
-        policy: What the page may load besides its own style and scripts, which have the nonce.
+        policy: Sources that the page may load in addition to its own style and scripts, which have the nonce.
     """
     folder, nonce = files("cnncli.serving"), secrets.token_urlsafe(12)
     text, style = (folder.joinpath(file).read_text(encoding="utf-8") for file in (name, "pages.css"))

@@ -94,13 +94,17 @@ def test_the_page_begins_with_the_accuracy_of_the_run(run: RunFolder) -> None:
 
 def test_the_verdict_names_the_next_steps(run: RunFolder) -> None:
     """Before the first section are the commands on labels and on more images; nothing is confused without mistakes."""
-    found = RunReport.load(run)
-    assert found.found is not None
-    head = run_page(found).partition("<section>")[0]
+    report = RunReport.load(run)
+    assert report.found is not None
+    heads = []
+    for confusion in (((6, 0), (0, 6)), ((6, 0), (2, 4))):
+        metrics = replace(report.found.metrics, confusion_matrix=confusion)
+        page = run_page(replace(report, found=replace(report.found, metrics=metrics)))
+        heads.append(page.partition("<section>")[0])
 
-    assert f"{run.path.name}/config.yaml" in head
-    assert ("data review" in head) != (run.review / "labels.csv").is_file()
-    assert ("Most frequent confusion" in head) == bool(found.found.metrics.confused_pairs)
+    assert all(f"{run.path.name}/config.yaml" in head for head in heads)
+    assert all(("data review" in head) != (run.review / "labels.csv").is_file() for head in heads)
+    assert ["Most frequent confusion" in head for head in heads] == [False, True]
 
 
 def test_the_page_loads_nothing(page: Page) -> None:
