@@ -121,7 +121,8 @@ class PredictionApi:
 
     async def maps(self) -> dict[str, bool]:
         """Return whether the run has class activation maps; the first answer can take seconds."""
-        maps = await asyncio.get_running_loop().run_in_executor(self._explainer, lambda: self._maps)
+        async with self._time_limit("ask again later"):
+            maps = await asyncio.get_running_loop().run_in_executor(self._explainer, lambda: self._maps)
         return {"has_maps": maps is not None}
 
     async def run(self) -> dict[str, Any]:
@@ -182,13 +183,13 @@ class PredictionApi:
         return results
 
     @asynccontextmanager
-    async def _time_limit(self) -> AsyncIterator[None]:
+    async def _time_limit(self, remedy: str = "send fewer images at a time") -> AsyncIterator[None]:
         """Bound the time for computing all of an answer. Raises Refused when it is over."""
         try:
             async with asyncio.timeout(self._limits.timeout_s):
                 yield
         except TimeoutError:
-            text = f"there was no answer within {self._limits.timeout_s:g} s (--timeout); send fewer images at a time."
+            text = f"there was no answer within {self._limits.timeout_s:g} s (--timeout); {remedy}."
             raise Refused(503, Message("serve-timeout", text, expected=self._limits.timeout_s)) from None
 
     async def _class_maps(self, source: ImageSource, labels: Sequence[str]) -> dict[str, Any]:

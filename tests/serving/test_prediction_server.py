@@ -274,6 +274,14 @@ def test_the_timeout_covers_the_classes_and_all_maps(batching: BatchingPredictor
     assert slow.n_images < len(images)
 
 
+def test_the_timeout_covers_the_search_for_maps(batching: BatchingPredictor) -> None:
+    """/run/maps is refused when the network of the maps takes longer to load than the limit."""
+    api = PredictionApi("run", batching, lambda: sleep(0.5), Limits(timeout_s=0.1), ServerMetrics())
+    answer = ask(api.application(None, is_local=True), "GET", "/run/maps")
+
+    assert (answer.status, answer.document["code"]) == (503, "serve-timeout")
+
+
 def test_a_request_is_refused_when_the_server_stops(batching: BatchingPredictor) -> None:
     """A request that is cancelled at the end of the server is answered with 503 instead of a traceback."""
     answer = ask(application(batching), "POST", "/predict", b"x", silent=True, cancel_s=0.05)
@@ -342,7 +350,8 @@ def test_without_the_token_nothing_is_answered(batching: BatchingPredictor, give
     """With a token, a request without it gets 401, but the page and the checks of health are open."""
     app = application(batching, token=TOKEN, is_local=False)
     headers = {} if given is None else {"Authorization": given}
-    answers = {path: ask(app, "GET", path, headers=headers) for path in ("/run", "/metrics", "/openapi.json", "/v2")}
+    paths = ("/run", "/run/maps", "/metrics", "/openapi.json", "/v2")
+    answers = {path: ask(app, "GET", path, headers=headers) for path in paths}
 
     assert {(answer.status, answer.document["code"]) for answer in answers.values()} == {(401, "serve-token")}
     assert {ask(app, "GET", path).status for path in ("/", "/health", "/v2/health/ready")} == {200}
@@ -399,7 +408,7 @@ def test_the_interface_is_described(server: Served) -> None:
     """The description of the interface lists all addresses with their problems."""
     paths = server.send("GET", "/openapi.json").document["paths"]
 
-    assert {"/predict", "/run", "/health", "/metrics", "/v2/models/{name}/infer"} <= set(paths)
+    assert {"/predict", "/run", "/run/maps", "/health", "/metrics", "/v2/models/{name}/infer"} <= set(paths)
     assert {"200", "413", "415", "422", "503"} <= set(paths["/predict"]["post"]["responses"])
 
 
