@@ -211,14 +211,13 @@ def review(
         print_json(found.labels[:top])
         return
     _print_review(found, top or MAX_GROUPS, console)
+    _log_next_steps(found, None if is_open else _page_command(found, split))
     if is_open:
         _serve(found, port)
 
 
 def _print_review(found: Review, top: int, console: Console) -> None:
     """Print the most suspicious labels, and the number of images with each problem."""
-    from cnncli.recipes.data_review import SHEET
-
     rows = [one.to_dict() for one in found.suspects[:top]]
     cells = [
         (f"{row['score']:.3f}", "yes" if row["flagged"] else "", row["label"], row["suggested"], row["path"])
@@ -229,12 +228,26 @@ def _print_review(found: Review, top: int, console: Console) -> None:
     counts = f"another label more probable {len(found.suspects):,}, flagged {found.n_flagged:,}"
     console.print(f"labels: {len(found.labels):,} reviewed, {counts}")
     console.print(f"image quality: {_listed(found.problems)}")
-    if cells:
+
+
+def _log_next_steps(found: Review, command: str | None) -> None:
+    """Report where the results are, and the command that opens the page of the review, if given."""
+    from cnncli.recipes.data_review import SHEET
+
+    if found.n_flagged:
         log.info("flagged: confident learning counts the label as wrong. Look first at the highest scores.")
-        sheet = printable(shlex.quote(str(short_path(found.folder / SHEET))))
-        run = printable(shlex.quote(str(short_path(found.run.path))))
-        log.info(f"sheet {sheet}; to correct labels on a page: cnncli data review {run} --open")
+    if found.suspects:
+        sheet = shlex.quote(str(short_path(found.folder / SHEET)))
+        log.info(printable(f"sheet {sheet}" + (f"; to correct labels on a page: {command}" if command else "")))
     log.info(f"results {printable(found.folder)}")
+
+
+def _page_command(found: Review, split: Split) -> str:
+    """Return the command that opens the page of a review."""
+    words = ["cnncli", "data", "review", str(short_path(found.run.path))]
+    words += ["--split", split] if split != "train" else []
+    words += ["--out", str(short_path(found.folder))] if found.folder != found.run.review else []
+    return shlex.join([*words, "--open"])
 
 
 def _serve(found: Review, port: int) -> None:

@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 from PIL import Image
 
 from cnncli.cli import main
+from cnncli.cli.data import _log_next_steps, _page_command
 from cnncli.config.reader import load_config
 from cnncli.dataset.build import build_manifest
 from cnncli.recipes.data_review import cards_of, review
@@ -62,6 +64,21 @@ def test_the_next_steps_are_printed(run: Run, capsys: pytest.CaptureFixture[str]
 
     assert Path(sheet).is_file()
     assert shlex.split(command) == ["cnncli", "data", "review", str(short_path(run.path)), "--open"]
+
+
+@pytest.mark.parametrize("n_flagged", [0, 1])
+def test_the_suggested_page_is_that_of_the_review(
+    run: Run, tmp_path: Path, n_flagged: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The suggested command has the split and the folder of the review; flags are explained if there are any."""
+    found = review(run.folder, CONSOLE, "all", tmp_path / "my review")
+    labels = [replace(one, flagged=n < n_flagged) for n, one in enumerate(found.labels)]
+    caplog.set_level("INFO")
+    _log_next_steps(replace(found, labels=tuple(labels)), _page_command(found, "all"))
+    words = shlex.split(caplog.text.partition("page: ")[2].splitlines()[0])
+
+    assert words[4:] == ["--split", "all", "--out", str(tmp_path / "my review"), "--open"]
+    assert ("flagged: " in caplog.text) == bool(n_flagged)
 
 
 def test_wrong_labels_come_first(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
@@ -134,6 +151,7 @@ def test_corrections_of_the_page_train_the_next_run(data: Path, run: Run) -> Non
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=_without_browser()
     ) as one:
         assert one.stdout is not None
+        assert one.stderr is not None
         address = next(line.strip() for line in one.stdout if line.startswith("http"))
         state = json.loads(_post(address + "state"))
         for card in state["cards"][:2]:
@@ -141,10 +159,11 @@ def test_corrections_of_the_page_train_the_next_run(data: Path, run: Run) -> Non
         left_out = state["cards"][2]["image"]
         _post(address + "decide", {"image": left_out, "decision": "exclude"})
         _post(address + "done", {})
-        rest = one.stdout.read()
+        rest, messages = one.stdout.read(), one.stderr.read()
     setting = re.search(r"'(data\.labels=.*)'", rest)
     assert setting is not None
     assert "corrected 2, excluded 1" in rest
+    assert "--open" not in messages
     config = load_config(run.folder.config, [setting[1]])
     rows = {row.file: row for row in build_manifest(config.data, config.seed, CONSOLE).rows}
 
