@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import shlex
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from cnncli.augmentation.views import number_of_views, render_view
-from cnncli.errors import ImageError
+from cnncli.errors import ImageError, reason_of
 from cnncli.evaluation.assessment import Assessment
 from cnncli.evaluation.predictions import PredictedImage
 from cnncli.images.decode import decode
@@ -37,6 +39,8 @@ from cnncli.report.page import (
     section,
 )
 from cnncli.report.run_report import RunReport
+from cnncli.runs.documents import damaged
+from cnncli.storage.safe_io import read_bytes
 from cnncli.terminal.formatting import counted, decimal, duration, percent, percent_range, signed_points, size
 from cnncli.training.diagnosis import diagnose
 from cnncli.version import __version__
@@ -52,6 +56,11 @@ STRONGEST_TINT = 45
 """Percentage of color in the cell of a confusion matrix with all images of a class; the text stays readable."""
 HIGH, LEAST_TO_JUDGE = 0.9, 30
 """Confidence that is called high, and number of predictions below which their accuracy is not stated."""
+LABEL_COLUMNS = ("path", "label", "suggested", "score", "flagged")
+EXPORT_COLUMNS = ("format", "precision", "n", "top1", "max_difference", "size_bytes", "ms_per_image", "holds")
+"""Columns of labels.csv and exports.csv that are shown."""
+MOST_BYTES = 2**30
+"""Maximum size of a table of the run."""
 EXAMPLES, VIEWS = 3, 4
 """Number of training images whose augmented views are shown, and of views of each at most."""
 
@@ -130,12 +139,11 @@ def _next_steps(report: RunReport, metrics: Metrics) -> list[str]:
         pair = metrics.confused_pairs[0]
         text = f"Most frequent confusion: “{pair.label}” as “{pair.prediction}”, {counted(pair.n, 'image')}"
         steps.append(f"{text} ({percent(pair.fraction)} of the class); see Confusion and Mistakes.")
-    labels = _rows_of(report.run.review / "labels.csv")
+    labels, doubtful = _reviewed_labels(report)
     if labels:
-        doubtful = sum(float(row["score"]) > 0.5 for row in labels)
-        steps.append(f"Suspicious labels: {doubtful:,} of {len(labels):,}; see Suspicious labels.")
+        steps.append(f"Suspicious labels: {len(doubtful):,} of {len(labels):,}; see Suspicious labels.")
     else:
-        steps.append(f"`cnncli data review {name}` finds labels that are probably wrong.")
+        steps.append(f"`cnncli data review {shlex.quote(name)}` finds labels that are probably wrong.")
     if any(stage.get("solution") for stage in report.stages) and not metrics.is_multi_label:
         config = shlex.quote(f"{report.run.path.parent.name}/{name}/{report.run.config.name}")
         steps.append(f"`cnncli learning-curve {config}` predicts how much more images would help.")
@@ -271,7 +279,7 @@ def _mistakes(report: RunReport) -> str:
         return paragraph("There are none.")
     lines = f"{counted(len(wrong), 'mistake')} in {counted(len(report.found.images), 'image')}"
     lines += f"; the {len(shown)} most confident are shown" if len(shown) < len(wrong) else ", the most confident first"
-    text = f"{lines}. Some may be wrong labels: `cnncli data review {report.run.path.name}` ranks them."
+    text = f"{lines}. Some may be wrong labels: `cnncli data review {shlex.quote(report.run.path.name)}` ranks them."
     images = [(_pictures(report, Path(one.path)), Path(one.path).name, _caption(one)) for one in shown]
     seen = " Warm colors show where the network looked (Grad-CAM)." if report.explanations else ""
     return paragraph(text + seen) + image_grid(images)
@@ -279,8 +287,7 @@ def _mistakes(report: RunReport) -> str:
 
 def _suspects(report: RunReport) -> str:
     """Show the labels that `cnncli data review` counts as wrong, if it was run."""
-    rows = _rows_of(report.run.review / "labels.csv")
-    doubtful = [row for row in rows if float(row["score"]) > 0.5]
+    rows, doubtful = _reviewed_labels(report)
     if not doubtful:
         return paragraph(f"None of {len(rows):,} labels.") if rows else ""
     shown = doubtful[:MOST_SUSPECTS]
@@ -293,7 +300,9 @@ def _suspects(report: RunReport) -> str:
     text += " Labels that are right can be among them."
     if report.is_all_trained:
         text += " The network was trained with these labels, so that wrong ones are found less reliably."
-    command = f" `cnncli data review {report.run.path.name} --open` shows them all, to confirm or correct them."
+    command = (
+        f" `cnncli data review {shlex.quote(report.run.path.name)} --open` shows them all, to confirm or correct them."
+    )
     images = [
         (
             [image_uri(Path(row["path"]), report.pixels) if report.pixels else None],
@@ -303,6 +312,14 @@ def _suspects(report: RunReport) -> str:
         for row in shown
     ]
     return paragraph(text + command) + image_grid(images)
+
+
+def _reviewed_labels(report: RunReport) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    """Return the rows of `cnncli data review`, and those of images for which another label is more probable."""
+    path = report.run.review / "labels.csv"
+    rows = _rows_of(path, LABEL_COLUMNS)
+    with _reporting_damage(path):
+        return rows, [row for row in rows if float(row["score"]) > 0.5]
 
 
 def _pictures(report: RunReport, path: Path) -> list[str | None]:
@@ -442,17 +459,18 @@ def _views(report: RunReport) -> str:
 
 def _exports(report: RunReport) -> str:
     """Return the table of the exports of a run with their parity, as `cnncli export` recorded it."""
-    exports = _rows_of(report.run.export_table)
+    exports = _rows_of(report.run.export_table, EXPORT_COLUMNS)
     if not exports:
         return ""
-    rows = [
-        (
-            *(one["format"], one["precision"], f"{int(one['n']):,}", _measured(one["top1"], percent)),
-            *(_measured(one["max_difference"], decimal), size(int(one["size_bytes"]))),
-            *(_measured(one["ms_per_image"], "{:.2f}".format), "yes" if one["holds"] == "True" else "no"),
-        )
-        for one in exports
-    ]
+    with _reporting_damage(report.run.export_table):
+        rows = [
+            (
+                *(one["format"], one["precision"], f"{int(one['n']):,}", _measured(one["top1"], percent)),
+                *(_measured(one["max_difference"], decimal), size(int(one["size_bytes"]))),
+                *(_measured(one["ms_per_image"], "{:.2f}".format), "yes" if one["holds"] == "True" else "no"),
+            )
+            for one in exports
+        ]
     columns = ("format", "precision", "images", "accuracy", "largest difference", "size", "ms per image", "agrees")
     text = "Each file was run in its own runtime on images of this run. The difference is that of a probability to what"
     return paragraph(f"{text} `cnncli predict` gives.") + html_table("exported files", columns, rows, 2)
@@ -538,9 +556,28 @@ def _config(text: str) -> str:
     return f'<pre role="region" tabindex="0" aria-label="config.yaml, with every setting">{lines}</pre>\n'
 
 
-def _rows_of(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a CSV, or none if there is no such file."""
+def _rows_of(path: Path, columns: Sequence[str] = ()) -> list[dict[str, str]]:
+    """Return the rows of a CSV, or none if there is no such file.
+
+    Raises:
+        RunError: It is damaged, or one of the columns is missing.
+    """
     if not path.is_file():
         return []
-    with path.open(encoding="utf-8", newline="", errors="surrogateescape") as file:
-        return list(csv.DictReader(file))
+    with _reporting_damage(path):
+        text = read_bytes(path, MOST_BYTES).decode("utf-8", "surrogateescape")
+        header, *lines = list(csv.reader(io.StringIO(text, newline=""), strict=True)) or [[]]
+        if missing := [name for name in columns if name not in header]:
+            raise ValueError(f"has no column {', '.join(missing)}")
+        if any(len(line) != len(header) for line in lines if line):
+            raise ValueError("a row has more or fewer cells than there are columns")
+        return [dict(zip(header, line, strict=True)) for line in lines if line]
+
+
+@contextmanager
+def _reporting_damage(path: Path) -> Iterator[None]:
+    """Turn errors about the contents of a table into RunError."""
+    try:
+        yield
+    except (OSError, ValueError, csv.Error) as error:
+        raise damaged(path, reason_of(error)) from None

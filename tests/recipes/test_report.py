@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.error import HTTPError
@@ -18,6 +20,7 @@ import pytest
 import yaml
 
 from cnncli.cli import main
+from cnncli.errors import RunError
 from cnncli.recipes.export import COLUMNS
 from cnncli.recipes.report import report, write_report
 from cnncli.report.model_card import is_edited
@@ -313,6 +316,43 @@ def test_exported_files_are_listed(run: RunFolder) -> None:
         ["onnx", "float32", "1,200", "98.5\N{NO-BREAK SPACE}%", "2e-06", "4.4 MB", "8.91", "yes"],
         ["litert", "int8", "1,200", "–", "–", "900 B", "–", "no"],
     ]
+
+
+LABELS = "path,label,suggested,score,flagged,split\n"
+EXPORTS = ",".join(COLUMNS) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("review/labels.csv", LABELS + "a.png,a,b,high,true,train"),
+        ("review/labels.csv", LABELS + "a.png,a,b,0.9"),
+        ("review/labels.csv", LABELS + '"a.png'),
+        ("review/labels.csv", "path,label\na.png,a"),
+        ("exports.csv", EXPORTS + "onnx,float32,model.onnx,many,1,1,0,0,9,1,True"),
+        ("exports.csv", EXPORTS + "onnx,float32,model.onnx,9,1,1,none,0,9,1,True"),
+        ("exports.csv", "format\nonnx"),
+    ],
+)
+def test_a_damaged_table_is_reported(run: RunFolder, tmp_path: Path, name: str, text: str) -> None:
+    """A table of a copied run with other columns or without numbers is reported as damaged."""
+    copy = tmp_path / "copy"
+    shutil.copytree(run.path, copy)
+    (copy / "review").mkdir(exist_ok=True)
+    (copy / name).write_text(text, encoding="utf-8")
+    with pytest.raises(RunError) as error:
+        run_page(RunReport.load(open_run("copy", tmp_path)))
+
+    assert [(one.code, one.facts["path"]) for one in error.value.problems] == [("run-file-damaged", copy / name)]
+
+
+def test_commands_quote_the_name_of_the_run(run: RunFolder, tmp_path: Path) -> None:
+    """A name with a space is one argument of the suggested command."""
+    shutil.copytree(run.path, tmp_path / "my run", ignore=shutil.ignore_patterns("review"))
+    page = run_page(RunReport.load(open_run("my run", tmp_path)))
+    (command,) = set(re.findall("<code>(cnncli data review .*?)</code>", page))
+
+    assert shlex.split(unescape(command)) == ["cnncli", "data", "review", "my run"]
 
 
 def test_the_model_card_has_the_results(run: RunFolder) -> None:
