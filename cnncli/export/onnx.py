@@ -55,8 +55,8 @@ def write(source: ExportSource, folder: Path, precision: Precision) -> None:
 def _convert(source: ExportSource, path: Path) -> None:
     keras, model = import_keras(), source.uint8_model
     signature = [keras.InputSpec(shape=(None, *model.input_shape[1:]), dtype="uint8", name=PIXELS)]
-    root, of_converter = logging.getLogger(), logging.getLogger("tf2onnx")
-    handlers, level = list(root.handlers), of_converter.level
+    of_converter = logging.getLogger("tf2onnx")
+    level = of_converter.level
     of_converter.setLevel(logging.CRITICAL)  # its errors do not stop the conversion, and are reported below
     try:
         with warnings.catch_warnings(), without_native_logs():
@@ -65,7 +65,6 @@ def _convert(source: ExportSource, path: Path) -> None:
     except Exception as error:  # tf2onnx's exceptions have no common base class
         raise _unsupported(reason_of(error)) from error
     finally:
-        root.handlers = handlers  # tf2onnx adds one, which would show the messages of all packages
         of_converter.setLevel(level)
 
 

@@ -246,7 +246,8 @@ def _unknown_format(first_bytes: bytes) -> Message:
         return Message("image-empty", "is empty (0 bytes)")
     if re.match(_CANON_RAW, first_bytes, re.DOTALL):
         return _RAW
-    text = f"is not an image of a known format (begins with {first_bytes[:12]!r})"
+    beginning = printable(first_bytes[:12].decode("ascii", "backslashreplace"))
+    text = f"is not an image of a known format (begins with “{beginning}”)"
     return Message("image-unknown-format", text, received=first_bytes[:12])
 
 

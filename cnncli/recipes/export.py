@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import nan
 from pathlib import Path
@@ -20,7 +22,7 @@ from numpy.typing import NDArray
 from cnncli.config.reader import load_resolved
 from cnncli.dataset.manifest import Manifest
 from cnncli.dataset.records import ImageRecord
-from cnncli.errors import ParityError
+from cnncli.errors import DataError, Message, ParityError
 from cnncli.evaluation.parity import Reported, lowest, spread
 from cnncli.export.formats import FORMATS, N_IMAGES, PRECISIONS, TOLERANCE, Precision, choose_pairs, module_of
 from cnncli.export.metadata import FILE, describe
@@ -31,6 +33,7 @@ from cnncli.inference.predictor import Predictor, load_predictor
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.listing import require_finished
 from cnncli.runtime.signals import obey_again
+from cnncli.shards.shard import is_there
 from cnncli.storage.atomic import sync_file, sync_folder, write_atomically
 from cnncli.storage.locks import Lock
 from cnncli.terminal.console import Console
@@ -83,7 +86,7 @@ def export(run: RunFolder, settings: ExportSettings, console: Console) -> list[E
     Raises:
         ConfigError: A format cannot hold a precision.
         EngineError: A package is missing, or a converter does not support the network.
-        DataError: All images that cannot be decoded or have changed.
+        DataError: All images that cannot be decoded or have changed, or none is there.
         RunError: The run is unfinished or damaged.
     """
     pairs = choose_pairs(settings.formats, settings.precisions)
@@ -143,7 +146,8 @@ class ExportTask:
             entry = {**source.metadata["input"], "dtype": FORMATS[self.format].dtype}
             own = {"format": self.format, "precision": self.precision, "input": entry}
             source = replace(source, metadata={**source.metadata, **own})
-            module_of(self.format).write(source, temporary, self.precision)
+            with _own_log_handlers():
+                module_of(self.format).write(source, temporary, self.precision)
             size_bytes = sum(path.stat().st_size for path in temporary.rglob("*") if path.is_file())
             (temporary / FILE).write_text(json.dumps(source.metadata, indent=2) + "\n", encoding="utf-8")
             found = self._check(temporary, expected, size_bytes)
@@ -203,11 +207,30 @@ def _temporary(final: Path, kind: str) -> Path:
     return final.with_name(f".{final.name}.{os.urandom(4).hex()}.{kind}")
 
 
+@contextmanager
+def _own_log_handlers() -> Iterator[None]:
+    """Remove handlers that a converter adds to the root logger, which would show messages of all packages."""
+    root = logging.getLogger()
+    handlers = list(root.handlers)
+    try:
+        yield
+    finally:
+        root.handlers = handlers
+
+
 def _images_of(manifest: Manifest, n: int) -> list[ImageRecord]:
-    """Return at most n validation images, or test or training images if there are none, evenly distributed."""
-    splits = (manifest.split(name) for name in ("validation", "test", "train"))
-    rows = next(rows for rows in splits if rows)
-    return [rows[place] for place in spread(len(rows), n)]
+    """Return at most n validation images, or test or training images if there are none, evenly distributed.
+
+    Images of which the files are gone, as after `cnncli update`, are left out.
+
+    Raises:
+        DataError: No image is there.
+    """
+    for name in ("validation", "test", "train"):
+        if rows := [row for row in manifest.split(name) if is_there(row.path)]:
+            return [rows[place] for place in spread(len(rows), n)]
+    text = f"None of the run's {len(manifest.rows):,} images is there, and exports are checked on some. Restore them."
+    raise DataError(Message("data-images-missing", text, n=len(manifest.rows)))
 
 
 def _decode(rows: Sequence[ImageRecord], spec: PixelSpec) -> NDArray[np.uint8]:
@@ -219,7 +242,8 @@ def _build_source(
 ) -> ExportSource:
     spec = predictor.spec
     metadata = describe(run, spec, load_resolved(run.config), settings.license_text)
-    unique = {row.digest: row for row in manifest.split("train")} if needs_calibration else {}
+    there = (row for row in manifest.split("train") if is_there(row.path))
+    unique = {row.digest: row for row in there} if needs_calibration else {}
     rows = [unique[digest] for digest in sorted(unique)][:CALIBRATION_IMAGES]
     calibration = [pixels for (pixels,) in decode_inputs(rows, spec.pixels)] if rows else []
     return ExportSource(build_exported(run), metadata, calibration)

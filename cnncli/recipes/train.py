@@ -70,7 +70,8 @@ class Run:
         metrics: Metrics of the validation and test splits that exist.
         seconds: Duration of the command.
         features: Numbers of features, or decoded images, that were computed and found in the cache.
-        layers: Number of backbone layers that `unfreeze` counts; 0 if all of them were trained, or if unknown.
+        layers: Number of backbone layers that `unfreeze` counts; 0 if all of them were trained or
+            images are gone, so that fine-tuning is impossible, or if unknown.
         template: Folder of the template from which the saved classifier was made, if its head was solved.
     """
 

@@ -34,6 +34,7 @@ from cnncli.runs.folder import RunFolder, update_facts
 from cnncli.runs.listing import require_finished
 from cnncli.runs.log import remembering
 from cnncli.runs.tracking import require_tracking
+from cnncli.shards.shard import is_there
 from cnncli.storage.cache_dir import GRAPHS, make_cache_dir
 from cnncli.terminal.console import Console
 from cnncli.training.context import BuiltTrunk, TrainingContext
@@ -130,7 +131,10 @@ def update(parent: RunFolder, data: Path, runs_dir: Path, console: Console) -> U
         with new_run(context, runs_dir, frozen.template.frozen_sha256, parent.path) as folder:
             update_facts(folder, {"added": str(absolute(str(data), Path.cwd()))})
             run = solve_run(folder, frozen, started)
-    return _compare(conclude(run), parent, old, console)
+    run = conclude(run)
+    if not all(is_there(row.path) for row in old.rows):
+        run = replace(run, layers=0)  # fine-tuning needs the images
+    return _compare(run, parent, old, console)
 
 
 def _child_config(parent: RunFolder) -> Config:

@@ -359,7 +359,7 @@ def ticks_between(low: float, high: float) -> list[float]:
     return [round(number * step, 12) for number in range(first, last + 1)]
 
 
-def image_uri(path: Path, spec: PixelSpec, fit: Literal["stretch", "crop", "pad"] = "crop") -> str | None:
+def image_uri(path: Path, spec: PixelSpec, fit: Literal["stretch", "crop", "pad"] = "pad") -> str | None:
     """Return an image, whose colors `spec` describes, as a small square JPEG; None if it can no longer be read."""
     try:
         pixels = decode(path, replace(spec, height=THUMBNAIL_PX, width=THUMBNAIL_PX, fit=fit), name=str(path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from PIL import Image
 
 import cnncli
 from cnncli.cli import main
+from cnncli.dataset.manifest import Manifest
 from cnncli.errors import ParityError
 from cnncli.evaluation.parity import Reported
 from cnncli.export.formats import FORMATS, PRECISIONS
@@ -228,6 +230,12 @@ def test_the_file_describes_itself(name: str, precision: str, exports: dict[tupl
     assert (found["format"], found["precision"]) == (name, precision)
 
 
+def test_converters_leave_no_handler_of_messages(exports: dict[tuple[str, str], Path]) -> None:
+    """Handlers that converters add to the root logger would print the messages of cnncli again."""
+    assert exports
+    assert not [one for one in logging.getLogger().handlers if type(one) is logging.StreamHandler]
+
+
 def test_the_table_of_the_run_has_all_exports(run: Run, exports: dict[tuple[str, str], Path]) -> None:
     """`exports.csv` has one row per file, with its parity, size and speed."""
     with run.folder.export_table.open(newline="") as file:
@@ -255,6 +263,26 @@ def test_json_has_the_documented_keys(copy: RunFolder, tmp_path: Path, capsys: p
     assert found["size_bytes"] == path.stat().st_size + path.with_suffix(".bin").stat().st_size
     assert found["max_difference"] < 1e-5
     assert not copy.exports.exists()
+
+
+def _lose(copy: RunFolder, n: int) -> None:
+    """Let the manifest of a run name files that are not there for its first n validation images."""
+    with copy.manifest.open(newline="") as file:
+        header, *rows = csv.reader(file)
+    places = [place for place, row in enumerate(rows) if row[header.index("split")] == "validation"][:n]
+    for place in places:
+        rows[place][header.index("path")] += ".gone"
+    with copy.manifest.open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([header, *rows])
+
+
+def test_images_that_are_gone_are_left_out(copy: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run some of whose images are gone, as after `update`, is checked on the others."""
+    n = len(Manifest.from_csv(copy.manifest).split("validation"))
+    _lose(copy, 2)
+
+    assert main(["export", str(copy.path), "--format", "keras", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["n"] == n - 2
 
 
 def test_a_model_with_other_weights_fails(copy: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:

@@ -80,6 +80,7 @@ def test_a_class_is_added_without_the_old_images(parent: Run, gradients: Path, t
     assert found.test is not None
     assert found.test.n == 2 * N_TEST
     assert found.run.folder.read_facts()["parent"] == str(parent.path)
+    assert found.run.layers == 0, "fine-tuning, which needs the old images, would be suggested"
 
 
 def test_the_result_is_that_of_training_on_all_images(parent: Run, tmp_path: Path) -> None:
