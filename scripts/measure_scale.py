@@ -113,11 +113,11 @@ def resume(_n: int, folder: Path) -> object:
 def write_shards(n: int, folder: Path) -> object:
     """Write n files in tar shards, and facts about them to the index of images, as after an earlier verification."""
     os.environ["CNNCLI_CACHE"] = str(folder / "cache")
-    rng, index = np.random.default_rng(0), StatIndex()
+    rng, index, n_classes = np.random.default_rng(0), StatIndex(), min(N_CLASSES, n // 10)
     (folder / "shards").mkdir()
     for number, batch in enumerate(batched(range(n), PER_SHARD)):
         path = folder / "shards" / f"photos-{number:06}.tar"
-        names = [f"n{k % N_CLASSES:08}/{k:07}.JPEG" for k in batch]
+        names = [f"n{k % n_classes:08}/{k:07}.JPEG" for k in batch]
         with tarfile.open(path, "w") as shard:
             for name in names:
                 shard.addfile(tarfile.TarInfo(name))

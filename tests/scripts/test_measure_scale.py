@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 from scripts.measure_scale import STEPS, main
@@ -18,8 +19,9 @@ def test_files_and_shards_are_compared(tmp_path: Path) -> None:
     assert "rate of shards / rate of files" in found.output
 
 
-def test_every_step_of_a_manifest_runs(tmp_path: Path) -> None:
+def test_every_step_of_a_manifest_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The steps work on the files that earlier ones have written."""
+    monkeypatch.setenv("CNNCLI_CACHE", str(tmp_path))  # restored afterwards: the steps set it
     for step in STEPS.values():
         step(300, tmp_path)
 
