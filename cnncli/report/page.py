@@ -57,13 +57,14 @@ linear-gradient(270deg,var(--shade),transparent) right/.8rem 100% no-repeat}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;min-width:100%}
 th,td{padding:.4rem .8rem .4rem 0;text-align:left;border-bottom:1px solid var(--line);vertical-align:top;
 white-space:nowrap}
-th{font-weight:600}thead th{color:var(--soft);font-weight:500}.number{text-align:right}
+th{font-weight:600}tbody th{white-space:normal;overflow-wrap:anywhere;min-width:6rem;max-width:16rem}
+thead th{color:var(--soft);font-weight:500}.number{text-align:right}
 .wrap td,.wrap th{white-space:normal;min-width:5rem}.wrap td{overflow-wrap:anywhere}
 .wrap th{overflow-wrap:break-word}
 .dots{display:grid;grid-template-columns:minmax(6rem,14rem) 1fr;gap:.35rem 1rem;align-items:center}
 .dots{margin-right:1.4rem}.dots .name{overflow-wrap:anywhere}
 .track{position:relative;height:2rem;border-bottom:1px solid var(--line)}
-.lane{position:absolute;inset:0;height:1.1rem}.lane+.lane{top:.75rem}
+.lane{position:absolute;inset:0;height:1.1rem}.lane+.lane{top:.75rem}.lane:only-child{top:.45rem}
 .whisker{position:absolute;top:.5rem;height:2px;background:currentColor}
 .dot{position:absolute;width:.7rem;height:.7rem;border-radius:50%;background:currentColor;border:2px solid currentColor}
 .track .dot{top:.18rem;margin-left:-.35rem}.plot .dot{margin:0 0 -.35rem -.35rem}.hollow{background:var(--paper)}
@@ -240,13 +241,14 @@ def line_chart(
     *,
     is_fraction: bool,
     x_is_fraction: bool = False,
+    x_is_log: bool = False,
     marks: Sequence[tuple[float, str]] = (),
     x_range: tuple[float, float] | None = None,
     y_range: tuple[float, float] | None = None,
 ) -> str:
     """Return a chart of lines; a line with a single point is a dot. `marks` are positions on the x axis with names.
 
-    An axis without a range spans the points.
+    An axis without a range spans the points. If `x_is_log`, x are decimal logarithms of what is shown on the axis.
     """
     points = [point for line in lines for point in line.points]
     if not points:
@@ -255,8 +257,12 @@ def line_chart(
     y_ticks = (fraction_ticks if is_fraction else ticks_between)(*y_range)
     left, right = x_range or (min(x for x, _ in points), max(x for x, _ in points))
     x_ticks = ticks_between(left, right)
-    x_ticks = [tick for tick in x_ticks if left <= tick <= right and (x_title != "epoch" or tick.is_integer())]
+    needs_integers = x_is_log or x_title == "epoch"
+    x_ticks = [tick for tick in x_ticks if left <= tick <= right and (not needs_integers or tick.is_integer())]
     bottom, top = y_ticks[0], y_ticks[-1]
+
+    def x_text(tick: float) -> str:
+        return f"{10**tick:g}" if x_is_log else _tick_text(tick, x_is_fraction)
 
     def at(x: float, y: float) -> tuple[float, float]:
         return 100 * (x - left) / (right - left or 1), 100 * (y - bottom) / (top - bottom)
@@ -280,8 +286,7 @@ def line_chart(
         f'<span class="tick y" style="bottom:{at(left, tick)[1]:.2f}%">{_tick_text(tick, is_fraction)}</span>'
         for tick in y_ticks
     ) + "".join(
-        f'<span class="tick x" style="left:{at(tick, bottom)[0]:.2f}%">{_tick_text(tick, x_is_fraction)}</span>'
-        for tick in x_ticks
+        f'<span class="tick x" style="left:{at(tick, bottom)[0]:.2f}%">{x_text(tick)}</span>' for tick in x_ticks
     )
     texts += "".join(
         f'<span class="tick mark" style="left:{max(0.0, at(x, bottom)[0]):.2f}%">{escape(name)}</span>'

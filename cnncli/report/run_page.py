@@ -528,7 +528,8 @@ def _solution(solution: Mapping[str, Any]) -> str:
         return paragraph(f"{text}.")
     x = [math.log10(one["l2"]) for one in strengths]
     lines = [Line("cross-validated loss", 0, x, [one["loss"] for one in strengths])]
-    chart = line_chart("cross-validated loss", "L2 strength, as a power of ten", lines, is_fraction=False)
+    marks = [(math.log10(solution["l2"]), f"chosen: {solution['l2']:.2g}")]
+    chart = line_chart("cross-validated loss", "L2 strength", lines, is_fraction=False, x_is_log=True, marks=marks)
     return paragraph(f"{text}, the one with the lowest cross-validated loss.") + chart
 
 

@@ -113,8 +113,9 @@ class Progress:
     def summary(self) -> str:
         """Return text such as `4,000 images in 4.1 s · 980 images/s`."""
         seconds = self._clock() - self._start
-        speed = f" · {rate(self.done / seconds, self.unit)}" if seconds > 0 and self.done else ""
-        return f"{self.done:,} {self.unit} in {duration(seconds)}{speed}"
+        speed = f" · {rate(self.done / seconds, self.unit)}" if seconds > 0 and self.done > 1 else ""
+        unit = "image" if (self.done, self.unit) == (1, "images") else self.unit
+        return f"{self.done:,} {unit} in {duration(seconds)}{speed}"
 
 
 class EpochProgress(Progress):
