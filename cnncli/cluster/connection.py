@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -81,6 +81,12 @@ def cause_of(error: BaseException) -> BaseException:
         inner = [getattr(found, "cause", None), found.__cause__, *getattr(found, "worker_failures", {}).values()]
         others += [one for one in inner if isinstance(one, BaseException) and id(one) not in seen]
     return found
+
+
+def failure_of(error: Exception, describe: Callable[[str], Message]) -> CnncliError:
+    """Return the error of cnncli that an error of Ray wraps, or else a ClusterError that describes the reason."""
+    cause = cause_of(error)
+    return cause if isinstance(cause, CnncliError) else ClusterError(describe(reason_of(cause)))
 
 
 def cpus_per_task(ray: Any) -> int:

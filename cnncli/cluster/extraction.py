@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from cnncli.augmentation.settings import AugmentationConfig
-from cnncli.cluster.connection import cause_of, cpus_per_task, task_environment
+from cnncli.cluster.connection import cpus_per_task, failure_of, task_environment
 from cnncli.dataset.records import ImageRecord
 from cnncli.engines.engine import Precision
 from cnncli.engines.mirrored import Tta
 from cnncli.engines.openvino import OpenVinoEngine
-from cnncli.errors import ClusterError, CnncliError, ImageError, Message, reason_of
+from cnncli.errors import ClusterError, CnncliError, ImageError, Message
 from cnncli.features.extract import Computed, Extraction, FeatureSet, Trunk, compute_here, images_to_read
 from cnncli.images.decode import PixelSpec
 from cnncli.runtime.threads import batched
@@ -156,13 +156,13 @@ def compute_task(sent: SentExtraction, images: Sequence[ImageRecord], missing: l
 
 def _task_failed(error: Exception) -> CnncliError:
     """Return the error for a failed task: its own one if the user can fix that."""
-    cause = cause_of(error)
-    if isinstance(cause, CnncliError):
-        return cause
-    reason = reason_of(cause)
-    text = f"--cluster: a task failed on a node ({reason})."
-    remedy = "Check that all nodes have the same version of cnncli and enough memory."
-    return ClusterError(Message("cluster-task-failed", f"{text} {remedy}", reason=reason))
+
+    def describe(reason: str) -> Message:
+        text = f"--cluster: a task failed on a node ({reason})."
+        remedy = "Check that all nodes have the same version of cnncli and enough memory."
+        return Message("cluster-task-failed", f"{text} {remedy}", reason=reason)
+
+    return failure_of(error, describe)
 
 
 def pixel_versions(pixels: PixelSpec) -> dict[str, str | int]:

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cnncli.cluster.connection import cause_of, cpus_per_task
+from cnncli.cluster.connection import cpus_per_task, failure_of
 from cnncli.config.modes import stages_of
 from cnncli.config.schema import Config
 from cnncli.config.writer import dump_config
-from cnncli.errors import ClusterError, CnncliError, Message, reason_of
+from cnncli.errors import CnncliError, Message
 from cnncli.runs.records import HistoryRow
 from cnncli.training.machines import Machines
 
@@ -74,12 +74,12 @@ class ClusterSweep:
         try:
             results = [result.metrics or {} for result in tuner.fit()]
         except Exception as error:  # Ray's errors have no common base class
-            cause = cause_of(error)
-            if isinstance(cause, CnncliError):
-                raise cause from error
-            reason = reason_of(cause)
-            text = f"--cluster: Ray Tune failed ({reason}). The same command resumes the sweep."
-            raise ClusterError(Message("cluster-sweep-failed", text, path=runs_dir, reason=reason)) from error
+
+            def describe(reason: str) -> Message:
+                text = f"--cluster: Ray Tune failed ({reason}). The same command resumes the sweep."
+                return Message("cluster-sweep-failed", text, path=runs_dir, reason=reason)
+
+            raise failure_of(error, describe) from error
         return frozenset(one["config"]["run"] for one in results if "config" in one and not one.get("is_over"))
 
 

@@ -16,12 +16,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cnncli.cluster.connection import cause_of, cpus_per_task, task_environment
+from cnncli.cluster.connection import cpus_per_task, failure_of, task_environment
 from cnncli.config.reader import load_resolved
 from cnncli.config.schema import Config
 from cnncli.dataset.manifest import Manifest
 from cnncli.engines.build import graphs_in_use
-from cnncli.errors import ClusterError, CnncliError, Message, reason_of
+from cnncli.errors import ClusterError, Message
 from cnncli.networks.classifier import build_classifier
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.records import RunWriter
@@ -81,12 +81,12 @@ class ClusterTraining:
             try:
                 trainer.fit()
             except Exception as error:  # Ray's errors have no common base class
-                cause = cause_of(error)
-                if isinstance(cause, CnncliError):
-                    raise cause from error
-                reason = reason_of(cause)
-                text = f"--cluster: the workers failed ({reason})."
-                raise ClusterError(Message("cluster-workers-failed", text, path=run.path, reason=reason)) from error
+
+                def describe(reason: str) -> Message:
+                    text = f"--cluster: the workers failed ({reason})."
+                    return Message("cluster-workers-failed", text, path=run.path, reason=reason)
+
+                raise failure_of(error, describe) from error
 
 
 def train_worker(settings: dict[str, str]) -> None:
