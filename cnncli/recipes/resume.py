@@ -80,8 +80,8 @@ def resume(
         else:
             import_keras_meanwhile()
         is_concluded = is_complete and facts.get("concluded") is not False
-        manifest = Manifest.from_csv(run.manifest)
         if not is_concluded:
+            manifest = Manifest.from_csv(run.manifest)
             require_unchanged(_needed_images(manifest, facts), config.data, IMAGES_REMEDY, console)
         if is_complete:
             finished = Run.load(run)
