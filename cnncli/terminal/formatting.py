@@ -9,6 +9,9 @@ from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
+MOST_DIGITS = 3
+"""Digits after the point of a percentage near 0 or 100."""
+
 _ASCII = str.maketrans(
     {**dict.fromkeys("·–—─−", "-"), "…": "...", "×": "x", "→": "->", "±": "+/-", "≤": "<=", "≥": ">=", "’": "'"}
 )
@@ -95,13 +98,25 @@ def decimal(value: float) -> str:
 
 
 def percent(fraction: float) -> str:
-    """Return a fraction as a percentage such as `99.3 %`. JSON and CSV contain the fraction itself."""
-    return f"{fraction:.1%}".replace("%", " %")
+    """Return a fraction as a percentage such as `99.3 %`. JSON and CSV contain the fraction itself.
+
+    Fractions near 0 and 1 have up to `MOST_DIGITS` digits, so that one mistake in 4,000 images is not `100.0 %`.
+
+    >>> percent(0.9934), percent(0.9996), percent(2e-5), percent(1.0)
+    ('99.3 %', '99.96 %', '0.002 %', '100.0 %')
+    """
+    return f"{_digits(fraction)} %"
+
+
+def _digits(fraction: float) -> str:
+    """Return 100 × a fraction with one digit after the point, or with as many as tell it from 0 and 100."""
+    shown = [f"{100 * fraction:.{digits}f}" for digits in range(1, MOST_DIGITS + 1)]
+    return next((text for text in shown if float(text) not in (0, 100)), shown[0])
 
 
 def percent_range(low: float, high: float) -> str:
     """Return an interval of fractions as percentages such as `98.6–99.7 %`."""
-    return f"{low * 100:.1f}–{percent(high)}"
+    return f"{_digits(low)}–{percent(high)}"
 
 
 def signed_points(difference: float) -> str:

@@ -64,6 +64,16 @@ def test_accuracies_are_percentages_with_one_decimal() -> None:
     """Accuracies and intervals have one format, and NaN stays visible."""
     assert [percent(1.0), percent(0.9934), percent(float("nan"))] == ["100.0 %", "99.3 %", "nan %"]
     assert percent_range(0.9861, 1.0) == "98.6–100.0 %"
+
+
+def test_a_fraction_near_one_or_zero_is_not_shown_as_certain() -> None:
+    """One mistake in 4,000 images is visible; a probability within 1e-6 of certainty is rounded."""
+    assert [percent(3999 / 4000), percent(0.0004), percent(1 - 1e-7)] == ["99.98 %", "0.04 %", "100.0 %"]
+    assert percent_range(0.0, 0.99961) == "0.0–99.96 %"
+
+
+def test_percentages_and_their_ranges_are_right_aligned() -> None:
+    """The columns of tables with percentages end at the same place."""
     assert right_aligned(["99.3 %", "98.6–99.7 %"])
 
 
