@@ -28,6 +28,12 @@ MAX_EXCEL_ROWS, MAX_EXCEL_COLUMNS = 1_048_576, 16_384
 MAX_EXCEL_CELL = 32_767
 """Characters of a cell."""
 
+EXCEL_NUMBERS = "0.0000"
+"""Format in which a sheet shows probabilities; the cells contain all digits."""
+
+EXCEL_WIDTH_OF_PATHS = 48
+"""Width of the first column, in characters."""
+
 PARQUET_ROWS = 10_000
 """Rows that are collected before they are written to a Parquet file."""
 
@@ -196,13 +202,18 @@ def _excel_writer(path: Path, columns: Sequence[Column]) -> Iterator[AddRow]:
     book = openpyxl.Workbook(write_only=True)
     sheet = book.create_sheet("predictions")
     sheet.freeze_panes = "B2"
+    sheet.column_dimensions["A"].width = EXCEL_WIDTH_OF_PATHS
 
     def add(row: Sequence[Cell]) -> None:
-        sheet.append([text(cell) if isinstance(cell, str) else cell for cell in row])
+        sheet.append([formatted(cell) if isinstance(cell, str | float) else cell for cell in row])
 
-    def text(value: str) -> Any:
-        cell = openpyxl.cell.WriteOnlyCell(sheet, printable(value)[:MAX_EXCEL_CELL])
-        cell.data_type = "s"  # otherwise a text that begins with = becomes a formula, and #N/A an error
+    def formatted(value: str | float) -> Any:
+        if isinstance(value, str):
+            cell = openpyxl.cell.WriteOnlyCell(sheet, printable(value)[:MAX_EXCEL_CELL])
+            cell.data_type = "s"  # otherwise a text that begins with = becomes a formula, and #N/A an error
+        else:
+            cell = openpyxl.cell.WriteOnlyCell(sheet, value)
+            cell.number_format = EXCEL_NUMBERS
         return cell
 
     add([column.name for column in columns])

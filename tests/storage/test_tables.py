@@ -65,6 +65,14 @@ def test_excel_holds_texts_and_no_formulas(tmp_path: Path) -> None:
     assert not [cell for row in sheet.iter_rows() for cell in row if cell.data_type == "f"]
 
 
+def test_excel_shows_four_digits_and_holds_all(tmp_path: Path) -> None:
+    """A probability is readable in the sheet, and its cell has the exact number."""
+    write(tmp_path / "a.xlsx", ROWS)
+    cell = openpyxl.load_workbook(tmp_path / "a.xlsx").active["D2"]
+
+    assert (cell.value, cell.number_format) == (0.1234567890123456, "0.0000")
+
+
 def test_csv_marks_texts_that_a_spreadsheet_would_compute(tmp_path: Path) -> None:
     """A text that begins with = gets an apostrophe in CSV; all other cells are as they are."""
     found = write(tmp_path / "a.csv", ROWS)
