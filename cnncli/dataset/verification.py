@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 Records = Sequence[ImageRecord]
 
+MOST_PROBLEMS = 20
+"""Number of changed or missing images of a run that are named."""
+
 _BATCH = 2_000  # files verified before the results are written to the index, so that a kill loses little
 
 
@@ -41,8 +44,8 @@ def require_unchanged(records: Records, data: DataConfig, remedy: str, console: 
     """Check that images of a run exist and are unchanged byte for byte.
 
     Raises:
-        DataError: Images are missing or have changed, one message each, followed by `remedy`; a single message if all
-            are missing.
+        DataError: Images are missing or have changed: a message for each of the first `MOST_PROBLEMS`, and then the
+            `remedy`; a single message if all are missing.
     """
     facts = _facts_of(records, data, console)
     if records and not any(facts[one.file].digest for one in records):
@@ -54,7 +57,9 @@ def require_unchanged(records: Records, data: DataConfig, remedy: str, console: 
             reason = "has changed since the run was trained" if facts[one.file].digest else facts[one.file].problem
             problems.append(Message("data-image-changed", f"{printable(one.path)}: {reason}", path=one.path))
     if problems:
-        raise DataError([*problems, Message("data-images-changed", remedy, n=len(problems))])
+        n, shown = len(problems), problems[:MOST_PROBLEMS]
+        more = f"{n - len(shown):,} more images have changed or are missing; " if n > len(shown) else ""
+        raise DataError([*shown, Message("data-images-changed", f"{more}{remedy}", n=n)])
 
 
 def _facts_of(

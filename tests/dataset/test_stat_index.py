@@ -14,7 +14,7 @@ from cnncli.dataset import stat_index, verification
 from cnncli.dataset.dataset import read_dataset
 from cnncli.dataset.stat_index import StatIndex, StatKey, stat_key
 from cnncli.dataset.verification import require_unchanged
-from cnncli.errors import Message
+from cnncli.errors import DataError, Message
 from cnncli.images.verify import ImageFacts
 from cnncli.storage.cache_dir import cache_dir
 from cnncli.terminal.console import Console
@@ -81,6 +81,18 @@ def test_only_images_of_the_split_are_looked_up(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(verification, "stat_key", lambda path: [looked_up.append(path), stat_key(path)][1])
     require_unchanged([one], data, "", Console())
     assert looked_up == [one.path]
+
+
+def test_of_many_missing_images_the_first_are_named_and_all_counted(tmp_path: Path) -> None:
+    """An error about thousands of images of a run stays short, and says how many there are."""
+    data = DataConfig(path=write_classes(tmp_path / "data", {"cats": 15, "dogs": 15}))
+    records = read_dataset(data).good
+    for one in records[:25]:
+        one.path.unlink()
+    with pytest.raises(DataError) as caught:
+        require_unchanged(records, data, "restore them", Console())
+    *named, last = caught.value.problems
+    assert ([one.facts["path"] for one in named], last.facts["n"]) == ([one.path for one in records[:20]], 25)
 
 
 def test_a_later_entry_replaces_an_earlier_one(index: StatIndex) -> None:
