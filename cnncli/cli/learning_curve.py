@@ -99,6 +99,9 @@ def _needed(found: LearningCurve, accuracy: float, needed: Estimate) -> str:
         earliest = "" if numbers[0] == "never" else f" (95 % interval from {numbers[0]} {found.unit})"
         return f"More images of this kind will probably not reach {percent(accuracy)}{earliest}."
     interval = f"95 % interval {numbers[0]} to {numbers[1]}"
+    if needed.value <= found.forecasts[0].size:
+        present = f"there are {found.forecasts[0].size:,.0f}"
+        return f"{percent(accuracy)} is reached with about {_rough(needed.value)} {found.unit} ({interval}); {present}."
     return f"{percent(accuracy)} needs about {_rough(needed.value)} {found.unit} ({interval})."
 
 
