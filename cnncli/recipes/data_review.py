@@ -7,8 +7,9 @@ import io
 import logging
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -78,7 +79,7 @@ class Review:
     Attributes:
         manifest: All images of the run.
         labels: The reviewed images, the most suspicious first.
-        issues: Problems of image quality.
+        issues: Problems of image quality; none if it was not measured.
         folder: Where the tables and the sheet are.
     """
 
@@ -116,7 +117,16 @@ class Review:
 
 
 def review(run: RunFolder, console: Console, split: Split = "train", out: Path | None = None) -> Review:
-    """Review the labels of a finished run and the quality of its images, and write tables and a sheet.
+    """Review the labels of a finished run as `rank_labels` does, measure the quality of its images, and write both."""
+    found = rank_labels(run, console, split, out)
+    issues = find_quality_issues([one.row for one in found.labels], found.config.data, console)
+    with _writing_to(found.folder):
+        write_atomically(found.folder / QUALITY, _csv(QUALITY_COLUMNS, quality_rows(issues)))
+    return replace(found, issues=tuple(issues))
+
+
+def rank_labels(run: RunFolder, console: Console, split: Split = "train", out: Path | None = None) -> Review:
+    """Review the labels of a finished run, and write their table and a sheet. With cached features, this takes seconds.
 
     Every image is scored by linear classifiers on the run's features that were solved without it. Those of validation
     and test images are reviewed together with the training images.
@@ -141,9 +151,11 @@ def review(run: RunFolder, console: Console, split: Split = "train", out: Path |
         raise RunError(Message("run-split-missing", text, path=run.path, received=split))
     require_unchanged(rows, config.data, REMEDY, console)
     ranked = [one for one in _rank(run, config, manifest, rows, console) if split in ("all", one.row.split)]
-    issues = find_quality_issues([one.row for one in ranked], config.data, console)
-    found = Review(run, config, manifest, tuple(ranked), tuple(issues), out or run.review)
-    _write(found)
+    found = Review(run, config, manifest, tuple(ranked), (), out or run.review)
+    with _writing_to(found.folder):
+        lines = [one.to_dict() for one in found.labels]
+        write_atomically(found.folder / TABLE, _csv(COLUMNS, (line.values() for line in lines)))
+        _draw(found)
     return found
 
 
@@ -176,17 +188,15 @@ def _names(suggested: NDArray[Any], classes: Sequence[str]) -> tuple[str, ...]:
     return tuple(classes[place] for place in places)
 
 
-def _write(review: Review) -> None:
-    """Write the tables and the sheet."""
+@contextmanager
+def _writing_to(folder: Path) -> Iterator[None]:
+    """Create the folder of a review, and turn errors of writing into RunError."""
     try:
-        review.folder.mkdir(parents=True, exist_ok=True)
-        lines = [one.to_dict() for one in review.labels]
-        write_atomically(review.folder / TABLE, _csv(COLUMNS, (line.values() for line in lines)))
-        write_atomically(review.folder / QUALITY, _csv(QUALITY_COLUMNS, quality_rows(review.issues)))
-        _draw(review)
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
     except OSError as error:
-        text = f"{printable(review.folder)}: cannot be written ({reason_of(error)}). Choose a folder with --out."
-        raise RunError(Message("run-folder-not-writable", text, path=review.folder, reason=reason_of(error))) from error
+        text = f"{printable(folder)}: cannot be written ({reason_of(error)}). Choose a folder with --out."
+        raise RunError(Message("run-folder-not-writable", text, path=folder, reason=reason_of(error))) from error
 
 
 def _csv(columns: Sequence[str], rows: Iterable[Iterable[object]]) -> str:

@@ -48,12 +48,14 @@ def report(run: RunFolder, console: Console, explain: bool = True) -> WrittenRep
     Raises:
         RunError: The run is unfinished or damaged, or cannot be written to.
     """
-    from cnncli.recipes.data_review import review  # takes long to import, and trainings write their report without it
+    from cnncli.recipes.data_review import (
+        rank_labels,  # takes long to import, and trainings write their report without it
+    )
 
     require_finished(run)
     if not run.review.is_dir():
         try:
-            review(run, console)
+            rank_labels(run, console)
         except CnncliError as error:  # the images may be gone
             text = f"Labels are not reviewed: {error.problems[0]}"
             log.warning(Message("run-report-not-reviewed", text, path=run.path))

@@ -272,12 +272,13 @@ def test_names_of_files_are_texts(page: Page) -> None:
 
 
 def test_the_report_gains_suspicious_labels(run: RunFolder) -> None:
-    """`report` reviews the labels, and writes the same page with one more section."""
+    """`report` ranks the labels by cached features, decodes no images for it, and the page has one more section."""
     before = run.report.read_text(encoding="utf-8")
     written = report(run, Console(quiet=True))
 
     assert (written.page, "<h2>Suspicious labels</h2>" in before) == (run.report, False)
     assert "<h2>Suspicious labels</h2>" in run.report.read_text(encoding="utf-8")
+    assert [(run.review / name).exists() for name in ("labels.csv", "quality.csv")] == [True, False]
 
 
 def test_doubtful_labels_are_counted_and_not_condemned(run: RunFolder) -> None:
