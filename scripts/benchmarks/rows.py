@@ -112,7 +112,10 @@ def rates_in_turns(
 
 
 def save(row: Row, group: str, command: str, folder: Path) -> Row:
-    """Add the circumstances to a row, and write it to the file of its group, where it replaces one with its title."""
+    """Add the circumstances to a row, and write it to the file of its group.
+
+    It replaces a row with its title and processor, so that the file has the results of several machines.
+    """
     facts, state = cpu(), git()
     commit = "unknown" if state is None else state["commit"][:12] + ("+" if state["modified"] else "")
     row = replace(
@@ -124,7 +127,8 @@ def save(row: Row, group: str, command: str, folder: Path) -> Row:
         processor=" ".join([str(facts["model"]), *(facts["flags"] or ())]),
         packages={name: package_version(name) for name in PACKAGES},
     )
-    others = [one for one in load(folder) if one.group == group and one.title != row.title]
+    key = (row.title, row.processor)
+    others = [one for one in load(folder) if one.group == group and (one.title, one.processor) != key]
     documents = [asdict(one) for one in [*others, row]]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{group}.json").write_text(json.dumps(documents, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

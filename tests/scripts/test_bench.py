@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from scripts import bench
+from scripts.benchmarks import rows
 from scripts.benchmarks.rows import (
     BEGIN,
     END,
@@ -76,6 +77,16 @@ def test_a_row_replaces_an_older_one_with_its_title(tmp_path: Path) -> None:
     assert [row.title for row in load(tmp_path)] == ["files", "forward"]
     assert load(tmp_path)[1].median() == 20.0
     assert all((new.processor, new.date, new.commit, old, other))
+
+
+def test_results_of_several_processors_stay_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row replaces none of another processor, and the page has a table for each."""
+    for model in ("A", "B", "B"):
+        monkeypatch.setattr(rows, "cpu", lambda model=model: {"model": model, "flags": ["avx2"]})
+        save(_row(), "forward", "python scripts/bench.py forward", tmp_path)
+
+    assert [row.processor for row in load(tmp_path)] == ["A avx2", "B avx2"]
+    assert [f"On {name} avx2:" in table(load(tmp_path)) for name in "ABC"] == [True, True, False]
 
 
 def test_the_page_has_only_values_of_results(tmp_path: Path) -> None:
