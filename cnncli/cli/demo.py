@@ -38,10 +38,12 @@ command.add_command(penalty)
 
 @command.command(epilog=example("cnncli demo kernels data/sample/train/cats/cat.0.jpg --out kernels.png"))
 @click.argument("image", type=PATH)
-@click.option("--out", type=OUT_FILE, required=True, metavar="FILE", help="Figure to write, .png or .svg.")
+@click.option(
+    "--out", type=OUT_FILE, metavar="FILE", help="Figure to write, .png or .svg.  [default: IMAGE-kernels.png here]"
+)
 @size_option
 @console_options
-def kernels(image: Path, out: Path, size: int | None, console: Console) -> None:
+def kernels(image: Path, out: Path | None, size: int | None, console: Console) -> None:
     """Apply the kernels of image processing to an image.
 
     Identity, three kernels that find edges, both Sobel kernels, sharpen, box blur and Gaussian blur. Edges are found in
@@ -51,7 +53,7 @@ def kernels(image: Path, out: Path, size: int | None, console: Console) -> None:
     from cnncli.report.demo_figures import draw_tiles
     from cnncli.storage.atomic import output_path
 
-    path = output_path(out)
+    path = output_path(out or Path(f"{image.stem}-kernels.png"))
     draw_tiles(kernel_tiles(load_square(image, size)), path)
     click.echo(path)
 
@@ -60,10 +62,12 @@ def kernels(image: Path, out: Path, size: int | None, console: Console) -> None:
     "feature-map", epilog=example("cnncli demo feature-map data/sample/train/cats/cat.0.jpg --out map.png")
 )
 @click.argument("image", type=PATH)
-@click.option("--out", type=OUT_FILE, required=True, metavar="FILE", help="Figure to write, .png or .svg.")
+@click.option(
+    "--out", type=OUT_FILE, metavar="FILE", help="Figure to write, .png or .svg.  [default: IMAGE-feature-map.png here]"
+)
 @size_option
 @console_options
-def feature_map(image: Path, out: Path, size: int | None, console: Console) -> None:
+def feature_map(image: Path, out: Path | None, size: int | None, console: Console) -> None:
     """Draw a feature map before and after ReLU and pooling.
 
     The map is that of a Sobel kernel, which finds vertical lines. Max, average and sum pooling have windows of 2×2.
@@ -72,7 +76,7 @@ def feature_map(image: Path, out: Path, size: int | None, console: Console) -> N
     from cnncli.report.demo_figures import draw_tiles
     from cnncli.storage.atomic import output_path
 
-    path = output_path(out)
+    path = output_path(out or Path(f"{image.stem}-feature-map.png"))
     draw_tiles(feature_map_tiles(load_square(image, size)), path, columns=3)
     click.echo(path)
 

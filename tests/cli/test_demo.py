@@ -58,6 +58,16 @@ def test_figures_of_an_image_are_written(image: str, tmp_path: Path, capsys: pyt
     assert all(0 <= value <= 255 for row in json.loads(capsys.readouterr().out) for value in row)
 
 
+@pytest.mark.parametrize("verb", ["kernels", "feature-map"])
+def test_a_figure_without_a_name_gets_that_of_the_image(
+    verb: str, image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`demo kernels IMAGE` alone writes a figure into the current folder, as `explain` does."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["demo", verb, image, "--size", "8"]) == 0
+    assert (tmp_path / f"dots-{verb}.png").is_file()
+
+
 def test_receptive_fields_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Row 98: a line per layer with the formula, and a figure."""
     assert main(["demo", "receptive-field", "--layers", "3", "--out", str(tmp_path / "field.svg")]) == 0
