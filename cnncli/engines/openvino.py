@@ -164,8 +164,12 @@ class OpenVinoEngine:
         settings = {
             "INFERENCE_PRECISION_HINT": "bf16" if self.choice.precision == "bfloat16" else "f32",
             "NUM_STREAMS": str(self.streams),
-            "INFERENCE_NUM_THREADS": str(self.streams * self._threads),
+            "INFERENCE_NUM_THREADS": str(n_threads := self.streams * self._threads),
         }
+        if n_threads < (os.cpu_count() or 1):
+            # OpenVINO pins threads to cores, always beginning with the first: several processes with a thread each,
+            # such as the workers of a cluster, would share one core.
+            settings["ENABLE_CPU_PINNING"] = "NO"
         try:
             graph = read_graph(self.path, self.batch)
             if self._adapt is not None:

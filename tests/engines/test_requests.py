@@ -77,3 +77,17 @@ def test_rows_of_all_cores_are_returned_in_order(engine: OpenVinoEngine) -> None
         list(map_ordered(lambda numbers: engine.run([numbers]), [*inputs, np.float32([1, 2, -1, 3])]))
     assert caught.value.facts["reason"] == "row -1"
     assert engine._idle.qsize() == STREAMS
+
+
+@pytest.mark.parametrize(("n_workers", "is_free"), [(1, True), (4, False)])
+def test_threads_of_a_part_of_the_cores_are_not_pinned(
+    engine: OpenVinoEngine, monkeypatch: pytest.MonkeyPatch, n_workers: int, *, is_free: bool
+) -> None:
+    """Workers of a cluster with one thread each would otherwise all be pinned to the first core."""
+    found: list[dict[str, str]] = []
+    core = SimpleNamespace(compile_model=lambda graph, device, settings: (found.append(settings), FakeModel())[1])
+    monkeypatch.setattr("cnncli.engines.openvino.the_core", lambda: core)
+    monkeypatch.setattr("cnncli.engines.openvino.workers", lambda: n_workers)
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    OpenVinoEngine(Path("no.xml"), "float32")
+    assert [one.get("ENABLE_CPU_PINNING") == "NO" for one in found] == [is_free]
