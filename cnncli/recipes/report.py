@@ -48,9 +48,8 @@ def report(run: RunFolder, console: Console, explain: bool = True) -> WrittenRep
     Raises:
         RunError: The run is unfinished or damaged, or cannot be written to.
     """
-    from cnncli.recipes.data_review import (
-        rank_labels,  # takes long to import, and trainings write their report without it
-    )
+    # Takes long to import, and trainings write their report without it.
+    from cnncli.recipes.data_review import rank_labels
 
     require_finished(run)
     if not run.review.is_dir():
