@@ -15,6 +15,9 @@ EXIT_BUG = 1
 EXIT_USER = 2
 EXIT_MINIMUM_MISSED = 3
 
+MOST_PROBLEMS = 20
+"""Number of files with the same kind of problem that are named; the others are counted."""
+
 
 class Message(str):
     """Text for the user, with a stable code and the facts it reports.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from cnncli.dataset.records import NOT_VERIFIED, ImageRecord
 from cnncli.dataset.stat_index import StatIndex, stat_key
-from cnncli.errors import DataError, Message, printable
+from cnncli.errors import MOST_PROBLEMS, DataError, Message, printable
 from cnncli.images.verify import ImageFacts, verify
 from cnncli.runtime.threads import batched, map_ordered
 from cnncli.shards.shard import reading_order
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from cnncli.config.data_settings import DataConfig
 
 Records = Sequence[ImageRecord]
-
-MOST_PROBLEMS = 20
-"""Number of changed or missing images of a run that are named."""
 
 _BATCH = 2_000  # files verified before the results are written to the index, so that a kill loses little
 

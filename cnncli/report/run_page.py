@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import shlex
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from cnncli.augmentation.views import number_of_views, render_view
-from cnncli.errors import ImageError, reason_of
-from cnncli.evaluation.assessment import Assessment
+from cnncli.errors import ImageError
 from cnncli.evaluation.predictions import PredictedImage
 from cnncli.images.decode import decode
 from cnncli.metrics.classification import Metrics, bin_interval, wilson_interval
@@ -23,10 +19,8 @@ from cnncli.metrics.reliability import ReliabilityBin
 from cnncli.metrics.table import VALIDATION, metric_named
 from cnncli.report.evaluation_figures import describe_mistake
 from cnncli.report.page import (
-    Dot,
     Line,
     data_uri,
-    dot_plot,
     escape,
     fraction_histogram,
     html_page,
@@ -39,9 +33,8 @@ from cnncli.report.page import (
     section,
 )
 from cnncli.report.run_report import RunReport
-from cnncli.runs.documents import damaged
-from cnncli.storage.safe_io import read_bytes
-from cnncli.terminal.formatting import counted, decimal, duration, percent, percent_range, signed_points, size
+from cnncli.report.verdict import verdict
+from cnncli.terminal.formatting import counted, decimal, duration, percent, percent_range, size
 from cnncli.training.diagnosis import diagnose
 from cnncli.version import __version__
 
@@ -56,11 +49,6 @@ STRONGEST_TINT = 45
 """Percentage of color in the cell of a confusion matrix with all images of a class; the text stays readable."""
 HIGH, LEAST_TO_JUDGE = 0.9, 30
 """Confidence that is called high, and number of predictions below which their accuracy is not stated."""
-LABEL_COLUMNS = ("path", "label", "suggested", "score", "flagged")
-EXPORT_COLUMNS = ("format", "precision", "n", "top1", "max_difference", "size_bytes", "ms_per_image", "holds")
-"""Columns of labels.csv and exports.csv that are shown."""
-MOST_BYTES = 2**30
-"""Maximum size of a table of the run."""
 EXAMPLES, VIEWS = 3, 4
 """Number of training images whose augmented views are shown, and of views of each at most."""
 
@@ -69,7 +57,7 @@ def run_page(report: RunReport, refresh_s: int | None = None) -> str:
     """Return the report of a run as HTML, which reloads itself after some seconds, if given."""
     parts = [
         paragraph(report.subtitle, "soft"),
-        _verdict(report),
+        verdict(report),
         section("Training", _training(report)),
         section("Results by class", _classes(report)),
         section("Confusion", _confusion(report)),
@@ -85,105 +73,6 @@ def run_page(report: RunReport, refresh_s: int | None = None) -> str:
     ]
     footer = f"Written by cnncli {__version__}. Everything on this page is in the file; it loads nothing."
     return html_page(report.title, "".join(parts), footer, refresh_s)
-
-
-def _verdict(report: RunReport) -> str:
-    if report.found is None:
-        state = report.facts["state"]
-        text = f"This run is {state}: {counted(len(report.history), 'epoch')} so far."
-        last = report.history[-1].scores() if report.history else ""
-        return paragraph(text, "lead") + paragraph(last)
-    metrics, split = report.found.metrics, report.found.split
-    what = "have all labels right" if metrics.is_multi_label else "are classified correctly"
-    parts = [
-        f'<p class="verdict"><b>{escape(percent(metrics.top1))}</b> of {metrics.n:,} {escape(split)} images '
-        f"{what} <span class=soft>{escape(f'(95 % interval {percent_range(*metrics.top1_ci95)})')}</span></p>\n"
-    ]
-    rows: list[tuple[str, Sequence[Dot]]] = [("this run", [_dot(metrics)])]
-    if report.parent and split in report.parent.metrics:
-        before = report.parent.metrics[split]
-        others = "" if _is_comparable(metrics, before) else f", {counted(before.n, 'image')}"
-        rows.append((f"parent: {report.parent.name}{others}", [_dot(before)]))
-    if report.baseline:
-        name, accuracy = report.baseline
-        rows.append((f"always “{name}”", [Dot(accuracy, accuracy, accuracy, percent(accuracy))]))
-    parts.append(dot_plot(rows, [(f"accuracy on {split}", False)]))
-    return "".join([*parts, *map(paragraph, _remarks(report, report.found))])
-
-
-def _remarks(report: RunReport, found: Assessment) -> list[str]:
-    """Return what a reader must know besides the accuracy."""
-    metrics, remarks = found.metrics, []
-    if report.parent and found.split in report.parent.metrics:
-        remarks.append(_against_parent(metrics, report.parent.name, report.parent.metrics[found.split]))
-    if found.split == "test" and report.validation:
-        change = signed_points(metrics.top1 - report.validation.top1)
-        chosen = ", by which the best epoch was chosen," if _is_epoch_chosen(report) else ""
-        text = f"On the {report.validation.n:,} validation images{chosen} it is"
-        remarks.append(f"{text} {percent(report.validation.top1)} ({change} points on test).")
-    elif found.split == "validation":
-        text = "There are no test images. If settings were chosen by the validation images, new images are probably"
-        remarks.append(f"{text} classified less accurately.")
-    if remark := _weakest_class(metrics):
-        remarks.append(remark)
-    if similar := len(_rows_of(report.run.near_duplicates)):
-        text = f"Similar images in different splits ({counted(similar, 'pair')}) make results look better than they"
-        remarks.append(f"{text} are; see Images.")
-    return [*remarks, *_next_steps(report, metrics)]
-
-
-def _next_steps(report: RunReport, metrics: Metrics) -> list[str]:
-    """Return which classes are confused most, how many labels are suspicious, and how to find out more."""
-    steps, name = [], report.run.path.name
-    if metrics.confused_pairs:
-        pair = metrics.confused_pairs[0]
-        text = f"Most frequent confusion: “{pair.label}” as “{pair.prediction}”, {counted(pair.n, 'image')}"
-        steps.append(f"{text} ({percent(pair.fraction)} of the class); see Confusion and Mistakes.")
-    labels, doubtful = _reviewed_labels(report)
-    if labels:
-        steps.append(f"Suspicious labels: {len(doubtful):,} of {len(labels):,}; see Suspicious labels.")
-    else:
-        steps.append(f"`cnncli data review {shlex.quote(name)}` finds labels that are probably wrong.")
-    if any(stage.get("solution") for stage in report.stages) and not metrics.is_multi_label:
-        config = shlex.quote(f"{report.run.path.parent.name}/{name}/{report.run.config.name}")
-        steps.append(f"`cnncli learning-curve {config}` predicts how much more images would help.")
-    return steps
-
-
-def _is_epoch_chosen(report: RunReport) -> bool:
-    """Return whether validation images chose among epochs; a head that is solved exactly has none."""
-    n_epochs = sum(row.learning_rate is not None for row in report.history)
-    return n_epochs > 1 and report.config.training.best.monitor.startswith(VALIDATION)
-
-
-def _is_comparable(metrics: Metrics, before: Metrics) -> bool:
-    """Return whether two results are those of the same number of images of the same classes."""
-    return metrics.n == before.n and metrics.classes == before.classes
-
-
-def _against_parent(metrics: Metrics, name: str, before: Metrics) -> str:
-    change = signed_points(metrics.top1 - before.top1)
-    if _is_comparable(metrics, before):
-        return (
-            f"{change} points against the parent run {name}; `cnncli compare` tests whether that is more than chance."
-        )
-    text = (
-        f"The parent run {name} was evaluated on {before.n:,} images of {len(before.classes)} classes, so its accuracy"
-    )
-    return f"{text} cannot be subtracted; `cnncli compare` compares both runs on the images that they share."
-
-
-def _weakest_class(metrics: Metrics) -> str:
-    """Return which class has the lowest recall, or how many have it; nothing for two classes or equal recalls."""
-    recalls = {name: one for name, one in _class_results(metrics) if one.n}
-    worst = min((one.recall for one in recalls.values()), default=1.0)
-    names = [name for name, one in recalls.items() if one.recall == worst]
-    if len(recalls) <= 2 or len(names) == len(recalls):
-        return ""
-    if len(names) > 1:
-        return f"{len(names):,} of {len(recalls):,} classes have the lowest recall, {percent(worst)}."
-    n = recalls[names[0]].n
-    return f"The class with the lowest recall is “{names[0]}”: {percent(worst)} of {counted(n, 'image')}."
 
 
 def _training(report: RunReport) -> str:
@@ -231,7 +120,10 @@ def _stage_rows(report: RunReport) -> list[tuple[str, ...]]:
 def _classes(report: RunReport) -> str:
     if report.found is None:
         return ""
-    results = sorted(_class_results(report.found.metrics), key=lambda one: (one[1].f1, -one[1].n, one[0]))
+    metrics = report.found.metrics
+    results = sorted(
+        zip(metrics.classes, metrics.per_class, strict=True), key=lambda one: (one[1].f1, -one[1].n, one[0])
+    )
     shown = results[:MOST_ROWS]
     rows = [
         (
@@ -287,11 +179,11 @@ def _mistakes(report: RunReport) -> str:
 
 def _suspects(report: RunReport) -> str:
     """Show the labels that `cnncli data review` counts as wrong, if it was run."""
-    rows, doubtful = _reviewed_labels(report)
+    rows, doubtful = report.reviewed_labels, report.doubtful_labels
     if not doubtful:
         return paragraph(f"None of {len(rows):,} labels.") if rows else ""
     shown = doubtful[:MOST_SUSPECTS]
-    flagged = sum(row["flagged"].lower() == "true" for row in rows)
+    flagged = sum(row.is_flagged for row in rows)
     text = (
         f"For {len(doubtful):,} of {len(rows):,} images, classifiers that were trained without them find another label"
     )
@@ -305,21 +197,13 @@ def _suspects(report: RunReport) -> str:
     )
     images = [
         (
-            [image_uri(Path(row["path"]), report.pixels) if report.pixels else None],
-            Path(row["path"]).name,
-            f"<b>{escape(row['label'])} → {escape(row['suggested'])}?</b><br>{escape(Path(row['path']).name)}",
+            [image_uri(row.path, report.pixels) if report.pixels else None],
+            row.path.name,
+            f"<b>{escape(row.label)} → {escape(row.suggested)}?</b><br>{escape(row.path.name)}",
         )
         for row in shown
     ]
     return paragraph(text + command) + image_grid(images)
-
-
-def _reviewed_labels(report: RunReport) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
-    """Return the rows of `cnncli data review`, and those of images for which another label is more probable."""
-    path = report.run.review / "labels.csv"
-    rows = _rows_of(path, LABEL_COLUMNS)
-    with _reporting_damage(path):
-        return rows, [row for row in rows if float(row["score"]) > 0.5]
 
 
 def _pictures(report: RunReport, path: Path) -> list[str | None]:
@@ -426,12 +310,12 @@ def _images(report: RunReport) -> str:
         text = f"The median image has {width:.0f} × {height:.0f} pixels"
         used = f"; the network sees {report.pixels.width} × {report.pixels.height}" if report.pixels else ""
         parts.append(paragraph(f"{text}{used}."))
-    for path, title in (
-        (report.run.skipped, "left out, because they cannot be used"),
-        (report.run.near_duplicates, "similar, but in different splits"),
+    for found, title in (
+        (report.skipped, "left out, because they cannot be used"),
+        (report.near_duplicates, "similar, but in different splits"),
     ):
-        if found := _rows_of(path):
-            files = [(one.get("path", ""), one.get("path_2") or one.get("reason", "")) for one in found[:MOST_FILES]]
+        if found:
+            files = found[:MOST_FILES]
             parts.append(paragraph(f"{len(found):,} {title}:") + html_table(title, ("", ""), files, 2, wraps=True))
     return "".join(parts)
 
@@ -459,26 +343,24 @@ def _views(report: RunReport) -> str:
 
 def _exports(report: RunReport) -> str:
     """Return the table of the exports of a run with their parity, as `cnncli export` recorded it."""
-    exports = _rows_of(report.run.export_table, EXPORT_COLUMNS)
-    if not exports:
+    if not report.exports:
         return ""
-    with _reporting_damage(report.run.export_table):
-        rows = [
-            (
-                *(one["format"], one["precision"], f"{int(one['n']):,}", _measured(one["top1"], percent)),
-                *(_measured(one["max_difference"], decimal), size(int(one["size_bytes"]))),
-                *(_measured(one["ms_per_image"], "{:.2f}".format), "yes" if one["holds"] == "True" else "no"),
-            )
-            for one in exports
-        ]
+    rows = [
+        (
+            *(one.format, one.precision, f"{one.n:,}", _measured(one.top1, percent)),
+            *(_measured(one.max_difference, decimal), size(one.size_bytes)),
+            *(_measured(one.ms_per_image, "{:.2f}".format), "yes" if one.holds else "no"),
+        )
+        for one in report.exports
+    ]
     columns = ("format", "precision", "images", "accuracy", "largest difference", "size", "ms per image", "agrees")
     text = "Each file was run in its own runtime on images of this run. The difference is that of a probability to what"
     return paragraph(f"{text} `cnncli predict` gives.") + html_table("exported files", columns, rows, 2)
 
 
-def _measured(cell: str, show: Callable[[float], str]) -> str:
-    """Return a number of a table, or a dash if it could not be measured."""
-    return "–" if math.isnan(value := float(cell)) else show(value)
+def _measured(value: float, show: Callable[[float], str]) -> str:
+    """Return a number as text, or a dash if it could not be measured."""
+    return "–" if math.isnan(value) else show(value)
 
 
 def _machine(report: RunReport) -> str:
@@ -502,14 +384,6 @@ def _machine(report: RunReport) -> str:
 
 
 _SCORES = {"loss": "loss", "log_loss": "log loss", "brier_score": "Brier score", "roc_auc": "area under the ROC curve"}
-
-
-def _class_results(metrics: Metrics) -> list[tuple[str, Any]]:
-    return list(zip(metrics.classes, metrics.per_class, strict=True))
-
-
-def _dot(metrics: Metrics) -> Dot:
-    return Dot(metrics.top1, *metrics.top1_ci95, f"{percent(metrics.top1)} ({percent_range(*metrics.top1_ci95)})")
 
 
 def _caption(image: PredictedImage) -> str:
@@ -555,30 +429,3 @@ def _matrix(metrics: Metrics) -> str:
 def _config(text: str) -> str:
     lines = "\n".join(escape(line) for line in text.splitlines())
     return f'<pre role="region" tabindex="0" aria-label="config.yaml, with every setting">{lines}</pre>\n'
-
-
-def _rows_of(path: Path, columns: Sequence[str] = ()) -> list[dict[str, str]]:
-    """Return the rows of a CSV, or none if there is no such file.
-
-    Raises:
-        RunError: It is damaged, or one of the columns is missing.
-    """
-    if not path.is_file():
-        return []
-    with _reporting_damage(path):
-        text = read_bytes(path, MOST_BYTES).decode("utf-8", "surrogateescape")
-        header, *lines = list(csv.reader(io.StringIO(text, newline=""), strict=True)) or [[]]
-        if missing := [name for name in columns if name not in header]:
-            raise ValueError(f"has no column {', '.join(missing)}")
-        if any(len(line) != len(header) for line in lines if line):
-            raise ValueError("a row has more or fewer cells than there are columns")
-        return [dict(zip(header, line, strict=True)) for line in lines if line]
-
-
-@contextmanager
-def _reporting_damage(path: Path) -> Iterator[None]:
-    """Turn errors about the contents of a table into RunError."""
-    try:
-        yield
-    except (OSError, ValueError, csv.Error) as error:
-        raise damaged(path, reason_of(error)) from None

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from cnncli.config.reader import load_resolved
 from cnncli.config.schema import Config
 from cnncli.dataset.manifest import Manifest
+from cnncli.errors import reason_of
 from cnncli.evaluation.assessment import Assessment
 from cnncli.evaluation.predictions import PredictedImage, mistakes
 from cnncli.images.decode import PixelSpec
 from cnncli.inference.evaluate_rows import load_assessment
 from cnncli.inference.spec import PredictorSpec
 from cnncli.metrics.classification import Metrics
+from cnncli.runs.documents import damaged
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.records import HistoryRow, read_history
-from cnncli.storage.safe_io import read_json
+from cnncli.storage.safe_io import read_bytes, read_json
+
+MOST_BYTES = 2**30
+"""Maximum size of a table of a run."""
+
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,43 @@ class Parent:
 
     name: str
     metrics: Mapping[str, Metrics]
+
+
+@dataclass(frozen=True)
+class ReviewedLabel:
+    """Result of `cnncli data review` for an image; with a score above 0.5, `suggested` is more probable."""
+
+    path: Path
+    label: str
+    suggested: str
+    score: float
+    is_flagged: bool
+
+    @classmethod
+    def from_cells(cls, path: str, label: str, suggested: str, score: str, flagged: str) -> Self:
+        """Return a row of labels.csv."""
+        return cls(Path(path), label, suggested, float(score), flagged.lower() == "true")
+
+
+@dataclass(frozen=True)
+class ExportedFile:
+    """An export as `cnncli export` recorded it; `top1`, `max_difference` and `ms_per_image` can be NaN."""
+
+    format: str
+    precision: str
+    n: int
+    top1: float
+    max_difference: float
+    size_bytes: int
+    ms_per_image: float
+    holds: bool
+
+    @classmethod
+    def from_cells(cls, kind: str, precision: str, n: str, top1: str, max_difference: str, *cells: str) -> Self:
+        """Return a row of exports.csv."""
+        n_bytes, ms_per_image, holds = cells
+        measured = (float(top1), float(max_difference), int(n_bytes), float(ms_per_image))
+        return cls(kind, precision, int(n), *measured, holds == "True")
 
 
 @dataclass(frozen=True)
@@ -116,6 +162,38 @@ class RunReport:
         """The images that are classified wrongly, the most confident mistakes first; the first ones are shown."""
         return mistakes(self.found.images) if self.found else []
 
+    @cached_property
+    def skipped(self) -> list[tuple[str, str]]:
+        """The images that were left out, with the reasons."""
+        return _rows_of(self.run.skipped, ("path", "reason"), lambda *cells: cells)
+
+    @cached_property
+    def near_duplicates(self) -> list[tuple[str, str]]:
+        """The pairs of similar images in different splits."""
+        return _rows_of(self.run.near_duplicates, ("path", "path_2"), lambda *cells: cells)
+
+    @cached_property
+    def reviewed_labels(self) -> list[ReviewedLabel]:
+        """The labels that `cnncli data review` examined; none if it was not run."""
+        columns = ("path", "label", "suggested", "score", "flagged")
+        return _rows_of(self.run.review / "labels.csv", columns, ReviewedLabel.from_cells)
+
+    @property
+    def doubtful_labels(self) -> list[ReviewedLabel]:
+        """Those for which another label is more probable."""
+        return [one for one in self.reviewed_labels if one.score > 0.5]
+
+    @cached_property
+    def exports(self) -> list[ExportedFile]:
+        """The exports of the run."""
+        columns = ("format", "precision", "n", "top1", "max_difference", "size_bytes", "ms_per_image", "holds")
+        return _rows_of(self.run.export_table, columns, ExportedFile.from_cells)
+
+    @property
+    def has_parent_weights(self) -> bool:
+        """Whether no epoch was better than the parent, so that its weights were kept."""
+        return self.parent is not None and bool(self.stages) and self.stages[-1].get("best_epoch") == 0
+
     @property
     def subtitle(self) -> str:
         """Network, mode and date."""
@@ -138,3 +216,24 @@ def _parent_of(facts: Mapping[str, Any]) -> Parent | None:
     parent = RunFolder(Path(facts["parent"]))
     metrics = _metrics_of(parent)
     return Parent(parent.path.name, metrics) if metrics else None
+
+
+def _rows_of(path: Path, columns: Sequence[str], parse: Callable[..., Row]) -> list[Row]:
+    """Return what `parse` makes of the cells of each row of a CSV in some columns; no rows if there is no such file.
+
+    Raises:
+        RunError: The file is damaged, or a column is missing.
+    """
+    if not path.is_file():
+        return []
+    try:
+        text = read_bytes(path, MOST_BYTES).decode("utf-8", "surrogateescape")
+        header, *lines = list(csv.reader(io.StringIO(text, newline=""), strict=True)) or [[]]
+        if missing := [name for name in columns if name not in header]:
+            raise ValueError(f"has no column {', '.join(missing)}")
+        if any(len(line) != len(header) for line in lines if line):
+            raise ValueError("a row has more or fewer cells than there are columns")
+        places = [header.index(name) for name in columns]
+        return [parse(*(line[place] for place in places)) for line in lines if line]
+    except (OSError, ValueError, csv.Error) as error:
+        raise damaged(path, reason_of(error)) from None

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from cnncli.errors import DataError
+from cnncli.errors import MOST_PROBLEMS, DataError
 from cnncli.shards.files import FileKey, Window, file_key, open_shard, read_part
 from cnncli.shards.parquet import RowGroups, open_parquet, parquet_columns, read_labels, require_bounded
 from cnncli.shards.places import COMPRESSED, PARQUET, split_place
@@ -35,8 +35,6 @@ MAX_IMAGE_BYTES = 2**31
 """Maximum size of an image file, whatever its manifest says."""
 
 MAX_LABEL_BYTES = 2**20
-MAX_PROBLEMS = 20
-"""Maximum number of problems of a shard that are listed one by one."""
 
 _LABEL_KEYS = ("label", "cls", "class", "class_name")
 _KEY = re.compile(
@@ -370,8 +368,8 @@ def is_text(label: str) -> bool:
 def _listed(problems: list[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
     """Return the first problems, those of the whole shard first, and the number of the others."""
     ordered = sorted(problems, key=lambda one: one[0] != "")
-    others = len(ordered) - MAX_PROBLEMS
-    return (*ordered[:MAX_PROBLEMS], *([("", f"has {others:,} more files that cannot be used")] if others > 0 else []))
+    others = len(ordered) - MOST_PROBLEMS
+    return (*ordered[:MOST_PROBLEMS], *([("", f"has {others:,} more files that cannot be used")] if others > 0 else []))
 
 
 def _hash(name: str) -> int:

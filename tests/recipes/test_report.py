@@ -251,6 +251,20 @@ def test_a_parent_with_other_images_is_not_subtracted(run: RunFolder) -> None:
     assert ["points against the parent run" in page for page in pages] == [True, False, False]
 
 
+def test_a_run_that_kept_its_parents_weights_says_so(run: RunFolder) -> None:
+    """Where no epoch was better, a difference to the parent would be one of precision."""
+    found = RunReport.load(run)
+    assert found.found is not None
+    parent = Parent("before", {"test": found.found.metrics})
+    pages = [
+        run_page(replace(found, parent=parent, stages=({"name": "fine-tuning", "best_epoch": best},)))
+        for best in (0, 1)
+    ]
+
+    assert ["its weights were kept" in page for page in pages] == [True, False]
+    assert ["points against the parent run" in page for page in pages] == [False, True]
+
+
 def test_an_explained_mistake_is_shown_with_and_without_the_map(run: RunFolder) -> None:
     """Beside where the network looked, the image itself remains visible."""
     found = RunReport.load(run)
