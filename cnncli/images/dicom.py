@@ -34,7 +34,7 @@ _BY_PILLOW = {
 _GRAY = ("MONOCHROME1", "MONOCHROME2")
 _COLORS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 _META_BYTES = 100_000
-"""Bytes at the beginning of a file in which its transfer syntax is looked for before anything else is read."""
+"""Maximum size of the preamble and the file meta information, in bytes."""
 _MAX_TAG_BYTES = 65_536
 """Size of a value above which it is read only when it is needed; none of those below is."""
 
@@ -53,7 +53,7 @@ class DicomImageFile(ImageFile.ImageFile):
     def _open(self) -> None:
         from pydicom import dcmread
 
-        _refuse_deflated(self.fp)  # type: ignore[arg-type] # Pillow's name for any file
+        _require_readable_syntax(self.fp)  # type: ignore[arg-type] # Pillow's name for any file
         self._dataset = dcmread(self.fp, defer_size=_MAX_TAG_BYTES, stop_before_pixels=True)
         if "Rows" not in self._dataset or "Columns" not in self._dataset:
             raise ImageError("", Message("image-without-pixels", "is a DICOM file without an image, or truncated"))
@@ -123,10 +123,29 @@ def _mode_of(dataset: Dataset) -> str:
     raise ImageError("", Message("image-mode", text, received=photometric))
 
 
-def _refuse_deflated(file: BinaryFile) -> None:
-    """Raise ImageError for a deflated file, which pydicom would inflate to any size before it returns."""
-    if b"1.2.840.10008.1.2.1.99" in file.read(_META_BYTES):
-        raise ImageError("", _compression("Deflated Explicit VR Little Endian"))
+def _require_readable_syntax(file: BinaryFile) -> None:
+    """Raise ImageError unless the transfer syntax is one that is read here, and rewind the file.
+
+    This comes before `dcmread`, which inflates a deflated file to any size. The file meta information is read by
+    pydicom too, so that both find the same transfer syntax, wherever it is.
+    """
+    from pydicom.filereader import read_dataset, read_preamble
+    from pydicom.uid import UID
+
+    def is_after_meta(tag: int, _: str | None, length: int) -> bool:
+        if tag >> 16 != 2:
+            return True
+        if file.tell() + length > _META_BYTES:  # a length of 2³² - 1 is one that is not stated
+            raise ValueError(f"file meta information of more than {_META_BYTES:,} bytes")
+        return False
+
+    file.seek(0)
+    read_preamble(file, force=False)
+    meta = read_dataset(file, is_implicit_VR=False, is_little_endian=True, stop_when=is_after_meta)
+    if (syntax := meta.get("TransferSyntaxUID")) is None:
+        raise ValueError("its transfer syntax is missing")
+    if syntax not in (*_NATIVE, _RLE, *_BY_PILLOW):
+        raise ImageError("", _compression(UID(str(syntax)).name))
     file.seek(0)
 
 
@@ -140,8 +159,6 @@ def _first_frame(file: BinaryFile, dataset: Dataset) -> NDArray[Any]:
     from pydicom.pixels import pixel_array
 
     syntax = str(dataset.file_meta.TransferSyntaxUID)
-    if syntax not in (*_NATIVE, _RLE, *_BY_PILLOW):
-        raise ImageError("", _compression(dataset.file_meta.TransferSyntaxUID.name))
     if syntax not in _NATIVE:
         _require_bounded(file, dataset, syntax)
     file.seek(0)

@@ -6,6 +6,7 @@ import io
 import math
 import struct
 import sys
+import tracemalloc
 import zlib
 from pathlib import Path
 from typing import Any
@@ -191,15 +192,21 @@ def claimed(data: bytes, rows: int, columns: int) -> bytes:
     return file.getvalue()
 
 
-def bomb() -> bytes:
-    """Return a deflated file that expands to 100 MB."""
+def bomb(before_syntax: bytes = b"") -> bytes:
+    """Return a deflated file that expands to 100 MB, with further elements before its transfer syntax."""
     whole = dicom(scan())
     at = whole.index(b"\x08\0\x16\0UI")  # the first element after the meta information
-    meta = whole[:at].replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.1.99")
+    meta = whole[:at].replace(b"\x02\0\x10\0UI", before_syntax + b"\x02\0\x10\0UI")
+    meta = meta.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.1.99")
     length = struct.unpack("<H", meta[meta.index(b"\x02\0\x10\0UI") + 6 :][:2])[0]
     meta = meta.replace(b"\x02\0\x10\0UI" + struct.pack("<H", length), b"\x02\0\x10\0UI" + struct.pack("<H", 22))
     squeezed = zlib.compressobj(9, zlib.DEFLATED, -15)
     return meta + squeezed.compress(bytes(100_000_000)) + squeezed.flush()
+
+
+def private(length: int, n_bytes: int) -> bytes:
+    """Return the private information of a file's meta information, with a stated length."""
+    return struct.pack("<HH2sHI", 2, 0x102, b"OB", 0, length) + bytes(n_bytes)
 
 
 HOSTILE = {
@@ -208,6 +215,13 @@ HOSTILE = {
     "missing values": (claimed(dicom(scan()), HEIGHT * 2, WIDTH), "image-damaged"),
     "truncated": (dicom(scan())[:-100], "image-damaged"),
     "deflated": (bomb(), "image-compression"),
+    "deflated, with a private element before": (bomb(private(50_000, 50_000)), "image-compression"),
+    "deflated, with a large private element before": (bomb(private(120_000, 120_000)), "image-damaged"),
+    "deflated, with a private element without a length before": (
+        bomb(private(0xFFFF_FFFF, 120_000) + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)),
+        "image-damaged",
+    ),
+    "no transfer syntax": (dicom(scan()).replace(b"\x02\0\x10\0UI", b"\x02\0\x11\0UI"), "image-damaged"),
     "a larger compressed frame": (
         dicom(scan("u1", 0, 255), JPEG, PixelData=encoded(Image.new("L", (5000, 5000)), "JPEG")),
         "image-damaged",
@@ -227,12 +241,24 @@ HOSTILE = {
 def test_files_that_cannot_be_shown_are_refused_with_a_reason(name: str) -> None:
     """Sizes that lie, bombs, films and unknown colors are refused by the decoder and by verification alike."""
     data, code = HOSTILE[name]
+    tracemalloc.start()
     with pytest.raises(ImageError) as error:
         decode(data, SPEC)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
     problem = verify(data, MAX_PIXELS).problem
 
     assert problem is not None
     assert error.value.code == problem.code == code
+    assert peak < 20_000_000
+
+
+def test_private_meta_information_does_not_hinder() -> None:
+    """A file with elements of its own before the transfer syntax is read, as any file of few such bytes."""
+    plain = dicom(scan())
+    longer = plain.replace(b"\x02\0\x10\0UI", private(50_000, 50_000) + b"\x02\0\x10\0UI")
+
+    assert np.array_equal(gray_of(longer, (0, 2000)), gray_of(plain, (0, 2000)))
 
 
 def test_a_report_without_an_image_is_refused() -> None:
