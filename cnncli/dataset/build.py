@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def build_manifest(
-    data: DataConfig, seed: int, console: Console | None = None, *, is_addition: bool = False
+    data: DataConfig, seed: int, console: Console | None = None, *, old: Sequence[ImageRecord] | None = None
 ) -> Manifest:
     """Build the manifest of a config's data.
 
@@ -37,12 +37,13 @@ def build_manifest(
         data: Settings of the data.
         seed: Seed of the split.
         console: Console for progress.
-        is_addition: Whether the images are added to others, so that a single class suffices.
+        old: Images of a run to which these are added, so that a single class suffices. Images of their groups, and
+            images that are identical with or similar to one of them, take its split.
 
     Raises:
         DataError: All problems, one message each.
     """
-    dataset = read_dataset(data, seed, console, is_addition=is_addition)
+    dataset = read_dataset(data, seed, console, old=old)
     issues = list(dataset.found.issues)
     for checks in (FOLDER_CHECKS, SPLIT_CHECKS):
         issues += run_checks(dataset, checks)

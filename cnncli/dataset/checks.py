@@ -51,7 +51,7 @@ def missing_classes(dataset: Dataset) -> Iterator[Issue]:
         # Archives are often unpacked into a single folder that contains the dataset.
         is_dataset = len(inside) > 1 or any(split_named(name) == "train" for name in inside)
         hint = f". Did you mean {folder / only}?" if is_dataset else ""
-        if is_dataset or not dataset.is_addition:
+        if is_dataset or dataset.old is None:
             yield error("data-single-class", found.place(first), label=only, hint=hint)
 
 

@@ -14,7 +14,7 @@ from cnncli.dataset.issues import error, note
 from cnncli.dataset.labels.source import read_labels
 from cnncli.dataset.records import ImageRecord, LabeledImages, count_images
 from cnncli.dataset.split import SplitImages, assign_splits, limit_training
-from cnncli.dataset.verification import verify_records
+from cnncli.dataset.verification import recall_facts, verify_records
 from cnncli.errors import Message
 from cnncli.terminal.console import Console
 
@@ -32,7 +32,7 @@ class Dataset:
         data: Settings of the config.
         seed: Seed for drawing splits.
         console: Console for progress.
-        is_addition: Whether the images are added to others, so that a single class suffices.
+        old: Images of a run to which these are added; None: they are a dataset of their own, with several classes.
     """
 
     found: LabeledImages
@@ -40,7 +40,7 @@ class Dataset:
     data: DataConfig
     seed: int = 0
     console: Console | None = None
-    is_addition: bool = False
+    old: Sequence[ImageRecord] | None = None
 
     @cached_property
     def good(self) -> tuple[ImageRecord, ...]:
@@ -60,7 +60,8 @@ class Dataset:
     @cached_property
     def assigned(self) -> SplitImages:
         """Readable images in their final splits; all images are compared at the first access."""
-        assigned = assign_splits(self.found, self.good, self.data.splits, self.seed, self.console)
+        old = () if self.old is None else self.old
+        assigned = assign_splits(self.found, self.good, self.data.splits, self.seed, self.console, old)
         limit = self.data.train_images
         return assigned if limit is None else limit_training(assigned, limit, self.seed)
 
@@ -71,19 +72,23 @@ class Dataset:
 
 
 def read_dataset(
-    data: DataConfig, seed: int = 0, console: Console | None = None, *, is_addition: bool = False
+    data: DataConfig, seed: int = 0, console: Console | None = None, *, old: Sequence[ImageRecord] | None = None
 ) -> Dataset:
-    """Find and verify the images of a config's data.
+    """Find and verify the images of a config's data, which are added to `old` images of a run, if given.
 
     Raises:
         DataError: There is no such folder, or the table of labels cannot be used.
     """
+    if old is not None:
+        old = recall_facts(
+            old, data
+        )  # before others of the same folders are verified, since that forgets deleted files
     found = read_labels(data)
     images = verify_records(found.records, data, console)
     found.records = []  # `images` has them with facts; a million of them take some 100 MB
     if data.min_images > 1:
         images = _without_small_classes(found, images, data.min_images)
-    return Dataset(found, images, data, seed, console, is_addition)
+    return Dataset(found, images, data, seed, console, old)
 
 
 def _without_small_classes(found: LabeledImages, images: list[ImageRecord], minimum: int) -> list[ImageRecord]:

@@ -7,16 +7,17 @@ similar images stay together. Adding images changes only the splits of images at
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain, product
 from typing import TYPE_CHECKING
 
 from cnncli.dataset.duplicates import inseparable, similar
+from cnncli.dataset.inheritance import inherited_splits
 from cnncli.dataset.issues import Issue, error, note, warning
 from cnncli.dataset.perceptual_hash import Pair
-from cnncli.dataset.records import UNSPLIT, ImageRecord, LabeledImages
+from cnncli.dataset.records import SPLITS, UNSPLIT, ImageRecord, LabeledImages
 from cnncli.runtime.random_keys import digest_words, uniform_words
 from cnncli.terminal.console import Console
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 REST = "train"  # split of all remaining images
 UNLABELED = ("",)  # stands for the labels of an image without labels
+OLD = "old"  # split of all images of a run while others are compared with them
 
 
 @dataclass(frozen=True)
@@ -45,23 +47,35 @@ class SplitImages:
 
 
 def assign_splits(
-    found: LabeledImages, images: Sequence[ImageRecord], fractions: SplitFractions, seed: int, console: Console | None
+    found: LabeledImages,
+    images: Sequence[ImageRecord],
+    fractions: SplitFractions,
+    seed: int,
+    console: Console | None,
+    old: Sequence[ImageRecord] = (),
 ) -> SplitImages:
     """Assign the readable images of a source to their final splits.
 
-    Similar images stay together unless that would leave a split without images of a class.
+    Similar images stay together unless that would leave a split without images of a class. If the images are added to
+    `old` ones of a run, those that belong to them take their splits, and only the others are drawn.
     """
     names = ["validation"] if found.has_splits else ["validation", "test"]
     missing = {name: getattr(fractions, name) for name in names if name not in found.folders}
     missing = {name: fraction for name, fraction in missing.items() if fraction > 0}
     pool = REST if found.has_splits else UNSPLIT
-    near = similar(images, [pool] if missing else [], console)
-    final, issues = list(images), list[Issue]()
-    if missing or not found.has_splits:
+    is_drawn = bool(missing) or not found.has_splits
+    looks = [one for one in old if one.facts.thumbnail] if is_drawn else []
+    near = similar([*images, *(replace(one, split=OLD) for one in looks)], [pool] if missing else [], console)
+    final, issues, n = list(images), list[Issue](), len(images)
+    among = [pair for pair in near.pairs if max(pair[:2]) < n]
+    if is_drawn:
         pooled = [one for one in images if one.split == pool]  # they come first in `images`
-        alike = [pair for pair in near.pairs if max(pair[:2]) < len(pooled)] if near.is_complete else []
-        drawn, issue = _draw(found, pooled, missing, seed, alike)
-        issues.append(issue)
+        alike = [pair for pair in among if max(pair[:2]) < len(pooled)] if near.is_complete else []
+        resembled = [(one, looks[other - n].split, score) for one, other, score in near.pairs if other >= n]
+        allowed = (REST, *missing) if found.has_splits else SPLITS
+        taken = inherited_splits(pooled, old, alike, resembled if near.is_complete else [], allowed)
+        drawn, found_issues = _draw_others(found, pooled, missing, seed, alike, old, taken)
+        issues += found_issues
         final[: len(pooled)] = [replace(one, split=split) for one, split in zip(pooled, drawn, strict=True)]
     filled = {*missing, *(found.folders if found.has_splits else ())}
     if "validation" not in filled:
@@ -71,7 +85,7 @@ def assign_splits(
     if not near.is_complete:
         issues.append(note("data-too-many-to-compare", n=len(images)))
     pairs, divided = list[Pair](), list[Pair]()
-    for one, other, score in near.pairs:
+    for one, other, score in among:
         if final[one].split != final[other].split:
             is_divided = found.has_splits and images[one].split == images[other].split
             (divided if is_divided else pairs).append((one, other, score))
@@ -93,12 +107,14 @@ def limit_training(found: SplitImages, limit: int, seed: int) -> SplitImages:
         issue = note("data-train-images-limited", n=limit, total=len(train))
     left_out = set(_in_proportion([found.images[index] for index in train], train, seed)[limit:])
     kept = [index for index in range(len(found.images)) if index not in left_out]
-    place = {index: number for number, index in enumerate(kept)}
-    pairs, divided = (
-        tuple((place[a], place[b], score) for a, b, score in every if a in place and b in place)
-        for every in (found.pairs, found.divided)
-    )
+    pairs, divided = (_renumbered(every, kept) for every in (found.pairs, found.divided))
     return SplitImages(tuple(found.images[index] for index in kept), pairs, divided, (*found.issues, issue))
+
+
+def _renumbered(pairs: Iterable[Pair], kept: Sequence[int]) -> tuple[Pair, ...]:
+    """Return the pairs of the images that are kept, with the numbers that these then have."""
+    place = {index: number for number, index in enumerate(kept)}
+    return tuple((place[one], place[other], score) for one, other, score in pairs if one in place and other in place)
 
 
 def _in_proportion(images: Sequence[ImageRecord], indexes: Sequence[int], seed: int) -> list[int]:
@@ -201,19 +217,53 @@ def _fill_splits(
                 chosen[index] = name
 
 
+def _draw_others(
+    found: LabeledImages,
+    images: Sequence[ImageRecord],
+    fractions: dict[str, float],
+    seed: int,
+    alike: Sequence[Pair],
+    old: Sequence[ImageRecord],
+    taken: Mapping[int, str],
+) -> tuple[list[str], list[Issue]]:
+    """Return the split of each image, drawn unless it is `taken` from a run with `old` images, and notes about it."""
+    if not taken:
+        drawn, issue = _draw(found, images, fractions, seed, alike, old)
+        return list(drawn), [issue]
+    digests = {one.digest for one in old}
+    issues = [note("data-split-inherited", n=n)] if (n := sum(images[p].digest not in digests for p in taken)) else []
+    splits, others = dict(taken), [place for place in range(len(images)) if place not in taken]
+    if others:
+        known = (*old, *(replace(images[place], split=split) for place, split in taken.items()))
+        rest = [images[place] for place in others]
+        drawn, issue = _draw(found, rest, fractions, seed, _renumbered(alike, others), known)
+        splits |= zip(others, drawn, strict=True)
+        issues.append(issue)
+    return [splits[place] for place in range(len(images))], issues
+
+
 def _draw(
-    found: LabeledImages, images: Sequence[ImageRecord], fractions: dict[str, float], seed: int, alike: Sequence[Pair]
+    found: LabeledImages,
+    images: Sequence[ImageRecord],
+    fractions: dict[str, float],
+    seed: int,
+    alike: Sequence[Pair],
+    others: Iterable[ImageRecord],
 ) -> tuple[tuple[str, ...], Issue]:
-    """Draw the split of each image; return it with a note about the draw, or an error if classes are too small."""
+    """Draw the split of each image; return it with a note about the draw, or an error if classes are too small.
+
+    A class is complete if, together with `others`, whose splits are known, it has an image in every split.
+    """
     digests, labels = [one.digest for one in images], [one.labels or UNLABELED for one in images]
     groups = [one.group for one in images if one.group]
     names, sizes = (REST, *fractions), Counter(chain.from_iterable(labels))
     needed = (REST,) if found.is_multi_label else names  # a rare label need not be in every split
+    filled = {(label, one.split) for one in others for label in one.labels}
     drawn = draw_splits(digests, labels, fractions, seed, alike, groups)
-    if alike and _incomplete_classes(labels, drawn, needed):
+    if alike and _incomplete_classes(labels, drawn, needed, filled):
         # Similar images are divided, which is a warning.
         drawn = draw_splits(digests, labels, fractions, seed, groups=groups)
-    if small := {label: sizes[label] for label in _incomplete_classes(labels, drawn, needed)}:
+    if small := {label: sizes[label] for label in _incomplete_classes(labels, drawn, needed, filled)}:
         without_test = "do without a test split (data.splits.test=0), " if "test" in fractions else ""
         remedies = (
             f"Remedies: add images, {without_test}leave small classes out (data.min_images={max(small.values()) + 1}), "
@@ -229,8 +279,10 @@ def _draw(
     return drawn, note("data-split-drawn", found.root, missing=missing, source=source, seed=str(seed), counts=counts)
 
 
-def _incomplete_classes(labels: Sequence[tuple[str, ...]], splits: Sequence[str], names: Iterable[str]) -> list[str]:
-    """Return the classes without images in one of the splits."""
-    filled = {(label, split) for several, split in zip(labels, splits, strict=True) for label in several}
-    classes = {label for label, _ in filled} - set(UNLABELED)
+def _incomplete_classes(
+    labels: Sequence[tuple[str, ...]], splits: Sequence[str], names: Iterable[str], filled: Collection[tuple[str, str]]
+) -> list[str]:
+    """Return the classes without images in one of the splits; `filled` has labels and splits of further images."""
+    drawn = {(label, split) for several, split in zip(labels, splits, strict=True) for label in several}
+    classes, filled = {label for label, _ in drawn} - set(UNLABELED), drawn | {*filled}
     return sorted({label for label, split in product(classes, names) if (label, split) not in filled})

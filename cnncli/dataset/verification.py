@@ -37,6 +37,19 @@ def add_facts(records: Records, data: DataConfig, console: Console | None) -> li
     return [replace(one, facts=facts[one.file]) for one in records]
 
 
+def recall_facts(records: Records, data: DataConfig) -> list[ImageRecord]:
+    """Add the facts that the index has of the bytes of images, such as thumbnails; no file is read.
+
+    The facts of deleted files are found as well, as long as the index has their digests.
+    """
+    files = {one.file: one.digest for one in records if os.path.isabs(one.file)}  # noqa: PTH117 - millions of paths
+    if not files:
+        return list(records)
+    folder = Path(os.path.commonpath({os.path.dirname(file) for file in files}))  # noqa: PTH120
+    known = {file: one for file, _, one in StatIndex(bands=data.bands).below(folder) if files.get(file) == one.digest}
+    return [replace(one, facts=known.get(one.file, one.facts)) for one in records]
+
+
 def require_unchanged(records: Records, data: DataConfig, remedy: str, console: Console) -> None:
     """Check that images of a run exist and are unchanged byte for byte.
 

@@ -15,6 +15,7 @@ from cnncli.config.reader import absolute, cache_settings, load_resolved
 from cnncli.config.schema import MAX_NAME_LENGTH, Config
 from cnncli.config.solver import exact_obstacles
 from cnncli.dataset.build import build_manifest, order_of_row
+from cnncli.dataset.inheritance import divided_groups
 from cnncli.dataset.manifest import Manifest
 from cnncli.dataset.records import ImageRecord
 from cnncli.dataset.table import ImageTable
@@ -96,7 +97,8 @@ def update(parent: RunFolder, data: Path, runs_dir: Path, console: Console) -> U
     """Solve the head of a finished run again, in a new run, on its images and on others.
 
     The features of the old images come from the cache, so that their files can be gone. New images of old and new
-    classes are divided into splits as `train` would; images that the run knows already keep their split.
+    classes are divided into splits as `train` would; images that the run knows already keep their split, and others of
+    their groups, or similar to them, get it.
 
     Args:
         parent: The run.
@@ -118,7 +120,7 @@ def update(parent: RunFolder, data: Path, runs_dir: Path, console: Console) -> U
         import_keras_meanwhile()
     old = Manifest.from_csv(parent.manifest)
     settings = other_data(config.data, absolute(str(data), Path.cwd()), config.data.max_pixels)
-    new = build_manifest(settings, config.seed, console, is_addition=True)
+    new = build_manifest(settings, config.seed, console, old=old.rows)
     new.log_issues()
     manifest = _merge(old, new, data)
     added, classes = len(manifest.rows) - len(old.rows), sorted({*manifest.classes} - {*old.classes})
@@ -156,7 +158,7 @@ def _merge(old: Manifest, new: Manifest, data: Path) -> Manifest:
     """Return the images of both manifests; those in both keep their split.
 
     Raises:
-        DataError: Images have other labels than in the run, or none of them is new.
+        DataError: Images have other labels than in the run, groups are in another split, or no image is new.
     """
     known = {row.digest: row for row in old.rows}
     other = [row for row in new.rows if row.digest in known and row.labels != known[row.digest].labels]
@@ -169,6 +171,14 @@ def _merge(old: Manifest, new: Manifest, data: Path) -> Manifest:
     if not added:
         text = f"{printable(data)}: the run has all of these {len(new.rows):,} images already."
         raise DataError(Message("data-update-nothing-new", text, path=data, n=len(new.rows)))
+    if divided := divided_groups(added, old.rows):
+        group, (received, expected) = next(iter(divided.items()))
+        text = (
+            f"{printable(data)}: {len(divided):,} groups are in another split than in the run, e.g. {printable(group)}"
+        )
+        text += f" ({received}, but {expected} in the run). Put them into that split, or provide images without splits."
+        facts = {"n": len(divided), "group": group, "received": received, "expected": expected}
+        raise DataError(Message("data-update-groups-divided", text, path=data, **facts))
     if n := len(new.rows) - len(added):
         text = f"{n:,} images are in the run already, and keep their split."
         log.info(Message("data-update-known-images", text, n=n))

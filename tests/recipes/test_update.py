@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from cnncli.recipes.train import Run, train
 from cnncli.recipes.update import update
 from cnncli.runs.folder import RunFolder
 from cnncli.terminal.console import Console
-from tests.support.drawing import draw_dataset, tiny_config
+from tests.support.drawing import CLASSES, draw_dataset, draw_image, tiny_config
 
 CONSOLE = Console(quiet=True)
 N_TRAIN, N_VALIDATION, N_TEST = 20, 8, 16
@@ -143,6 +145,90 @@ def test_known_images_keep_their_split(parent: Run, gradients: Path, tmp_path: P
 
     assert splits.items() <= after.items()
     assert len(after) == len(splits) + 40
+
+
+def _draw_patients(root: Path, patients: range, first_seed: int, splits: tuple[str, ...] = ("",)) -> Path:
+    """Draw two images of each patient in each class; with several splits, patients are in them in turn."""
+    for place, patient in enumerate(patients):
+        for label in CLASSES:
+            folder = root / splits[place % len(splits)] / label
+            folder.mkdir(parents=True, exist_ok=True)
+            for number in range(2):
+                seed = first_seed + 4 * patient + 2 * CLASSES.index(label) + number
+                Image.fromarray(draw_image(label, seed)).save(folder / f"patient{patient:02}-{seed}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def patients(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """Train a run on twelve patients without split folders, and delete its images."""
+    data = _draw_patients(tmp_path_factory.mktemp("patients") / "data", range(12), 1000)
+    settings = {"path": data, "image_size": 32, "groups": {"regex": "patient[0-9]+"}}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CNNCLI_CACHE", str(cache))
+        config = tiny_config(data, data=settings, training={})
+        run = train(config, tmp_path_factory.mktemp("runs"), CONSOLE).folder
+    shutil.rmtree(data)
+    return run
+
+
+def _splits_of_groups(run: RunFolder) -> dict[str, set[str]]:
+    found = defaultdict(set)
+    for row in Manifest.from_csv(run.manifest).rows:
+        found[row.group].add(row.split)
+    return found
+
+
+def test_groups_of_the_run_stay_in_their_split(patients: RunFolder, tmp_path: Path) -> None:
+    """New images of known patients are in the split of these, so that no patient is on both sides of a split."""
+    new = _draw_patients(tmp_path / "new", range(6, 18), 2000)
+    before = _splits_of_groups(patients)
+    after = _splits_of_groups(update(patients, new, tmp_path / "runs", CONSOLE).run.folder)
+
+    assert len(after) == 18
+    assert all(len(splits) == 1 for splits in after.values())
+    assert before.items() <= after.items()
+
+
+def test_one_more_image_of_a_group_is_enough(patients: RunFolder, tmp_path: Path) -> None:
+    """If all new images belong to groups of the run, nothing is drawn, and no class is too small."""
+    new = _draw_patients(tmp_path / "new", range(1), 2000)
+    after = update(patients, new, tmp_path / "runs", CONSOLE).run.folder
+
+    assert _splits_of_groups(after) == _splits_of_groups(patients)
+
+
+def test_split_folders_that_divide_a_group_of_the_run_are_refused(patients: RunFolder, tmp_path: Path) -> None:
+    """Split folders that put known patients into another split are an error, and no run is created."""
+    new = _draw_patients(tmp_path / "new", range(12), 2000, ("train", "validation", "test"))
+    known = {group: split for group, (split,) in _splits_of_groups(patients).items()}
+    divided = [group for n, group in enumerate(sorted(known)) if known[group] != ("train", "validation", "test")[n % 3]]
+
+    with pytest.raises(DataError) as caught:
+        update(patients, new, tmp_path / "runs", CONSOLE)
+    assert [one.code for one in caught.value.problems] == ["data-update-groups-divided"]
+    assert caught.value.facts["n"] == len(divided) > 0
+    assert caught.value.facts["group"] in divided
+    assert not (tmp_path / "runs").exists()
+
+
+def test_copies_of_images_of_the_run_stay_in_their_split(tmp_path: Path) -> None:
+    """Darker copies of old images are in the split of these, although the old files were deleted."""
+    data, rng = tmp_path / "data", np.random.default_rng(0)
+    for number in range(36):
+        blocks = np.kron(rng.integers(0, 256, (4, 4, 3)), np.ones((8, 8, 1))).astype(np.uint8)
+        split, label = ("train", "train", "validation", "test")[number % 4], CLASSES[number % 3 == 0]
+        for folder, pixels in ((data / split, blocks), (tmp_path / "new", blocks * 0.95)):
+            (folder / label).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / label / f"{split}-{number}.png")
+    time.sleep(0.1)  # files that changed a moment ago are not remembered
+    run = train(tiny_config(data, training={}), tmp_path / "runs", CONSOLE).folder
+    shutil.rmtree(data)
+    after = update(run, tmp_path / "new", tmp_path / "runs", CONSOLE).run.folder
+    copies = [row for row in Manifest.from_csv(after.manifest).rows if "new" in row.path.parts]
+
+    assert len(copies) == 36
+    assert all(row.path.name.startswith(row.split) for row in copies)
 
 
 def test_images_with_another_label_are_refused(parent: Run, tmp_path: Path) -> None:
