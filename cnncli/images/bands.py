@@ -30,7 +30,7 @@ from cnncli.images.formats import (
     require_acceptable_size,
     require_usable,
 )
-from cnncli.images.limits import BinaryFile, too_costly, too_large
+from cnncli.images.limits import BinaryFile, too_costly, too_large, unpacked_bytes
 from cnncli.images.readers import read_header
 from cnncli.runtime.warnings import IgnoredWarnings
 
@@ -42,7 +42,8 @@ PREVIEW_PX = 128
 TILE_BYTES = 2**24
 """Bytes by which a tile may be larger than the image."""
 _DEFLATE = {8, 32946}
-_COMPRESSIONS = {1, 32773, *_DEFLATE}
+_PACKBITS = 32773
+_COMPRESSIONS = {1, _PACKBITS, *_DEFLATE}
 """None, PackBits and deflate, in TIFF's numbers; tifffile reads others only with a further package."""
 _RANGES = {"u1": (0, 255), "u2": (0, 65_535), "i2": (0, 32_767), "f2": (0, 1), "f4": (0, 1), "f8": (0, 1)}
 """Values that become black and white by default, by data type."""
@@ -176,13 +177,18 @@ def _require_plausible_parts(pages: Sequence[Any], size_bytes: int) -> None:
 
 def _require_bounded(page: Any, file: BinaryFile) -> None:
     """Raise ValueError if a compressed part of a page expands to more than the page: tifffile would allocate it."""
+    if (compression := int(page.compression)) not in (_PACKBITS, *_DEFLATE):
+        return
+    limit = page.nbytes + TILE_BYTES
     for offset, n_bytes in zip(page.dataoffsets, page.databytecounts, strict=True):
-        if int(page.compression) in _DEFLATE:
-            file.seek(offset)
-            if len(zlib.decompressobj().decompress(file.read(n_bytes), page.nbytes + TILE_BYTES + 1)) > (
-                page.nbytes + TILE_BYTES
-            ):
-                raise ValueError("a strip or tile expands to more than the image")
+        file.seek(offset)
+        part = file.read(n_bytes)
+        if compression == _PACKBITS:
+            size = unpacked_bytes(part, limit)
+        else:
+            size = len(zlib.decompressobj().decompress(part, limit + 1))
+        if size > limit:
+            raise ValueError("a strip or tile expands to more than the image")
 
 
 def _pages_by_pillow(file: BinaryFile, name: str | Path, n_pages: int, max_pixels: int) -> NDArray[Any]:

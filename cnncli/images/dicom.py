@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 from cnncli.errors import ImageError, Message
-from cnncli.images.limits import BinaryFile, too_costly, too_large
+from cnncli.images.limits import BinaryFile, too_costly, too_large, unpacked_bytes
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -177,7 +177,7 @@ def _require_bounded(file: BinaryFile, dataset: Dataset, syntax: str) -> None:
     frame = get_frame(dcmread(file).PixelData, 0, number_of_frames=int(dataset.get("NumberOfFrames", None) or 1))
     pixels = int(dataset.Rows) * int(dataset.Columns)
     if syntax == _RLE:
-        if _unpacked_bytes(frame, pixels) > pixels:
+        if _largest_segment(frame, pixels) > pixels:
             raise ValueError("a segment expands to more than the image")
         return
     image = read_header(io.BytesIO(frame), _BY_PILLOW[syntax])
@@ -187,16 +187,8 @@ def _require_bounded(file: BinaryFile, dataset: Dataset, syntax: str) -> None:
         raise ImageError("", refusal)
 
 
-def _unpacked_bytes(frame: bytes, limit: int) -> int:
+def _largest_segment(frame: bytes, limit: int) -> int:
     """Return the size of the largest segment of a run-length encoded frame, counted to a little above the limit."""
     header = np.frombuffer(frame[:64], "<u4")
     offsets = [*header[1 : 1 + min(int(header[0]), 15)].tolist(), len(frame)]
-    sizes = []
-    for start, end in pairwise(offsets):
-        at, size = start, 0
-        while at < end - 1 and size <= limit:
-            count = frame[at]
-            size += count + 1 if count < 128 else 257 - count if count > 128 else 0
-            at += count + 2 if count < 128 else 2 if count > 128 else 1
-        sizes.append(size)
-    return max(sizes, default=0)
+    return max((unpacked_bytes(frame[start:end], limit) for start, end in pairwise(offsets)), default=0)

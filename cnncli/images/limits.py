@@ -75,6 +75,19 @@ def too_costly(image: ImageFile.ImageFile, file: BinaryFile) -> Message | None:
     return None
 
 
+def unpacked_bytes(packed: bytes, limit: int) -> int:
+    """Return the size of data that is run-length encoded by PackBits, counted to a little above the limit.
+
+    Only the lengths of the runs are read.
+    """
+    at, size, end = 0, 0, len(packed) - 1
+    while at < end and size <= limit:
+        count = packed[at]
+        size += count + 1 if count < 128 else 257 - count if count > 128 else 0
+        at += count + 2 if count < 128 else 2 if count > 128 else 1
+    return size
+
+
 def _part_bytes(image: TiffImageFile) -> int:
     """Return the size of a strip or tile in bytes; libtiff buffers one, which can be larger than the image."""
     tags = image.tag_v2

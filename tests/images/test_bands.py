@@ -102,18 +102,29 @@ def test_alpha_is_kept(tmp_path: Path) -> None:
     assert (decode(tmp_path / "b.png", PixelSpec(8, 8, "rgba"))[..., 3] == 255).all()
 
 
-def _bomb(path: Path) -> None:
-    """Write a TIFF whose only strip expands to 64 MB instead of 4 kB."""
-    tifffile.imwrite(path, np.zeros((64, 64, 5), np.uint8), photometric="minisblack", compression="zlib")
+def _write_with_strip(path: Path, strip: bytes, compression: str) -> None:
+    """Write a TIFF of 64 × 64 pixels with five bands, whose only strip is replaced by another one."""
+    settings: dict[str, Any] = {"planarconfig": "contig", "compression": compression}
+    tifffile.imwrite(path, np.zeros((64, 64, 5), np.uint8), photometric="minisblack", **settings)
     data = bytearray(path.read_bytes())
     with tifffile.TiffFile(path) as tiff:
-        page = tiff.pages[0]
-        count = page.tags["StripByteCounts"]  # type: ignore[union-attr]
-        offset = page.tags["StripOffsets"]  # type: ignore[union-attr]
-    bomb = zlib.compress(bytes(64 * 2**20))
-    data[count.valueoffset : count.valueoffset + 4] = len(bomb).to_bytes(4, "little")
+        page: Any = tiff.pages[0]
+        count, offset, scheme = (page.tags[name] for name in ("StripByteCounts", "StripOffsets", "Compression"))
+    if compression == "none":  # tifffile does not write PackBits
+        data[scheme.valueoffset : scheme.valueoffset + 2] = tifffile.COMPRESSION.PACKBITS.to_bytes(2, "little")
+    data[count.valueoffset : count.valueoffset + 4] = len(strip).to_bytes(4, "little")
     data[offset.valueoffset : offset.valueoffset + 4] = len(data).to_bytes(4, "little")
-    path.write_bytes(bytes(data) + bomb)
+    path.write_bytes(bytes(data) + strip)
+
+
+def _bomb(path: Path) -> None:
+    """Write a TIFF whose only strip expands to 64 MB instead of 20 kB."""
+    _write_with_strip(path, zlib.compress(bytes(64 * 2**20)), "zlib")
+
+
+def _run_length_bomb(path: Path) -> None:
+    """Write a TIFF whose only strip is 1 MB of PackBits, which expand to 64 MB instead of 20 kB."""
+    _write_with_strip(path, b"\x81\0" * 2**19, "none")
 
 
 def _npy(header: bytes) -> Callable[[Path], Any]:
@@ -138,19 +149,31 @@ def _npy(header: bytes) -> Callable[[Path], Any]:
         (lambda path: path.write_bytes(b"II*\0" + bytes(20)), "image-damaged"),
         (lambda path: path.write_bytes(b"nothing"), "image-unknown-format"),
         (_bomb, "image-damaged"),
+        (_run_length_bomb, "image-damaged"),
     ],
 )
 def test_other_files_are_refused(write: Callable[[Path], Any], code: str, tmp_path: Path) -> None:
     """Objects, other types, other shapes, false sizes and damage are refused with a reason, without much memory."""
     path = tmp_path / "a.npy"
     write(path)
-    bands = 5 if write is _bomb else BANDS
+    bands = 5 if write in (_bomb, _run_length_bomb) else BANDS
     problem = verify(path, MAX_PIXELS, bands).problem
     assert problem is not None
     assert problem.code == code
     with pytest.raises(ImageError) as caught:
         decode(path, PixelSpec(8, 8, "bands", bands=bands))
     assert caught.value.code == code
+
+
+def test_run_lengths_are_read(tmp_path: Path) -> None:
+    """A strip of PackBits gives its runs, its literal bytes, and nothing for a byte that stands for no operation."""
+    values = np.zeros(64 * 64 * 5, np.uint8)
+    values[:3] = [1, 2, 3]
+    strip = b"\x80\x02\x01\x02\x03" + b"\x81\0" * 159 + b"\x83\0"
+    _write_with_strip(tmp_path / "a.tif", strip, "none")
+
+    found = decode(tmp_path / "a.tif", PixelSpec(64, 64, "bands", bands=5))
+    assert np.array_equal(found, values.reshape(64, 64, 5))
 
 
 @pytest.mark.parametrize(
