@@ -94,11 +94,12 @@ def _sources(words: Sequence[str]) -> list[tuple[str, list[str]]]:
 
 def _print_layers(summary: Summary, wide: bool, console: Console) -> None:
     """Print a line per layer: a selection of columns, which a narrow terminal reduces, or all of them."""
-    rows = [_cells(layer) for layer in summary.layers]
+    layers = (*summary.layers, *summary.auxiliary_layers)
+    rows = [_cells(layer) for layer in layers]
     columns = list(rows[0])
     if not wide:
         hidden = {"input", "stride", "padding", "dilation", "groups", "without biases"}
-        rows = [{**row, "kernel": _window_text(layer)} for row, layer in zip(rows, summary.layers, strict=True)]
+        rows = [{**row, "kernel": _window_text(layer)} for row, layer in zip(rows, layers, strict=True)]
         columns = [name for name in columns if name not in hidden]
     console.table(columns, [[row[name] for name in columns] for row in rows], optional=() if wide else OPTIONAL)
 
@@ -156,7 +157,7 @@ def _rounded(number: float) -> str:
 
 def _print_formulas(summary: Summary) -> None:
     """Print the arithmetic of each number of each layer."""
-    for layer in summary.layers:
+    for layer in (*summary.layers, *summary.auxiliary_layers):
         click.echo(f"{layer.name} ({layer.type}): {'×'.join(map(str, layer.output_shape))}")
         for name, title in FORMULAS.items():
             if name in layer.formulas:
@@ -168,6 +169,11 @@ def _print_totals(summary: Summary, console: Console) -> None:
         f"parameters {summary.parameters:,}: trainable {summary.trainable_parameters:,}, "
         f"frozen {summary.frozen_parameters:,}; without biases {summary.parameters_without_biases:,}"
     )
+    if summary.auxiliary_layers:
+        console.print(
+            f"in training, with auxiliary classifiers: {summary.parameters_in_training:,} parameters; "
+            "the other totals are those of the network without them"
+        )
     if summary.parameters_with_top is not None:
         console.print(f"with the published top of 1,000 classes: {summary.parameters_with_top:,} parameters (--top)")
     console.print(f"multiply-adds {summary.multiply_adds:,}, with pooling {summary.multiply_adds_with_pooling:,}")
@@ -192,6 +198,8 @@ def _print_comparison(comparison: Comparison, console: Console) -> None:
     headings = ["", networks[0].name]
     for network in networks[1:]:
         headings += [network.name, "ratio"]
+    if any(network.auxiliary_layers for network in networks):
+        titles = {"parameters": "parameters", "parameters_in_training": "in training", **titles}
     rows = []
     for total, title in titles.items():
         row = [title, f"{getattr(networks[0], total):,.0f}"]

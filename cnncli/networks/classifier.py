@@ -143,13 +143,23 @@ def branch_prefix(number: int) -> str:
 
 
 def _build_auxiliary(model: keras.Model, config: Config, n_classes: int) -> tuple[keras.KerasTensor, ...]:
-    """Add the auxiliary classifiers of the network, if it has any, to the graph of the classifier."""
-    backbone, info = config.backbones[0], config.backbones[0].network
-    build = getattr(architecture_of(info), "build_auxiliary", None)
-    if build is None or backbone.output_layer is not None or len(config.backbones) > 1:
+    """Add the auxiliary classifiers of the only network, if it has any, to the graph of the classifier."""
+    if len(config.backbones) > 1:
         return ()
-    options, is_multi_label = with_defaults(info.options, backbone.options), config.data.labels.is_multi_label
-    return tuple(build(model, options, output_units(config.head, n_classes, is_multi_label)))
+    units = output_units(config.head, n_classes, config.data.labels.is_multi_label)
+    return build_auxiliary(model, config.backbones[0], units)
+
+
+def build_auxiliary(model: keras.Model, backbone: BackboneConfig, units: int) -> tuple[keras.KerasTensor, ...]:
+    """Add the auxiliary classifiers of a backbone, if it has any, to a graph that contains it.
+
+    Returns:
+        Logits (batch, units) of each; none if the backbone ends at one of its layers.
+    """
+    build = getattr(architecture_of(backbone.network), "build_auxiliary", None)
+    if build is None or backbone.output_layer is not None:
+        return ()
+    return tuple(build(model, with_defaults(backbone.network.options, backbone.options), units))
 
 
 def save_classifier(classifier: Classifier, path: Path) -> None:

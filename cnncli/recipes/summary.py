@@ -21,8 +21,8 @@ from cnncli.dataset.labels.source import read_labels
 from cnncli.errors import ConfigError, Message, printable
 from cnncli.networks.arithmetic import LayerNumbers, Shape, count_layers
 from cnncli.networks.backbone import build_backbone
-from cnncli.networks.backend import uninitialized
-from cnncli.networks.classifier import build_classifier, image_size
+from cnncli.networks.backend import import_keras, uninitialized
+from cnncli.networks.classifier import build_auxiliary, build_classifier, image_size
 from cnncli.networks.cut import cut_classifier
 from cnncli.report.network_plot import Drawing, draw_networks
 
@@ -54,6 +54,8 @@ class Summary:
         memory_with_pooling_kb: The same with pooling.
         memory_of_all_kb: Memory of the outputs of all layers, including the input.
         receptive_field: Height and width of the receptive field of the output.
+        auxiliary_layers: Layers of auxiliary classifiers, which exist in training only; no other total counts them.
+        parameters_in_training: Number of parameters with those of auxiliary classifiers.
     """
 
     layers: tuple[LayerNumbers, ...]
@@ -70,10 +72,13 @@ class Summary:
     memory_with_pooling_kb: float
     memory_of_all_kb: float
     receptive_field: tuple[int, int]
+    auxiliary_layers: tuple[LayerNumbers, ...]
+    parameters_in_training: int
 
 
 TOTALS = (
-    *("parameters", "parameters_without_biases", "multiply_adds", "multiply_adds_with_pooling"),
+    *("parameters", "parameters_in_training", "parameters_without_biases"),
+    *("multiply_adds", "multiply_adds_with_pooling"),
     *("memory_kb", "memory_with_pooling_kb", "memory_of_all_kb"),
 )
 """Totals by which networks are compared."""
@@ -110,8 +115,9 @@ def summarize_config(config: Config) -> Summary:
     with uninitialized():
         classifier = build_classifier(config, n_classes, load_weights=False)
     last = stages_of(config)[-1]
-    cut_classifier(classifier, last.unfreeze, last.batch_norm)
-    return _summarize(classifier.model, run_name(config))
+    cut = cut_classifier(classifier, last.unfreeze, last.batch_norm)
+    auxiliary = classifier.auxiliary if cut.training_tail is not cut.tail else ()
+    return _summarize(classifier.model, run_name(config), auxiliary=auxiliary)
 
 
 def summarize_backbone(name: str, overrides: Overrides = (), *, top: bool = False) -> Summary:
@@ -135,9 +141,10 @@ def summarize_backbone(name: str, overrides: Overrides = (), *, top: bool = Fals
     channels = config.data.channels if backbone.weights == "none" else info.trained_channels
     with uninitialized():
         model = build_backbone(backbone, (height, width, channels), seed=0, load_weights=False, top=top)
+        auxiliary = build_auxiliary(model, backbone, info.top_classes)
     is_whole = is_default_size and not (top or backbone.options or backbone.output_layer or backbone.include_top_layers)
     with_top = model.count_params() + info.parameters - info.notop_parameters
-    return _summarize(model, name, with_top if is_whole and info.top_classes else None)
+    return _summarize(model, name, with_top if is_whole and info.top_classes else None, auxiliary)
 
 
 def _no_top(source: str, reason: str) -> ConfigError:
@@ -167,9 +174,14 @@ def draw(networks: Sequence[Summary], path: Path, *, whole: bool = False) -> Non
     draw_networks(drawings, path, whole=whole)
 
 
-def _summarize(model: keras.Model, name: str, parameters_with_top: int | None = None) -> Summary:
-    """Count the layers of a functional model with their current `trainable`."""
-    layers = count_layers(model)
+def _summarize(
+    model: keras.Model,
+    name: str,
+    parameters_with_top: int | None = None,
+    auxiliary: Sequence[keras.KerasTensor] = (),
+) -> Summary:
+    """Count the layers of a functional model, and of auxiliary logits on its graph, with their current `trainable`."""
+    layers, auxiliary_layers = count_layers(model), _count_auxiliary(model, auxiliary)
     trainable = sum(math.prod(weight.shape) for weight in model.trainable_weights)
     total = int(model.count_params())
     counted = [layer for layer in layers if layer.kind == "weights"]
@@ -189,7 +201,18 @@ def _summarize(model: keras.Model, name: str, parameters_with_top: int | None = 
         memory_with_pooling_kb=sum(layer.memory_kb for layer in (*counted, *pooling)),
         memory_of_all_kb=sum(layer.memory_kb for layer in layers),
         receptive_field=layers[-1].receptive_field,
+        auxiliary_layers=auxiliary_layers,
+        parameters_in_training=total + sum(layer.parameters for layer in auxiliary_layers),
     )
+
+
+def _count_auxiliary(model: keras.Model, auxiliary: Sequence[keras.KerasTensor]) -> tuple[LayerNumbers, ...]:
+    """Return the layers from a model to auxiliary logits on its graph."""
+    if not auxiliary:
+        return ()
+    own = {operation.name for operation in model.operations}
+    whole = import_keras().Model(model.inputs, list(auxiliary))
+    return tuple(layer for layer in count_layers(whole) if layer.name not in own)
 
 
 def _count_classes(config: Config) -> int:

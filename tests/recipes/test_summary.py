@@ -16,6 +16,7 @@ from cnncli.recipes.summary import compare, summarize, summarize_backbone, summa
 from tests.support.drawing import draw_dataset, tiny_config
 
 ROOT = Path(__file__).resolve().parents[2]
+AUXILIARY = "backbone.options.auxiliary"
 
 
 def test_a_summary_lists_shapes_parameters_and_what_trains(tmp_path: Path) -> None:
@@ -101,6 +102,31 @@ def test_the_top_of_a_network_is_counted() -> None:
     assert summary.layers[-1].output_shape == (1000,)
     assert (summary.parameters, summary.parameters_with_top) == (4_253_864, None)
     assert summarize("MobileNet", ["data.image_size=64"], top=True).layers[-1].output_shape == (1000,)
+
+
+def test_auxiliary_classifiers_are_counted_for_training_only() -> None:
+    """Rows 10 and 72: both auxiliary classifiers of GoogLeNet are listed, with a total of their own."""
+    plain, with_both = (summarize("GoogLeNet", options, top=True) for options in ([], [f"{AUXILIARY}=true"]))
+
+    assert (plain.parameters, plain.parameters_in_training, plain.auxiliary_layers) == (6_998_552, 6_998_552, ())
+    assert (with_both.parameters, with_both.parameters_in_training) == (6_998_552, 13_378_280)
+    assert (with_both.layers, with_both.multiply_adds) == (plain.layers, plain.multiply_adds)
+    dense = [layer.name for layer in with_both.auxiliary_layers if layer.type == "Dense"]
+    assert sorted(dense) == ["auxiliary1_fc", "auxiliary1_logits", "auxiliary2_fc", "auxiliary2_logits"]
+    assert summarize("GoogLeNet", [f"{AUXILIARY}=true"]).parameters_in_training == 5_973_552 + 13_378_280 - 6_998_552
+    assert summarize("GoogLeNet", [f"{AUXILIARY}=true", "backbone.output_layer=pool2"]).auxiliary_layers == ()
+
+
+def test_auxiliary_classifiers_of_a_config_have_its_classes(tmp_path: Path) -> None:
+    """The auxiliary classifiers of a config have the units of its head, and are there if the whole network trains."""
+    backbone = {"name": "GoogLeNet", "weights": "none", "options": {"auxiliary": True}}
+    config = tiny_config(draw_dataset(tmp_path, 1, 1, 1), mode="from-scratch", backbone=backbone)
+    summary, frozen = summarize_config(config), summarize_config(config.model_copy(update={"mode": "fine-tuning"}))
+    layers = {layer.name: layer for layer in summary.auxiliary_layers}
+
+    assert layers["auxiliary1_logits"].output_shape == (2,)
+    assert summary.parameters_in_training - summary.parameters == sum(layer.parameters for layer in layers.values())
+    assert frozen.auxiliary_layers == ()
 
 
 def test_lenet_takes_gray_images() -> None:
