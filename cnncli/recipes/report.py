@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cnncli.errors import CnncliError, Message, RunError, printable, reason_of
 from cnncli.report.model_card import is_edited, model_card
 from cnncli.report.run_page import MOST_MISTAKES, run_page
-from cnncli.report.run_report import RunReport
+from cnncli.report.run_report import RunReport, read_reviewed_labels
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.listing import require_finished
 from cnncli.shards.shard import is_there
@@ -38,7 +38,9 @@ class WrittenReport:
 
 
 def report(run: RunFolder, console: Console, explain: bool = True) -> WrittenReport:
-    """Write the report of a finished run: `report.html` and `README.md`. Labels are reviewed if they have not been yet.
+    """Write the report of a finished run: `report.html` and `README.md`.
+
+    Training labels are reviewed if they have not been yet; a review of another split is extended to all.
 
     Args:
         run: The run.
@@ -52,9 +54,10 @@ def report(run: RunFolder, console: Console, explain: bool = True) -> WrittenRep
     from cnncli.recipes.data_review import rank_labels
 
     require_finished(run)
-    if not run.review.is_dir():
+    reviewed = read_reviewed_labels(run)
+    if not any(one.split == "train" for one in reviewed):
         try:
-            rank_labels(run, console)
+            rank_labels(run, console, "all" if reviewed else "train")
         except CnncliError as error:  # the images may be gone
             text = f"Labels are not reviewed: {error.problems[0]}"
             log.warning(Message("run-report-not-reviewed", text, path=run.path))

@@ -180,21 +180,19 @@ def _mistakes(report: RunReport) -> str:
 def _suspects(report: RunReport) -> str:
     """Show the labels that `cnncli data review` counts as wrong, if it was run."""
     rows, doubtful = report.reviewed_labels, report.doubtful_labels
+    splits = f"{report.reviewed_splits} " if report.reviewed_splits else ""
     if not doubtful:
-        return paragraph(f"None of {len(rows):,} labels.") if rows else ""
+        return paragraph(f"None of {len(rows):,} {splits}labels.") if rows else ""
     shown = doubtful[:MOST_SUSPECTS]
     flagged = sum(row.is_flagged for row in rows)
-    text = (
-        f"For {len(doubtful):,} of {len(rows):,} images, classifiers that were trained without them find another label"
-    )
-    text += f" more probable; confident learning flags {flagged:,} of them."
+    text = f"For {len(doubtful):,} of {len(rows):,} {splits}images, classifiers that were trained without them find"
+    text += f" another label more probable; confident learning flags {flagged:,} of them."
     text += f" The {len(shown)} most suspicious are shown." if len(shown) < len(doubtful) else ""
     text += " Labels that are right can be among them."
     if report.is_all_trained:
         text += " The network was trained with these labels, so that wrong ones are found less reliably."
-    command = (
-        f" `cnncli data review {shlex.quote(report.run.path.name)} --open` shows them all, to confirm or correct them."
-    )
+    words = ["cnncli", "data", "review", report.run.path.name, *_split_option(report), "--open"]
+    command = f" `{shlex.join(words)}` shows them all, to confirm or correct them."
     images = [
         (
             [image_uri(row.path, report.pixels) if report.pixels else None],
@@ -204,6 +202,14 @@ def _suspects(report: RunReport) -> str:
         for row in shown
     ]
     return paragraph(text + command) + image_grid(images)
+
+
+def _split_option(report: RunReport) -> list[str]:
+    """Return the option of `cnncli data review` for the splits that were reviewed."""
+    splits = {row.split for row in report.reviewed_labels}
+    if splits == {"train"}:
+        return []
+    return ["--split", *splits] if len(splits) == 1 else ["--split", "all"]
 
 
 def _pictures(report: RunReport, path: Path) -> list[str | None]:

@@ -14,6 +14,7 @@ from typing import Any, Self, TypeVar
 from cnncli.config.reader import load_resolved
 from cnncli.config.schema import Config
 from cnncli.dataset.manifest import Manifest
+from cnncli.dataset.records import SPLITS
 from cnncli.errors import reason_of
 from cnncli.evaluation.assessment import Assessment
 from cnncli.evaluation.predictions import PredictedImage, mistakes
@@ -49,11 +50,12 @@ class ReviewedLabel:
     suggested: str
     score: float
     is_flagged: bool
+    split: str
 
     @classmethod
-    def from_cells(cls, path: str, label: str, suggested: str, score: str, flagged: str) -> Self:
+    def from_cells(cls, path: str, label: str, suggested: str, score: str, flagged: str, split: str) -> Self:
         """Return a row of labels.csv."""
-        return cls(Path(path), label, suggested, float(score), flagged.lower() == "true")
+        return cls(Path(path), label, suggested, float(score), flagged.lower() == "true", split)
 
 
 @dataclass(frozen=True)
@@ -175,8 +177,15 @@ class RunReport:
     @cached_property
     def reviewed_labels(self) -> list[ReviewedLabel]:
         """The labels that `cnncli data review` examined; none if it was not run."""
-        columns = ("path", "label", "suggested", "score", "flagged")
-        return _rows_of(self.run.review / "labels.csv", columns, ReviewedLabel.from_cells)
+        return read_reviewed_labels(self.run)
+
+    @property
+    def reviewed_splits(self) -> str:
+        """The splits of these labels in words, unless they are only those of training."""
+        reviewed = {one.split for one in self.reviewed_labels}
+        *others, last = [split for split in SPLITS if split in reviewed] or [""]
+        words = f"{', '.join(others)} and {last}" if others else last
+        return "" if words == "train" else words
 
     @property
     def doubtful_labels(self) -> list[ReviewedLabel]:
@@ -199,6 +208,16 @@ class RunReport:
         """Network, mode and date."""
         created = str(self.facts["created"]).partition("T")[0]
         return " · ".join(filter(None, (self.facts.get("backbone"), self.facts.get("mode"), created)))
+
+
+def read_reviewed_labels(run: RunFolder) -> list[ReviewedLabel]:
+    """Return the labels of a run that `cnncli data review` examined; none if it was not run.
+
+    Raises:
+        RunError: Their table is damaged.
+    """
+    columns = ("path", "label", "suggested", "score", "flagged", "split")
+    return _rows_of(run.review / "labels.csv", columns, ReviewedLabel.from_cells)
 
 
 def _metrics_of(run: RunFolder) -> dict[str, Metrics]:

@@ -73,7 +73,8 @@ def _next_steps(report: RunReport, metrics: Metrics) -> list[str]:
         steps.append(f"{text} ({percent(pair.fraction)} of the class); see Confusion and Mistakes.")
     labels, doubtful = report.reviewed_labels, report.doubtful_labels
     if labels:
-        steps.append(f"Suspicious labels: {len(doubtful):,} of {len(labels):,}; see Suspicious labels.")
+        images = f" {report.reviewed_splits} images" if report.reviewed_splits else ""
+        steps.append(f"Suspicious labels: {len(doubtful):,} of {len(labels):,}{images}; see Suspicious labels.")
     else:
         steps.append(f"`cnncli data review {shlex.quote(name)}` finds labels that are probably wrong.")
     if any(stage.get("solution") for stage in report.stages) and not metrics.is_multi_label:

@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from html import unescape
@@ -293,6 +294,33 @@ def test_the_report_gains_suspicious_labels(run: RunFolder) -> None:
     assert (written.page, "<h2>Suspicious labels</h2>" in before) == (run.report, False)
     assert "<h2>Suspicious labels</h2>" in run.report.read_text(encoding="utf-8")
     assert [(run.review / name).exists() for name in ("labels.csv", "quality.csv")] == [True, False]
+
+
+@pytest.fixture
+def copy(run: RunFolder, tmp_path: Path) -> RunFolder:
+    """Return a copy of the run whose labels have not been reviewed."""
+    shutil.copytree(run.path, tmp_path / "copy", ignore=shutil.ignore_patterns("review"))
+    return open_run("copy", tmp_path)
+
+
+def test_a_review_of_another_split_does_not_replace_that_of_training(copy: RunFolder) -> None:
+    """After a review of test images, the page names their split, and `report` reviews the training images as well."""
+    assert main(["data", "review", str(copy.path), "--split", "test", "--quiet"]) == 0
+    before = run_page(RunReport.load(copy))
+    report(copy, Console(quiet=True), explain=False)
+    after = RunReport.load(copy)
+
+    assert re.search(r"Suspicious labels: \d+ of 12 test images", before)
+    assert Counter(one.split for one in after.reviewed_labels) == {"train": 24, "validation": 12, "test": 12}
+    assert re.search(r"Suspicious labels: \d+ of 48 train, validation and test images", run_page(after))
+
+
+def test_an_empty_folder_is_no_review(copy: RunFolder) -> None:
+    """A review whose tables could not be written is made up for by the next report."""
+    copy.review.mkdir()
+    report(copy, Console(quiet=True), explain=False)
+
+    assert "<h2>Suspicious labels</h2>" in copy.report.read_text(encoding="utf-8")
 
 
 def test_doubtful_labels_are_counted_and_not_condemned(run: RunFolder) -> None:
