@@ -67,6 +67,7 @@ def serve(
         from cnncli.serving.batching import BatchingPredictor
         from cnncli.serving.http_server import address_of, listen
         from cnncli.serving.http_server import serve as answer_requests
+        from cnncli.serving.local import NAMES, as_host
         from cnncli.serving.server_metrics import ServerMetrics
 
         predictor = loading.result()
@@ -74,9 +75,10 @@ def serve(
     pixels = replace(predictor.spec.pixels, max_pixels=min(limits.pixels, predictor.spec.max_pixels))
     batching = BatchingPredictor(predictor, pixels, limits.waiting_images, metrics.batches.observe)
     api = PredictionApi(run.path.name, batching, lambda: _class_activation(run, predictor), limits, metrics)
-    app = api.application(token, is_local=is_local)
     # Batches already run in parallel, and BLAS's own threads would spin beside them between two small products.
     with threadpool_limits(1, "blas"), listen(host, port) as listening, ThreadPoolExecutor(1) as pool:
+        names = (as_host(host), as_host(listening.getsockname()[0]), *NAMES)
+        app = api.application(token, names if is_local else None)
         on_ready(address_of(listening))
         pool.submit(add_single, run, batching)
         answer_requests(app, listening, limits)

@@ -71,7 +71,7 @@ class PredictionApi:
         self._limits, self._metrics = limits, metrics
         self._explainer = ThreadPoolExecutor(1, "explain")
 
-    def application(self, token: str | None, *, is_local: bool) -> Guard:
+    def application(self, token: str | None, hosts: Sequence[str] | None) -> Guard:
         """Return the application with its guard; see `Guard`."""
         app = FastAPI(
             telemetry={"tracing": False, "metrics": False, "logs": False},
@@ -97,7 +97,7 @@ class PredictionApi:
             app.add_api_route(model, self.model_metadata)
             app.add_api_route(f"{model}/ready", self.model_ready)
             app.add_api_route(f"{model}/infer", self.infer, methods=["POST"], responses=PROBLEMS)
-        guard = Guard(app, self._limits, self._metrics, token, is_local=is_local)
+        guard = Guard(app, self._limits, self._metrics, token, hosts)
         app.add_exception_handler(Refused, lambda _, error: guard.refuse(_refusal(error)))
         app.add_exception_handler(HTTPException, lambda _, error: guard.refuse(_http_refusal(error)))
         app.add_exception_handler(RequestValidationError, lambda _, error: guard.refuse(_query_refusal(error)))

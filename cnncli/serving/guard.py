@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+from collections.abc import Sequence
 from time import perf_counter
 
 from starlette.datastructures import Headers
@@ -32,14 +33,15 @@ class Guard:
         limits: Limits of a request.
         metrics: Where requests are counted.
         token: Token that requests must have, or None.
-        is_local: Whether the server can only be reached from this machine. Then the name of the host is checked, so
-            that no page of another site can use a name of its own for this machine (DNS rebinding).
+        hosts: Names of this machine that requests may use if only this machine reaches the server, the best one
+            first, so that no page of another site can use a name of its own for this machine (DNS rebinding); None:
+            any.
     """
 
     def __init__(
-        self, app: ASGIApp, limits: Limits, metrics: ServerMetrics, token: str | None, *, is_local: bool
+        self, app: ASGIApp, limits: Limits, metrics: ServerMetrics, token: str | None, hosts: Sequence[str] | None
     ) -> None:
-        self._app, self.limits, self._metrics, self._token, self._is_local = app, limits, metrics, token, is_local
+        self._app, self.limits, self._metrics, self._token, self._hosts = app, limits, metrics, token, hosts
         self.buffered_bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -84,8 +86,8 @@ class Guard:
 
     def _check(self, scope: Scope, headers: Headers) -> None:
         host, origin = headers.get("host", ""), headers.get("origin")
-        if self._is_local and not names_this_machine(host):
-            text = "the request does not name this machine; use 127.0.0.1 or localhost."
+        if self._hosts is not None and not names_this_machine(host, self._hosts):
+            text = f"the request does not name this machine; use {self._hosts[0]}."
             raise Refused(403, Message("serve-host", text, received=host))
         if origin is not None and origin.partition("://")[2] != host:
             text = "a page of another site must not use this server."

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from cnncli.errors import Message, RunError, reason_of
+from cnncli.serving.local import as_host
 from cnncli.serving.refusals import Limits
 
 GRACE_S = 5
@@ -69,7 +70,7 @@ def listen(host: str, port: int) -> socket.socket:
 def address_of(listening: socket.socket) -> str:
     """Return the address of a socket as a URL."""
     host, port = listening.getsockname()[:2]
-    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+    return f"http://{as_host(host)}:{port}/"
 
 
 def serve(app: ASGIApp, listening: socket.socket, limits: Limits) -> None:

@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 HOST = "127.0.0.1"
 NAMES = (HOST, "localhost", "[::1]")
-"""Names of this machine in requests."""
+"""Names of this machine in requests, whatever the address at which a server listens."""
 
 SECURITY_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store"}
 """Headers of every page, next to its Content-Security-Policy."""
 
 
-def names_this_machine(host: str) -> bool:
+def as_host(address: str) -> str:
+    """Return an address or a name as it is in the Host header of a request.
+
+    >>> as_host("::1"), as_host("127.0.0.2"), as_host("Laptop")
+    ('[::1]', '127.0.0.2', 'laptop')
+    """
+    return f"[{address}]" if ":" in address else address.lower()
+
+
+def names_this_machine(host: str, names: Collection[str] = NAMES) -> bool:
     """Return whether the Host header of a request names this machine; the port may be another one that ssh forwards.
 
     >>> names_this_machine("localhost:8000"), names_this_machine("[::1]:80"), names_this_machine("rebound.example:80")
     (True, True, False)
     """
-    return re.sub(r":\d*$", "", host).lower() in NAMES
+    return re.sub(r":\d*$", "", host).lower() in names
 
 
 class LocalHandler(BaseHTTPRequestHandler):

@@ -6,7 +6,8 @@ import io
 import json
 import re
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import sleep
@@ -32,6 +33,7 @@ from cnncli.runs.folder import RunFolder
 from cnncli.serving.api import PredictionApi
 from cnncli.serving.batching import BatchingPredictor, QueueFullError
 from cnncli.serving.inference_protocol import HEADER_LENGTH
+from cnncli.serving.local import NAMES
 from cnncli.serving.refusals import STATUS_OF_IMAGE, Limits, status_of
 from cnncli.serving.server_metrics import ServerMetrics
 from cnncli.terminal.console import Console
@@ -87,11 +89,14 @@ def batching(run: Run) -> Iterator[BatchingPredictor]:
 
 
 def application(
-    batching: BatchingPredictor, limits: Limits | None = None, token: str | None = None, *, is_local: bool = True
+    batching: BatchingPredictor,
+    limits: Limits | None = None,
+    token: str | None = None,
+    hosts: Sequence[str] | None = NAMES,
 ) -> Any:
     """Return the application of the run."""
     api = PredictionApi("run", batching, lambda: None, limits or Limits(), ServerMetrics())
-    return api.application(token, is_local=is_local)
+    return api.application(token, hosts)
 
 
 def expected(run: Run, images: list[Path]) -> list[dict[str, Any]]:
@@ -268,7 +273,7 @@ def test_the_timeout_covers_the_classes_and_all_maps(batching: BatchingPredictor
 
     slow = SlowMaps()
     api = PredictionApi("run", batching, lambda: slow, Limits(timeout_s=1.0), ServerMetrics())  # type: ignore[arg-type,return-value]
-    answer = ask(api.application(None, is_local=True), "POST", "/predict?maps=true", *form(images))
+    answer = ask(api.application(None, NAMES), "POST", "/predict?maps=true", *form(images))
 
     assert (answer.status, answer.document["code"]) == (503, "serve-timeout")
     assert slow.n_images < len(images)
@@ -277,7 +282,7 @@ def test_the_timeout_covers_the_classes_and_all_maps(batching: BatchingPredictor
 def test_the_timeout_covers_the_search_for_maps(batching: BatchingPredictor) -> None:
     """/run/maps is refused when the network of the maps takes longer to load than the limit."""
     api = PredictionApi("run", batching, lambda: sleep(0.5), Limits(timeout_s=0.1), ServerMetrics())
-    answer = ask(api.application(None, is_local=True), "GET", "/run/maps")
+    answer = ask(api.application(None, NAMES), "GET", "/run/maps")
 
     assert (answer.status, answer.document["code"]) == (503, "serve-timeout")
 
@@ -336,11 +341,23 @@ def test_other_names_and_pages_are_refused(
     assert (answer.status, answer.document.get("code")) == (status, code)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no second loopback address")
+def test_another_loopback_address_names_this_machine(run: Run) -> None:
+    """A server at a chosen loopback address answers requests that name this address, and refuses other names."""
+    with served(run.path, "--host", "127.0.0.2") as found:
+        assert found.host == "127.0.0.2"
+        assert found.send("GET", "/run").status == 200
+        refused = found.send("GET", "/run", headers={"Host": "rebound.example"})
+
+    assert (refused.status, refused.document["code"]) == (403, "serve-host")
+    assert "127.0.0.2" in refused.document["error"]
+
+
 def test_the_facts_of_the_run_do_not_wait_for_its_maps(batching: BatchingPredictor) -> None:
     """/run has the name and the classes without the network of the maps, which takes seconds to load."""
     searches: list[None] = []
     api = PredictionApi("pets", batching, lambda: searches.append(None), Limits(), ServerMetrics())
-    facts = ask(api.application(None, is_local=True), "GET", "/run").document
+    facts = ask(api.application(None, NAMES), "GET", "/run").document
 
     assert (facts["name"], set(facts["classes"]), searches) == ("pets", {"dots", "stripes"}, [])
 
@@ -348,7 +365,7 @@ def test_the_facts_of_the_run_do_not_wait_for_its_maps(batching: BatchingPredict
 @pytest.mark.parametrize("given", [None, "", "Bearer", "Bearer wrong", f"Basic {TOKEN}", f"Bearer {TOKEN} "])
 def test_without_the_token_nothing_is_answered(batching: BatchingPredictor, given: str | None) -> None:
     """With a token, a request without it gets 401, but the page and the checks of health are open."""
-    app = application(batching, token=TOKEN, is_local=False)
+    app = application(batching, token=TOKEN, hosts=None)
     headers = {} if given is None else {"Authorization": given}
     paths = ("/run", "/run/maps", "/metrics", "/openapi.json", "/v2")
     answers = {path: ask(app, "GET", path, headers=headers) for path in paths}
@@ -426,7 +443,7 @@ def test_the_metrics_count_requests(server: Served, images: list[Path]) -> None:
 
 def test_unknown_methods_do_not_add_metrics(batching: BatchingPredictor) -> None:
     """Requests of invented methods, which need no token, are counted together and get a code of their own."""
-    app = application(batching, token=TOKEN, is_local=False)
+    app = application(batching, token=TOKEN, hosts=None)
     answers = [ask(app, f"AAAA{n}", "/health") for n in range(20)]
     text = ask(app, "GET", "/metrics", headers={"Authorization": f"Bearer {TOKEN}"}).content.decode()
     samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
