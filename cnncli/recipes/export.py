@@ -35,7 +35,7 @@ from cnncli.runs.listing import require_finished
 from cnncli.runtime.signals import obey_again
 from cnncli.shards.shard import is_there
 from cnncli.storage.atomic import sync_file, sync_folder, write_atomically
-from cnncli.storage.locks import Lock
+from cnncli.storage.locks import Lock, exclusive
 from cnncli.terminal.console import Console
 from cnncli.training.int8 import CALIBRATION_IMAGES, decode_inputs
 
@@ -108,7 +108,7 @@ def export(run: RunFolder, settings: ExportSettings, console: Console) -> list[E
             console.phase("export", f"{name} in {precision}")
             task = ExportTask(name, precision, folder, Path(work), settings.tolerance)
             found.append(task.run(source, expected))
-            _record(run, found)
+            record(run, found)
     return found
 
 
@@ -266,18 +266,19 @@ def _expect(
     return Expected(reported, in_float32, spec.thresholds, precision)
 
 
-def _record(run: RunFolder, found: Sequence[Exported]) -> None:
-    """Add exports to the table of a run, in place of those with the same paths."""
-    old = []
-    if run.export_table.is_file():
-        with run.export_table.open(encoding="utf-8", newline="") as file:
-            old = [[row[name] for name in COLUMNS] for row in csv.DictReader(file)]
+def record(run: RunFolder, found: Sequence[Exported]) -> None:
+    """Add exports to the table of a run, in place of those with the same paths; other processes may do so, too."""
     new = [[_cell(run, getattr(one, name)) for name in COLUMNS] for one in found]
     place = COLUMNS.index("path")
-    kept = [row for row in old if row[place] not in {one[place] for one in new}]
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([COLUMNS, *kept, *new])
-    write_atomically(run.export_table, text.getvalue())
+    with exclusive(run.export_lock):
+        old = []
+        if run.export_table.is_file():
+            with run.export_table.open(encoding="utf-8", newline="") as file:
+                old = [[row[name] for name in COLUMNS] for row in csv.DictReader(file)]
+        kept = [row for row in old if row[place] not in {one[place] for one in new}]
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([COLUMNS, *kept, *new])
+        write_atomically(run.export_table, text.getvalue())
 
 
 def _cell(run: RunFolder, value: object) -> str:

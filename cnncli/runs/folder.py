@@ -90,6 +90,7 @@ class RunFolder:
     review = RunFile("review", "The review of its labels by cnncli data review: tables, a sheet and your corrections.")
     exports = RunFile("exports", "The classifier in other formats, a folder each, by cnncli export.")
     export_table = RunFile("exports.csv", "One row per export: its parity with the run, its size and its speed.")
+    export_lock = RunFile("exports.lock", "Held while a row is added to exports.csv.")
     evaluations = RunFile("evaluations.jsonl", "One JSON line per evaluation after the training.")
 
     def __fspath__(self) -> str:

@@ -8,6 +8,7 @@ import logging
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,8 @@ from cnncli.dataset.manifest import Manifest
 from cnncli.errors import ParityError
 from cnncli.evaluation.parity import Reported
 from cnncli.export.formats import FORMATS, PRECISIONS
-from cnncli.export.parity import Expected, judge, run_in_new_process
-from cnncli.recipes.export import LOCK, publish, recover
+from cnncli.export.parity import Expected, Exported, judge, run_in_new_process
+from cnncli.recipes.export import LOCK, publish, record, recover
 from cnncli.recipes.train import Run, train
 from cnncli.runs.folder import RunFolder
 from cnncli.storage.locks import shared
@@ -249,6 +250,17 @@ def test_the_table_of_the_run_has_all_exports(run: Run, exports: dict[tuple[str,
         assert (row["n"], row["holds"]) == ("12", "True")
         assert float(row["ms_per_image"]) > 0
         assert float(row["top1"]) >= float(row["expected_top1"]) - 0.02 - 1 / 12
+
+
+def test_exports_at_the_same_time_are_all_in_the_table(tmp_path: Path) -> None:
+    """Several exports of one run, into any folders, add their rows without losing those of the others."""
+    folder = RunFolder(tmp_path)
+    found = [Exported("onnx", "float32", Path(f"/out/{n}"), 1, 1.0, 1.0, 0.0, 0.0, 1, 1.0) for n in range(40)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda one: record(folder, [one]), found))
+
+    rows = list(csv.DictReader(folder.export_table.read_text("utf-8").splitlines()))
+    assert {row["path"] for row in rows} == {f"/out/{n}" for n in range(40)}
 
 
 def test_json_has_the_documented_keys(copy: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
