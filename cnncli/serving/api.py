@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import cached_property
 from typing import Annotated, Any
-from urllib.parse import unquote
 
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
@@ -275,7 +274,7 @@ class PredictionApi:
         return Response(body, headers=headers)
 
     def _require_model(self, name: str) -> None:
-        if unquote(name) != self.name:
+        if name != self.name:
             text = f"no model is named {printable(name)[:200]}; the server has {printable(self.name)}."
             raise Refused(404, Message("serve-model-unknown", text, received=name, expected=self.name))
 

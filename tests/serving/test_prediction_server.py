@@ -507,6 +507,16 @@ def test_a_client_of_the_open_inference_protocol_is_answered(triton: Any, run: R
             assert found.get_response()["id"] == "7"
 
 
+def test_the_name_of_a_model_is_decoded_once(batching: BatchingPredictor) -> None:
+    """A run whose name has a percent sign is found by its name, which the server has already decoded."""
+    api = PredictionApi("50%25", batching, lambda: None, Limits(), ServerMetrics())
+    found, other = (
+        ask(api.application(None, NAMES), "GET", f"/v2/models/{name}/ready") for name in ("50%25", "50%2525")
+    )
+
+    assert (found.status, other.status) == (200, 404)
+
+
 def _infer(app: Any, document: object) -> Answer:
     return ask(app, "POST", "/v2/models/run/infer", json.dumps(document).encode())
 
