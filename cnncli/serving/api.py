@@ -92,6 +92,14 @@ class PredictionApi:
         app.add_api_route("/v2", self.server_metadata)
         app.add_api_route("/v2/health/live", self.live)
         app.add_api_route("/v2/health/ready", self.ready)
+        open_paths = {
+            "/": self.page,
+            "/health": self.health,
+            "/v2/health/live": self.live,
+            "/v2/health/ready": self.ready,
+        }
+        for path, answer in open_paths.items():
+            app.add_api_route(path, answer, methods=["HEAD"], include_in_schema=False)
         for model in ("/v2/models/{name}", f"/v2/models/{{name}}/versions/{VERSION}"):
             app.add_api_route(model, self.model_metadata)
             app.add_api_route(f"{model}/ready", self.model_ready)

@@ -93,8 +93,8 @@ class Guard:
             text = "a page of another site must not use this server."
             raise Refused(403, Message("serve-origin", text, received=origin))
         if self._token is not None and scope["path"] not in OPEN_PATHS:
-            given = headers.get("authorization", "").removeprefix("Bearer ")
-            if not hmac.compare_digest(given.encode(), self._token.encode()):
+            scheme, _, given = headers.get("authorization", "").partition(" ")
+            if not hmac.compare_digest(given.encode(), self._token.encode()) or scheme.lower() != "bearer":
                 text = "the request needs the header `Authorization: Bearer TOKEN` with the server's token."
                 raise Refused(401, Message("serve-token", text))
 

@@ -32,6 +32,7 @@ from cnncli.recipes.train import Run, train
 from cnncli.runs.folder import RunFolder
 from cnncli.serving.api import PredictionApi
 from cnncli.serving.batching import BatchingPredictor, QueueFullError
+from cnncli.serving.guard import OPEN_PATHS
 from cnncli.serving.inference_protocol import HEADER_LENGTH
 from cnncli.serving.local import NAMES
 from cnncli.serving.refusals import STATUS_OF_IMAGE, Limits, status_of
@@ -362,7 +363,7 @@ def test_the_facts_of_the_run_do_not_wait_for_its_maps(batching: BatchingPredict
     assert (facts["name"], set(facts["classes"]), searches) == ("pets", {"dots", "stripes"}, [])
 
 
-@pytest.mark.parametrize("given", [None, "", "Bearer", "Bearer wrong", f"Basic {TOKEN}", f"Bearer {TOKEN} "])
+@pytest.mark.parametrize("given", [None, "", "Bearer", "Bearer wrong", TOKEN, f"Basic {TOKEN}", f"Bearer {TOKEN} "])
 def test_without_the_token_nothing_is_answered(batching: BatchingPredictor, given: str | None) -> None:
     """With a token, a request without it gets 401, but the page and the checks of health are open."""
     app = application(batching, token=TOKEN, hosts=None)
@@ -372,7 +373,23 @@ def test_without_the_token_nothing_is_answered(batching: BatchingPredictor, give
 
     assert {(answer.status, answer.document["code"]) for answer in answers.values()} == {(401, "serve-token")}
     assert {ask(app, "GET", path).status for path in ("/", "/health", "/v2/health/ready")} == {200}
-    assert ask(app, "GET", "/run", headers={"Authorization": f"Bearer {TOKEN}", "Host": "other.example"}).status == 200
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
+def test_with_the_token_requests_are_answered(batching: BatchingPredictor, scheme: str) -> None:
+    """With the token, a request is answered under any name of the machine; case does not matter in the scheme."""
+    app = application(batching, token=TOKEN, hosts=None)
+    headers = {"Authorization": f"{scheme} {TOKEN}", "Host": "other.example"}
+
+    assert ask(app, "GET", "/run", headers=headers).status == 200
+
+
+def test_open_addresses_answer_head(server: Served) -> None:
+    """Programs that check the health of a server may send HEAD, which is answered without a body."""
+    answers = [server.send("HEAD", path) for path in OPEN_PATHS]
+
+    assert {(answer.status, answer.content) for answer in answers} == {(200, b"")}
+    assert _metric(server, "cnncli_requests", path="/health", method="HEAD") == 1
 
 
 @pytest.mark.parametrize(
