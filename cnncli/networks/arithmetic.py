@@ -16,15 +16,22 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from cnncli.networks.backend import import_keras
 from cnncli.networks.graph import nodes_in_order, replay
+from cnncli.networks.layers import Pair
+from cnncli.networks.receptive_field import (
+    Field,
+    Shape,
+    Window,
+    field_formula,
+    field_of,
+    merge_fields,
+    sum_padding,
+    window_of,
+)
 from cnncli.terminal.formatting import kilobytes
 
 if TYPE_CHECKING:
     import keras
 
-Pair = tuple[int, int]
-"""A number for height and one for width."""
-Shape = tuple[int, ...]
-"""Shape of a tensor without the batch."""
 Kind = Literal["weights", "pooling", "other"]
 """Kind of a layer: convolution or dense layer, pooling, or neither."""
 
@@ -33,22 +40,6 @@ BYTES, KB = 4, 1024
 
 LRN = ("Divide", "Power", "Rescaling", "AveragePooling2D", "ZeroPadding2D", "Square")
 """Operations of local response normalization, the last one first; each takes the next one as its last input."""
-
-
-@dataclass(frozen=True)
-class Window:
-    """A kernel or a pooling window: size, stride, zeros before and after, and dilation, by height and width."""
-
-    size: Pair
-    stride: Pair
-    padding: tuple[Pair, Pair]
-    dilation: Pair
-
-    @property
-    def extent(self) -> Pair:
-        """Pixels that the window spans with its dilation."""
-        height, width = ((size - 1) * step + 1 for size, step in zip(self.size, self.dilation, strict=True))
-        return height, width
 
 
 @dataclass(frozen=True)
@@ -91,26 +82,11 @@ class LayerNumbers:
     formulas: Mapping[str, str]
 
 
-@dataclass(frozen=True)
-class _Field:
-    """Receptive field of the first value of a tensor, pixels between neighbors, and size of the map, by axis."""
-
-    start: Pair
-    size: Pair
-    jump: Pair
-    grid: Pair
-
-    def of_all(self) -> _Field:
-        """Return the field of an output that depends on all values."""
-        height, width = (size + (n - 1) * jump for size, n, jump in zip(self.size, self.grid, self.jump, strict=True))
-        return _Field(self.start, (height, width), (0, 0), (1, 1))
-
-
 @dataclass
 class _Graph:
     """Facts about the tensors of a graph, by the id of a tensor, while its layers are counted."""
 
-    fields: dict[int, _Field] = field(default_factory=dict)
+    fields: dict[int, Field] = field(default_factory=dict)
     padded: dict[int, tuple[Shape, tuple[Pair, Pair]]] = field(default_factory=dict)
     producers: dict[int, int] = field(default_factory=dict)
     counted: set[int] = field(default_factory=set)
@@ -147,17 +123,17 @@ def _count(node: Any, position: int, graph: _Graph) -> LayerNumbers:
     shapes = [tuple(tensor.shape[1:]) for tensor in inputs]
     output_shape = tuple(outputs[0].shape[1:])
     input_shape, zeros = graph.padded.get(id(inputs[0]), (shapes[0], ((0, 0), (0, 0))))
-    window = _window(operation, shapes[0], zeros)
+    window = window_of(operation, shapes[0], zeros)
     weights = [] if id(operation) in graph.counted else list(getattr(operation, "weights", ()))
     graph.counted.add(id(operation))
     parameters, biases = _size(weights), _size(weight for weight in weights if weight.name == "bias")
     kind, products = _multiply_adds(operation, shapes, output_shape, window)
     before = [graph.fields[id(tensor)] for tensor in inputs if id(tensor) in graph.fields]
-    reach = _reach(operation, before, window, output_shape)
+    reach = field_of(operation, before, window, output_shape)
     memory = sum(math.prod(tensor.shape[1:]) for tensor in outputs) * BYTES / KB
     formulas = {
         "output": _output_formula(input_shape, output_shape, window) if window else "",
-        "receptive_field": _reach_formula(_merged(before), window, reach) if window and before else "",
+        "receptive_field": field_formula(merge_fields(before), window, reach) if window and before else "",
         "memory": f"{_product(output_shape)}·{BYTES}/{KB:,} = {kilobytes(memory)} KB" if len(outputs) == 1 else "",
         "parameters": _parameters_formula(weights, parameters),
         "without_biases": _weights_formula(weights, parameters - biases) if biases else "",
@@ -166,7 +142,7 @@ def _count(node: Any, position: int, graph: _Graph) -> LayerNumbers:
     graph.producers.update({id(tensor): position for tensor in outputs})
     graph.fields.update({id(tensor): reach for tensor in outputs})
     if type(operation).__name__ == "ZeroPadding2D" and operation.data_format == "channels_last":
-        graph.padded.update({id(tensor): (input_shape, _sum(zeros, operation.padding)) for tensor in outputs})
+        graph.padded.update({id(tensor): (input_shape, sum_padding(zeros, operation.padding)) for tensor in outputs})
     return LayerNumbers(
         name=operation.name,
         type=type(operation).__name__,
@@ -212,83 +188,6 @@ def _join_lrn(layers: Sequence[LayerNumbers]) -> tuple[LayerNumbers, ...]:
 
 def _size(weights: Iterable[Any]) -> int:
     return sum(math.prod(weight.shape) for weight in weights)
-
-
-# Windows and receptive fields.
-
-
-def _window(operation: Any, shape: Shape, zeros: tuple[Pair, Pair]) -> Window | None:
-    """Return the window of a convolution or pooling of maps, with the zeros of padding layers before it."""
-    if len(shape) != 3 or getattr(operation, "data_format", None) == "channels_first":  # LRN pools over channels
-        return None
-    if type(operation).__name__.startswith("Global") and type(operation).__name__.endswith("Pooling2D"):
-        return Window((shape[0], shape[1]), (1, 1), ((0, 0), (0, 0)), (1, 1))
-    size = getattr(operation, "kernel_size", None) or getattr(operation, "pool_size", None)
-    if size is None or getattr(operation, "strides", 1) == ():
-        return None
-    size = _pair(size)
-    stride, dilation = _pair(operation.strides or size), _pair(getattr(operation, "dilation_rate", 1))
-    window = Window(size, stride, ((0, 0), (0, 0)), dilation)
-    own = ((0, 0), (0, 0))
-    if str(operation.padding).lower() == "same":
-        rows, columns = (
-            _same_padding(n, extent, step) for n, extent, step in zip(shape, window.extent, stride, strict=False)
-        )
-        own = (rows, columns)
-    return replace(window, padding=_sum(zeros, own))
-
-
-def _pair(value: Any) -> Pair:
-    values = (value, value) if isinstance(value, int) else tuple(value)
-    return int(values[0]), int(values[-1])
-
-
-def _same_padding(n: int, extent: int, stride: int) -> Pair:
-    """Return the zeros before and after with which TensorFlow keeps ceil(n / stride) outputs."""
-    total = max((math.ceil(n / stride) - 1) * stride + extent - n, 0)
-    return total // 2, total - total // 2
-
-
-def _sum(first: tuple[Pair, Pair], second: Any) -> tuple[Pair, Pair]:
-    (top, bottom), (left, right) = first
-    (above, below), (before, after) = second
-    return (top + above, bottom + below), (left + before, right + after)
-
-
-def _merged(fields: Sequence[_Field]) -> _Field:
-    """Return the smallest field that contains those of merged branches."""
-    starts, sizes, jumps, grids = [], [], [], []
-    for axis in (0, 1):
-        starts.append(min(one.start[axis] for one in fields))
-        sizes.append(max(one.start[axis] + one.size[axis] for one in fields) - starts[-1])
-        jumps.append(max(one.jump[axis] for one in fields))
-        grids.append(max(one.grid[axis] for one in fields))
-    return _Field(*(_pair(values) for values in (starts, sizes, jumps, grids)))
-
-
-def _reach(operation: Any, before: Sequence[_Field], window: Window | None, output: Shape) -> _Field:
-    """Return the receptive field of an operation's outputs."""
-    name = type(operation).__name__
-    grid = (output[0], output[1]) if len(output) == 3 else (1, 1)
-    if not before:
-        return _Field((0, 0), (1, 1), (1, 1), grid)
-    merged = _merged(before)
-    if window is not None:
-        sides = zip(merged.start, merged.size, merged.jump, window.extent, window.stride, window.padding, strict=True)
-        axes = [
-            (start - zeros[0] * jump, size + (extent - 1) * jump, jump * step)
-            for start, size, jump, extent, step, zeros in sides
-        ]
-        starts, sizes, jumps = (_pair(values) for values in zip(*axes, strict=True))
-        return _Field(starts, sizes, jumps, grid)
-    if len(output) == 1 or "Attention" in name:
-        return merged.of_all()
-    if name == "Cropping2D":
-        (top, _), (left, _) = operation.cropping
-        merged = replace(
-            merged, start=(merged.start[0] + top * merged.jump[0], merged.start[1] + left * merged.jump[1])
-        )
-    return replace(merged, grid=grid) if len(output) == 3 else merged
 
 
 # Multiply-adds.
@@ -396,15 +295,6 @@ def _side(n: int, extent: int, zeros: Pair, stride: int) -> str:
     is_whole = (n - extent + before + after) % stride == 0
     quotient = f"({n} − {extent}{padding})/{stride}"
     return f"{quotient if is_whole else f'⌊{quotient}⌋'} + 1"
-
-
-def _reach_formula(before: _Field, window: Window, after: _Field) -> str:
-    texts = []
-    for axis in (0, 1):
-        step = window.dilation[axis]
-        pixels = f"({window.size[axis]} − 1){f'·{step}' if step > 1 else ''}·{before.jump[axis]}"
-        texts.append(f"{before.size[axis]} + {pixels} = {after.size[axis]}")
-    return texts[0] if texts[0] == texts[1] else f"height {texts[0]}, width {texts[1]}"
 
 
 def _parameters_formula(weights: Sequence[Any], parameters: int) -> str:

@@ -7,6 +7,7 @@ with the result; the nodes below it begin with it.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Literal
 
 from cnncli.catalogue.blocks import Initializer
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import keras
 
 Pair = tuple[int, int]
+"""A number for height and one for width."""
 Padding = Literal["valid", "same"] | int | Pair
 """Padding of each side: none, as much as keeps height and width at stride 1, or a number of pixels, the same in both
 directions or (above and below, left and right)."""
@@ -196,13 +198,16 @@ def pair(value: int | Pair) -> Pair:
     return (value, value) if isinstance(value, int) else (value[0], value[1])
 
 
+def same_padding(n: int, extent: int, stride: int) -> Pair:
+    """Return the zeros before and after n pixels with which `same` keeps ceil(n / stride) outputs, as in TensorFlow."""
+    total = max((math.ceil(n / stride) - 1) * stride + extent - n, 0)
+    return total // 2, total - total // 2
+
+
 def _pad_same(x: keras.KerasTensor, size: Pair, strides: Pair, name: str) -> keras.KerasTensor:
     """Add the zeros that TensorFlow's `same` stands for."""
-    margins = []
-    for side, length, stride in zip(x.shape[1:3], size, strides, strict=True):
-        total = max((-(-side // stride) - 1) * stride + length - side, 0)
-        margins.append((total // 2, total - total // 2))
-    return import_keras().layers.ZeroPadding2D(tuple(margins), name=f"{name}_pad")(x)
+    margins = tuple(map(same_padding, x.shape[1:3], size, strides))
+    return import_keras().layers.ZeroPadding2D(margins, name=f"{name}_pad")(x)
 
 
 def _operations() -> Any:

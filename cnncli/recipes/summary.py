@@ -19,11 +19,12 @@ from cnncli.config.reader import config_from_mapping, load_config
 from cnncli.config.schema import Config
 from cnncli.dataset.labels.source import read_labels
 from cnncli.errors import ConfigError, Message, printable
-from cnncli.networks.arithmetic import LayerNumbers, Shape, count_layers
+from cnncli.networks.arithmetic import LayerNumbers, count_layers
 from cnncli.networks.backbone import build_backbone
 from cnncli.networks.backend import import_keras, uninitialized
 from cnncli.networks.classifier import build_auxiliary, build_classifier, image_size
 from cnncli.networks.cut import cut_classifier
+from cnncli.networks.receptive_field import Shape
 from cnncli.report.network_plot import Drawing, draw_networks
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnncli.networks.arithmetic import LayerNumbers, Shape
+from cnncli.networks.arithmetic import LayerNumbers
+from cnncli.networks.receptive_field import Shape
 from cnncli.report.figures import COLORS, save_figure
 
 if TYPE_CHECKING:

@@ -1,0 +1,117 @@
+"""Windows of convolutions and pooling, and the receptive fields that they give."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from cnncli.networks.layers import Pair, pair, same_padding
+
+Shape = tuple[int, ...]
+"""Shape of a tensor without the batch."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """A kernel or a pooling window: size, stride, zeros before and after, and dilation, by height and width."""
+
+    size: Pair
+    stride: Pair
+    padding: tuple[Pair, Pair]
+    dilation: Pair
+
+    @property
+    def extent(self) -> Pair:
+        """Pixels that the window spans with its dilation."""
+        height, width = ((size - 1) * step + 1 for size, step in zip(self.size, self.dilation, strict=True))
+        return height, width
+
+
+@dataclass(frozen=True)
+class Field:
+    """Receptive field of the first value of a tensor, pixels between neighbors, and size of the map, by axis."""
+
+    start: Pair
+    size: Pair
+    jump: Pair
+    grid: Pair
+
+    def of_all(self) -> Field:
+        """Return the field of an output that depends on all values."""
+        height, width = (size + (n - 1) * jump for size, n, jump in zip(self.size, self.grid, self.jump, strict=True))
+        return Field(self.start, (height, width), (0, 0), (1, 1))
+
+
+def window_of(operation: Any, shape: Shape, zeros: tuple[Pair, Pair]) -> Window | None:
+    """Return the window of a convolution or pooling of maps, with the zeros of padding layers before it."""
+    if len(shape) != 3 or getattr(operation, "data_format", None) == "channels_first":  # LRN pools over channels
+        return None
+    if type(operation).__name__.startswith("Global") and type(operation).__name__.endswith("Pooling2D"):
+        return Window((shape[0], shape[1]), (1, 1), ((0, 0), (0, 0)), (1, 1))
+    size = getattr(operation, "kernel_size", None) or getattr(operation, "pool_size", None)
+    if size is None or getattr(operation, "strides", 1) == ():
+        return None
+    size = pair(size)
+    stride, dilation = pair(operation.strides or size), pair(getattr(operation, "dilation_rate", 1))
+    window = Window(size, stride, ((0, 0), (0, 0)), dilation)
+    own = ((0, 0), (0, 0))
+    if str(operation.padding).lower() == "same":
+        rows, columns = (
+            same_padding(n, extent, step) for n, extent, step in zip(shape, window.extent, stride, strict=False)
+        )
+        own = (rows, columns)
+    return replace(window, padding=sum_padding(zeros, own))
+
+
+def merge_fields(fields: Sequence[Field]) -> Field:
+    """Return the smallest field that contains those of merged branches."""
+    starts, sizes, jumps, grids = [], [], [], []
+    for axis in (0, 1):
+        starts.append(min(one.start[axis] for one in fields))
+        sizes.append(max(one.start[axis] + one.size[axis] for one in fields) - starts[-1])
+        jumps.append(max(one.jump[axis] for one in fields))
+        grids.append(max(one.grid[axis] for one in fields))
+    return Field(*((height, width) for height, width in (starts, sizes, jumps, grids)))
+
+
+def field_of(operation: Any, before: Sequence[Field], window: Window | None, output: Shape) -> Field:
+    """Return the receptive field of an operation's outputs."""
+    name = type(operation).__name__
+    grid = (output[0], output[1]) if len(output) == 3 else (1, 1)
+    if not before:
+        return Field((0, 0), (1, 1), (1, 1), grid)
+    merged = merge_fields(before)
+    if window is not None:
+        sides = zip(merged.start, merged.size, merged.jump, window.extent, window.stride, window.padding, strict=True)
+        axes = [
+            (start - zeros[0] * jump, size + (extent - 1) * jump, jump * step)
+            for start, size, jump, extent, step, zeros in sides
+        ]
+        starts, sizes, jumps = (pair(values) for values in zip(*axes, strict=True))
+        return Field(starts, sizes, jumps, grid)
+    if len(output) == 1 or "Attention" in name:
+        return merged.of_all()
+    if name == "Cropping2D":
+        (top, _), (left, _) = operation.cropping
+        merged = replace(
+            merged, start=(merged.start[0] + top * merged.jump[0], merged.start[1] + left * merged.jump[1])
+        )
+    return replace(merged, grid=grid) if len(output) == 3 else merged
+
+
+def field_formula(before: Field, window: Window, after: Field) -> str:
+    """Return the arithmetic of a receptive field: that of the inputs, and what the window adds."""
+    texts = []
+    for axis in (0, 1):
+        step = window.dilation[axis]
+        pixels = f"({window.size[axis]} − 1){f'·{step}' if step > 1 else ''}·{before.jump[axis]}"
+        texts.append(f"{before.size[axis]} + {pixels} = {after.size[axis]}")
+    return texts[0] if texts[0] == texts[1] else f"height {texts[0]}, width {texts[1]}"
+
+
+def sum_padding(first: tuple[Pair, Pair], second: Any) -> tuple[Pair, Pair]:
+    """Add the rows above and below, and the columns before and after, of two paddings."""
+    (top, bottom), (left, right) = first
+    (above, below), (before, after) = second
+    return (top + above, bottom + below), (left + before, right + after)
