@@ -92,7 +92,7 @@ def field_of(operation: Any, before: Sequence[Field], window: Window | None, out
         return Field(starts, sizes, jumps, grid)
     if len(output) == 1 or "Attention" in name:
         return merged.of_all()
-    if name == "Cropping2D":
+    if name == "Cropping2D" and operation.data_format == "channels_last":  # others crop channels
         (top, _), (left, _) = operation.cropping
         merged = replace(
             merged, start=(merged.start[0] + top * merged.jump[0], merged.start[1] + left * merged.jump[1])

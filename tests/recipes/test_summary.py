@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cnncli.catalogue.networks import NETWORKS
 from cnncli.errors import ConfigError
 from cnncli.networks.architectures import keras_applications
 from cnncli.networks.backend import import_keras
@@ -87,6 +88,22 @@ def test_settings_change_a_network() -> None:
     assert small.parameters_with_top is None
     assert [layer.name for layer in first.layers][-1] == "block1_pool"
     assert first.receptive_field == (6, 6)
+
+
+OWN = ("AlexNet", "GoogLeNet", "MobileNet", "ResNet18", "ShuffleNetV2", "SqueezeNet")
+"""Networks whose receptive fields are counted in the default tier; the others are left to the slow tier."""
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in OWN else pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS]
+)
+def test_the_receptive_field_of_a_square_image_is_square(name: str) -> None:
+    """All networks treat height and width alike; published fields are those of distill.pub (Araujo et al. 2019)."""
+    field = summarize(name).receptive_field
+    published = {"AlexNet": 195, "ResNet18": 435, "MobileNet": 315, "VGG16": 212}
+
+    assert field[0] == field[1]
+    assert field[0] == published.get(name, field[0])
 
 
 def test_the_count_with_the_published_top_is_known() -> None:
