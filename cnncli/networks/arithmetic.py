@@ -3,7 +3,7 @@
 Conventions: a multiply-add is one product with its addition. Convolutions and dense layers count their products without
 biases; pooling counts the values it reads for each output, and has a separate sum; normalization, activations,
 additions and other layers count as 0. Memory is that of the float32 outputs of one image, forward, in KB of 1,024
-bytes. Zero padding in a layer of its own counts as the padding of the layers that follow it.
+bytes. A padding layer is shown as padding of the convolutions and pooling that directly follow it.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from cnncli.networks.receptive_field import (
     field_formula,
     field_of,
     merge_fields,
+    padding_of,
     sum_padding,
     window_of,
 )
@@ -122,8 +123,10 @@ def _count(node: Any, position: int, graph: _Graph) -> LayerNumbers:
     inputs = list(node.input_tensors) or outputs
     shapes = [tuple(tensor.shape[1:]) for tensor in inputs]
     output_shape = tuple(outputs[0].shape[1:])
-    input_shape, zeros = graph.padded.get(id(inputs[0]), (shapes[0], ((0, 0), (0, 0))))
-    window = window_of(operation, shapes[0], zeros)
+    unpadded, zeros = graph.padded.get(id(inputs[0]), (shapes[0], ((0, 0), (0, 0))))
+    window = window_of(operation, shapes[0])
+    shown = replace(window, padding=sum_padding(zeros, window.padding)) if window else None
+    input_shape = unpadded if window else shapes[0]
     weights = [] if id(operation) in graph.counted else list(getattr(operation, "weights", ()))
     graph.counted.add(id(operation))
     parameters, biases = _size(weights), _size(weight for weight in weights if weight.name == "bias")
@@ -132,7 +135,7 @@ def _count(node: Any, position: int, graph: _Graph) -> LayerNumbers:
     reach = field_of(operation, before, window, output_shape)
     memory = sum(math.prod(tensor.shape[1:]) for tensor in outputs) * BYTES / KB
     formulas = {
-        "output": _output_formula(input_shape, output_shape, window) if window else "",
+        "output": _output_formula(input_shape, output_shape, shown) if shown else "",
         "receptive_field": field_formula(merge_fields(before), window, reach) if window and before else "",
         "memory": f"{_product(output_shape)}·{BYTES}/{KB:,} = {kilobytes(memory)} KB" if len(outputs) == 1 else "",
         "parameters": _parameters_formula(weights, parameters),
@@ -141,8 +144,8 @@ def _count(node: Any, position: int, graph: _Graph) -> LayerNumbers:
     }
     graph.producers.update({id(tensor): position for tensor in outputs})
     graph.fields.update({id(tensor): reach for tensor in outputs})
-    if type(operation).__name__ == "ZeroPadding2D" and operation.data_format == "channels_last":
-        graph.padded.update({id(tensor): (input_shape, sum_padding(zeros, operation.padding)) for tensor in outputs})
+    if added := padding_of(operation):
+        graph.padded.update({id(tensor): (unpadded, sum_padding(zeros, added)) for tensor in outputs})
     return LayerNumbers(
         name=operation.name,
         type=type(operation).__name__,
@@ -151,10 +154,10 @@ def _count(node: Any, position: int, graph: _Graph) -> LayerNumbers:
         parameters=parameters,
         trainable=bool(getattr(operation, "trainable_weights", ())),
         kind=kind,
-        kernel=window.size if window else None,
-        stride=window.stride if window else None,
-        padding=window.padding if window else None,
-        dilation=window.dilation if window else None,
+        kernel=shown.size if shown else None,
+        stride=shown.stride if shown else None,
+        padding=shown.padding if shown else None,
+        dilation=shown.dilation if shown else None,
         groups=_groups(operation, shapes[0]),
         receptive_field=reach.size,
         memory_kb=memory,

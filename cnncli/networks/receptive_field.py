@@ -43,8 +43,8 @@ class Field:
         return Field(self.start, (height, width), (0, 0), (1, 1))
 
 
-def window_of(operation: Any, shape: Shape, zeros: tuple[Pair, Pair]) -> Window | None:
-    """Return the window of a convolution or pooling of maps, with the zeros of padding layers before it."""
+def window_of(operation: Any, shape: Shape) -> Window | None:
+    """Return the window of a convolution or pooling of maps, with its own padding."""
     if len(shape) != 3 or getattr(operation, "data_format", None) == "channels_first":  # LRN pools over channels
         return None
     if type(operation).__name__.startswith("Global") and type(operation).__name__.endswith("Pooling2D"):
@@ -55,13 +55,22 @@ def window_of(operation: Any, shape: Shape, zeros: tuple[Pair, Pair]) -> Window 
     size = pair(size)
     stride, dilation = pair(operation.strides or size), pair(getattr(operation, "dilation_rate", 1))
     window = Window(size, stride, ((0, 0), (0, 0)), dilation)
-    own = ((0, 0), (0, 0))
-    if str(operation.padding).lower() == "same":
-        rows, columns = (
-            same_padding(n, extent, step) for n, extent, step in zip(shape, window.extent, stride, strict=False)
-        )
-        own = (rows, columns)
-    return replace(window, padding=sum_padding(zeros, own))
+    if str(operation.padding).lower() != "same":
+        return window
+    rows, columns = map(same_padding, shape[:2], window.extent, stride)
+    return replace(window, padding=(rows, columns))
+
+
+def padding_of(operation: Any) -> tuple[Pair, Pair] | None:
+    """Return rows above and below, and columns before and after, that a padding layer adds to maps; None for others."""
+    name = type(operation).__name__
+    if name == "ZeroPadding2D" and operation.data_format == "channels_last":
+        rows, columns = operation.padding
+    elif name == "Pad" and len(operation.pad_width) == 4:
+        _, rows, columns, _ = operation.pad_width
+    else:
+        return None
+    return pair(rows), pair(columns)
 
 
 def merge_fields(fields: Sequence[Field]) -> Field:
@@ -92,12 +101,19 @@ def field_of(operation: Any, before: Sequence[Field], window: Window | None, out
         return Field(starts, sizes, jumps, grid)
     if len(output) == 1 or "Attention" in name:
         return merged.of_all()
-    if name == "Cropping2D" and operation.data_format == "channels_last":  # others crop channels
-        (top, _), (left, _) = operation.cropping
-        merged = replace(
-            merged, start=(merged.start[0] + top * merged.jump[0], merged.start[1] + left * merged.jump[1])
-        )
+    top, left = _crop_of(operation)
+    merged = replace(merged, start=(merged.start[0] + top * merged.jump[0], merged.start[1] + left * merged.jump[1]))
     return replace(merged, grid=grid) if len(output) == 3 else merged
+
+
+def _crop_of(operation: Any) -> Pair:
+    """Return rows above and columns before the maps that a layer removes; they are negative if it adds some."""
+    if added := padding_of(operation):
+        return -added[0][0], -added[1][0]
+    if type(operation).__name__ == "Cropping2D" and operation.data_format == "channels_last":  # others crop channels
+        (top, _), (left, _) = operation.cropping
+        return top, left
+    return 0, 0
 
 
 def field_formula(before: Field, window: Window, after: Field) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from cnncli.networks.arithmetic import LayerNumbers, count_layers
 from cnncli.networks.backend import import_keras
-from cnncli.networks.layers import local_response_normalization, locally_connected
+from cnncli.networks.layers import local_response_normalization, locally_connected, pool
 
 keras = import_keras()
 layers = keras.layers
@@ -329,6 +329,31 @@ def test_the_field_of_merged_branches_is_the_largest() -> None:
 
     assert [layer.receptive_field for layer in found] == [(1, 1), (3, 3), (3, 3), (18, 18), (18, 18)]
     assert found[2].inputs == (0, 1)
+
+
+@pytest.mark.parametrize("padded", ["pooling", "before an activation"])
+def test_branches_with_padding_layers_see_the_same_pixels(padded: str) -> None:
+    """Padding in a layer of its own moves windows as `same` does, whatever is between the two."""
+    images = keras.Input((16, 16, 2))
+    if padded == "pooling":
+        x = pool(images, "max", 3, 1, 1, name="pool")
+    else:
+        x = conv(2, 3)(layers.ReLU()(layers.ZeroPadding2D(1)(images)))
+    found = count_layers(keras.Model(images, layers.Add()([x, conv(2, 3, padding="same")(images)])))
+
+    assert found[-1].receptive_field == (3, 3)
+
+
+def test_padding_of_a_pooling_is_in_its_formula() -> None:
+    """Rows 75 and 96: padding by an operation of Keras is shown as padding of the pooling that directly follows."""
+    images = keras.Input((112, 112, 2))
+    pooled = count_layers(keras.Model(images, pool(images, "max", 3, 2, 1, name="pool")))[-1]
+    relu = numbers((8, 8, 2), layers.ZeroPadding2D(1), layers.ReLU(), conv(2, 3))
+
+    assert pooled.formulas["output"] == "⌊(112 − 3 + 2·1)/2⌋ + 1 = 56"
+    assert (pooled.padding, pooled.input_shape) == (((1, 1), (1, 1)), (112, 112, 2))
+    assert [layer.input_shape[0] for layer in relu] == [8, 10, 10]
+    assert relu[-1].padding == ((0, 0), (0, 0))
 
 
 def test_connections_of_a_dense_block() -> None:
