@@ -120,9 +120,9 @@ def receptive_fields(layers: int, kernel: int, stride: int = 1, dilation: int = 
     keras = import_keras()
     images = x = keras.Input((64, 64, 1))
     for _ in range(layers):
+        x = keras.layers.Conv2D(1, kernel, 1 if dilation > 1 else stride, "same", dilation_rate=dilation)(x)
         if stride > 1 and dilation > 1:
             x = keras.layers.MaxPooling2D(1, stride, "same")(x)  # Keras has no convolution with both
-        x = keras.layers.Conv2D(1, kernel, 1 if dilation > 1 else stride, "same", dilation_rate=dilation)(x)
     found = [layer for layer in count_layers(keras.Model(images, x)) if layer.kind == "weights"]
     return [
         FieldRow(n, side, layer.formulas["receptive_field"], n * kernel**2, side**2)
