@@ -117,7 +117,7 @@ def _cells(layer: LayerNumbers) -> dict[str, str]:
         "dilation": _pair(layer.dilation),
         "groups": f"{layer.groups or ''}",
         "output": "×".join(map(str, layer.output_shape)),
-        "receptive field": _pair(layer.receptive_field),
+        "receptive field": _pair(layer.receptive_field) or NOTHING,
         "memory KB": _rounded(layer.memory_kb),
         "parameters": f"{layer.parameters:,}",
         "without biases": f"{layer.parameters - layer.biases:,}",

@@ -55,7 +55,8 @@ class LayerNumbers:
         kind: See `Kind`.
         kernel, stride, padding, dilation: Window by (height, width), or None; padding has (before, after) for each.
         groups: Groups of channels of a convolution, or None. A depthwise convolution has one per input channel.
-        receptive_field: Height and width of the pixels of the image that can influence an output by any of its paths.
+        receptive_field: Height and width of the pixels of the image that can influence an output by any of its paths;
+            None between a layer that moves pixels, e.g. into patches, and one whose outputs depend on all of them.
         memory_kb: Memory of the outputs.
         biases: Number of parameters that are biases.
         multiply_adds: Number of multiply-adds for one image.
@@ -75,7 +76,7 @@ class LayerNumbers:
     padding: tuple[Pair, Pair] | None
     dilation: Pair | None
     groups: int | None
-    receptive_field: Pair
+    receptive_field: Pair | None
     memory_kb: float
     biases: int
     multiply_adds: int
@@ -136,7 +137,9 @@ def _count(node: Any, position: int, graph: _Graph) -> LayerNumbers:
     memory = sum(math.prod(tensor.shape[1:]) for tensor in outputs) * BYTES / KB
     formulas = {
         "output": _output_formula(input_shape, output_shape, shown) if shown else "",
-        "receptive_field": field_formula(merge_fields(before), window, reach) if window and before else "",
+        "receptive_field": field_formula(merge_fields(before), window, reach)
+        if window and before and reach.is_known
+        else "",
         "memory": f"{_product(output_shape)}·{BYTES}/{KB:,} = {kilobytes(memory)} KB" if len(outputs) == 1 else "",
         "parameters": _parameters_formula(weights, parameters),
         "without_biases": _weights_formula(weights, parameters - biases) if biases else "",
@@ -159,7 +162,7 @@ def _count(node: Any, position: int, graph: _Graph) -> LayerNumbers:
         padding=shown.padding if shown else None,
         dilation=shown.dilation if shown else None,
         groups=_groups(operation, shapes[0]),
-        receptive_field=reach.size,
+        receptive_field=reach.size if reach.is_known else None,
         memory_kb=memory,
         biases=biases,
         multiply_adds=_value(products),

@@ -30,12 +30,16 @@ class Window:
 
 @dataclass(frozen=True)
 class Field:
-    """Receptive field of the first value of a tensor, pixels between neighbors, and size of the map, by axis."""
+    """Receptive field of the first value of a tensor, pixels between neighbors, and size of the map, by axis.
+
+    If the field of each value is not known, it is one that contains those of all values.
+    """
 
     start: Pair
     size: Pair
     jump: Pair
     grid: Pair
+    is_known: bool = True
 
     def of_all(self) -> Field:
         """Return the field of an output that depends on all values."""
@@ -74,14 +78,24 @@ def padding_of(operation: Any) -> tuple[Pair, Pair] | None:
 
 
 def merge_fields(fields: Sequence[Field]) -> Field:
-    """Return the smallest field that contains those of merged branches."""
+    """Return the smallest field that contains those of merged branches.
+
+    It is known if the known ones fill it, as after attention, which sees all pixels, in a sum with its input.
+    """
+    whole, known = _union(fields), [one for one in fields if one.is_known]
+    is_known = bool(known) and (_union(known).start, _union(known).size) == (whole.start, whole.size)
+    return replace(whole, is_known=is_known)
+
+
+def _union(fields: Sequence[Field]) -> Field:
     starts, sizes, jumps, grids = [], [], [], []
     for axis in (0, 1):
         starts.append(min(one.start[axis] for one in fields))
         sizes.append(max(one.start[axis] + one.size[axis] for one in fields) - starts[-1])
         jumps.append(max(one.jump[axis] for one in fields))
         grids.append(max(one.grid[axis] for one in fields))
-    return Field(*((height, width) for height, width in (starts, sizes, jumps, grids)))
+    start, size, jump, grid = ((height, width) for height, width in (starts, sizes, jumps, grids))
+    return Field(start, size, jump, grid)
 
 
 def field_of(operation: Any, before: Sequence[Field], window: Window | None, output: Shape) -> Field:
@@ -91,6 +105,8 @@ def field_of(operation: Any, before: Sequence[Field], window: Window | None, out
     if not before:
         return Field((0, 0), (1, 1), (1, 1), grid)
     merged = merge_fields(before)
+    if len(output) == 1 or "Attention" in name or name.startswith("Global"):
+        return merged.of_all()
     if window is not None:
         sides = zip(merged.start, merged.size, merged.jump, window.extent, window.stride, window.padding, strict=True)
         axes = [
@@ -98,12 +114,20 @@ def field_of(operation: Any, before: Sequence[Field], window: Window | None, out
             for start, size, jump, extent, step, zeros in sides
         ]
         starts, sizes, jumps = (pair(values) for values in zip(*axes, strict=True))
-        return Field(starts, sizes, jumps, grid)
-    if len(output) == 1 or "Attention" in name:
-        return merged.of_all()
+        return Field(starts, sizes, jumps, grid, merged.is_known)
+    if _moves_pixels(operation, merged.grid, output) and merged.jump != (0, 0):
+        return replace(merged.of_all(), is_known=False)
     top, left = _crop_of(operation)
     merged = replace(merged, start=(merged.start[0] + top * merged.jump[0], merged.start[1] + left * merged.jump[1]))
     return replace(merged, grid=grid) if len(output) == 3 else merged
+
+
+def _moves_pixels(operation: Any, grid: Pair, output: Shape) -> bool:
+    """Return whether values change their places in the map, as those of an image that is cut into patches."""
+    name = type(operation).__name__
+    if name == "Reshape":  # that of a channel shuffle keeps height and width
+        return output[:2] != grid
+    return name in ("Flip", "Transpose") or (name == "Permute" and tuple(operation.dims[:2]) != (1, 2))
 
 
 def _crop_of(operation: Any) -> Pair:

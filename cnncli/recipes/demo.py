@@ -123,12 +123,12 @@ def receptive_fields(layers: int, kernel: int, stride: int = 1, dilation: int = 
         x = keras.layers.Conv2D(1, kernel, 1 if dilation > 1 else stride, "same", dilation_rate=dilation)(x)
         if stride > 1 and dilation > 1:
             x = keras.layers.MaxPooling2D(1, stride, "same")(x)  # Keras has no convolution with both
-    found = [layer for layer in count_layers(keras.Model(images, x)) if layer.kind == "weights"]
-    return [
-        FieldRow(n, side, layer.formulas["receptive_field"], n * kernel**2, side**2)
-        for n, layer in enumerate(found, start=1)
-        for side in layer.receptive_field[:1]
+    found = [
+        (layer.receptive_field[0], layer.formulas["receptive_field"])
+        for layer in count_layers(keras.Model(images, x))
+        if layer.kind == "weights" and layer.receptive_field
     ]
+    return [FieldRow(n, side, formula, n * kernel**2, side**2) for n, (side, formula) in enumerate(found, start=1)]
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ class Summary:
         memory_kb: Memory of the outputs of convolutions and dense layers.
         memory_with_pooling_kb: The same with pooling.
         memory_of_all_kb: Memory of the outputs of all layers, including the input.
-        receptive_field: Height and width of the receptive field of the output.
+        receptive_field: Height and width of the receptive field of the output, or None; see `LayerNumbers`.
         auxiliary_layers: Layers of auxiliary classifiers, which exist in training only; no other total counts them.
         parameters_in_training: Number of parameters with those of auxiliary classifiers.
     """
@@ -72,7 +72,7 @@ class Summary:
     memory_kb: float
     memory_with_pooling_kb: float
     memory_of_all_kb: float
-    receptive_field: tuple[int, int]
+    receptive_field: tuple[int, int] | None
     auxiliary_layers: tuple[LayerNumbers, ...]
     parameters_in_training: int
 

@@ -10,7 +10,7 @@ import pytest
 
 from cnncli.networks.arithmetic import LayerNumbers, count_layers
 from cnncli.networks.backend import import_keras
-from cnncli.networks.layers import local_response_normalization, locally_connected, pool
+from cnncli.networks.layers import channel_shuffle, local_response_normalization, locally_connected, pool
 
 keras = import_keras()
 layers = keras.layers
@@ -354,6 +354,28 @@ def test_padding_of_a_pooling_is_in_its_formula() -> None:
     assert (pooled.padding, pooled.input_shape) == (((1, 1), (1, 1)), (112, 112, 2))
     assert [layer.input_shape[0] for layer in relu] == [8, 10, 10]
     assert relu[-1].padding == ((0, 0), (0, 0))
+
+
+def test_patches_have_no_receptive_field_until_attention() -> None:
+    """Layers that cut an image into patches hide which pixels a value sees, until attention sees all of them."""
+    images = keras.Input((16, 16, 3))
+    x = layers.Reshape((2, 8, 2, 8, 3))(images)
+    x = layers.Reshape((4, 192))(layers.Permute((1, 3, 2, 4, 5))(x))
+    tokens = layers.Dense(6)(x)
+    x = layers.Add()([tokens, layers.MultiHeadAttention(2, 3)(tokens, tokens)])
+    found = count_layers(keras.Model(images, layers.Reshape((2, 2, 6))(x)))
+
+    assert [layer.receptive_field for layer in found] == [(1, 1), None, None, None, None, (16, 16), (16, 16), (16, 16)]
+
+
+def test_a_channel_shuffle_keeps_the_receptive_field() -> None:
+    """Shuffled channels remain in their places, and gates of channels see the whole image."""
+    images = keras.Input((8, 8, 4))
+    x = channel_shuffle(conv(4, 3, padding="same")(images), 2, name="shuffle")
+    gates = layers.Reshape((1, 1, 4))(layers.GlobalAveragePooling2D()(x))
+    found = count_layers(keras.Model(images, layers.Multiply()([x, gates])))
+
+    assert [layer.receptive_field for layer in found] == [(1, 1), *4 * [(3, 3)], *3 * [(10, 10)]]
 
 
 def test_connections_of_a_dense_block() -> None:
