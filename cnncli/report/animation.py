@@ -25,7 +25,13 @@ FORMATS = {".gif": "GIF", ".png": "PNG", ".webp": "WEBP"}
 def draw_animation(worked: Worked, path: Path, frame_ms: int = 900) -> int:
     """Write the steps of an example as an animated GIF, PNG or WebP, by the suffix, and return the number of frames."""
     steps = list(worked.steps())
-    frames = [_frame(worked, number, step) for number, step in enumerate(steps)]
+    captions = [_caption(worked, step) for step in steps]
+    # One width for all: formulas differ in length, and a WebP has frames of one size.
+    text_width = math.ceil(max(load_font(14).getlength(caption.rjust(20)) for caption in captions))
+    frames = [
+        _frame(worked, number, step, caption, text_width)
+        for number, (step, caption) in enumerate(zip(steps, captions, strict=True))
+    ]
     durations = [frame_ms] * (len(frames) - 1) + [3 * frame_ms]
     with replacing(path) as temporary:
         frames[0].save(
@@ -34,7 +40,12 @@ def draw_animation(worked: Worked, path: Path, frame_ms: int = 900) -> int:
     return len(frames)
 
 
-def _frame(worked: Worked, number: int, step: tuple[int, int, int]) -> Image.Image:
+def _caption(worked: Worked, step: tuple[int, int, int]) -> str:
+    formula = worked.formula(*step)
+    return formula if len(formula) <= MOST_TEXT else f"… = {formula.rpartition(' = ')[2]}"
+
+
+def _frame(worked: Worked, number: int, step: tuple[int, int, int], caption: str, text_width: int) -> Image.Image:
     """Return the picture of a step: outputs up to this one are filled in."""
     k, row, column = step
     depth, filters = worked.values.shape[-1], worked.output.shape[-1]
@@ -43,16 +54,13 @@ def _frame(worked: Worked, number: int, step: tuple[int, int, int]) -> Image.Ima
     lefts = MARGIN + np.cumsum([0, *(n * CELL + BETWEEN for n in columns)])
     stacked = [depth * (worked.values.shape[0] * CELL + HEADING), filters * (worked.output.shape[0] * CELL + HEADING)]
     height = MARGIN * 2 + max(stacked) + TEXT_LINE + 8
-    formula = worked.formula(*step)
-    formula = formula if len(formula) <= MOST_TEXT else f"… = {formula.rpartition(' = ')[2]}"
-    text_width = math.ceil(load_font(14).getlength(formula.rjust(20)))
     image = Image.new("RGB", (max(int(lefts[-1]), text_width + 2 * MARGIN + 20, 560), height), PAPER)
     pen = ImageDraw.Draw(image)
     _draw_input(pen, worked, int(lefts[0]), (row, column), k)
     for place in range(filters if worked.kernels is not None else 0):
         _draw_kernel(pen, worked, int(lefts[1 + place]), place, place == k)
     _draw_output(pen, worked, int(lefts[-2]), number, step)
-    pen.text((MARGIN, height - MARGIN - TEXT_LINE + 4), formula, INK, load_font(14))
+    pen.text((MARGIN, height - MARGIN - TEXT_LINE + 4), caption, INK, load_font(14))
     return image
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from cnncli.explanation.convolution import course_convolution, course_pooling, volume_convolution
 from cnncli.report.animation import draw_animation, show_steps
@@ -26,6 +26,19 @@ def test_an_animation_has_a_frame_per_output(tmp_path: Path, suffix: str) -> Non
             image.seek(number)
             frames.append(np.asarray(image.convert("RGB")))
     assert len({frame.tobytes() for frame in frames}) == 9
+
+
+@pytest.mark.parametrize("suffix", ["gif", "png", "webp"])
+def test_frames_have_one_size(tmp_path: Path, suffix: str) -> None:
+    """Frames are of equal size, though the formulas of the outputs differ in length."""
+    path = tmp_path / f"steps.{suffix}"
+    worked = volume_convolution(size=7, kernel=4, stride=1, padding=1, depth=1, filters=1)
+
+    assert len({len(worked.formula(*step)) for step in worked.steps()}) > 1
+    assert draw_animation(worked, path) == 36
+    with Image.open(path) as image:
+        assert image.n_frames == 36
+        assert len({frame.size for frame in ImageSequence.Iterator(image)}) == 1
 
 
 def test_volumes_and_pooling_are_animated(tmp_path: Path) -> None:
