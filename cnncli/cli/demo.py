@@ -165,17 +165,21 @@ def _print_worked(worked: Worked) -> None:
     def matrix(title: str, values: object) -> None:
         click.echo(f"{title}\n{show_steps(values)}\n")  # type: ignore[arg-type]
 
+    from cnncli.networks.arithmetic import side_formula
+
     depth, padding = worked.values.shape[-1], f" with padding {worked.padding}" if worked.padding else ""
     for channel in range(depth):
         matrix(f"input{padding}" + (f", channel {channel + 1}" if depth > 1 else ""), worked.values[..., channel])
     if worked.kernels is not None and worked.biases is not None:
+        has_names = depth > 1 or len(worked.kernels) > 1 or worked.biases.any()
         for k, kernel in enumerate(worked.kernels):
             for channel in range(depth):
-                name = f" {k + 1}, channel {channel + 1}, bias {worked.biases[k]}" if depth > 1 else ""
+                name = f" {k + 1}, channel {channel + 1}, bias {worked.biases[k]}" if has_names else ""
                 matrix(f"kernel{name}", kernel[..., channel])
     n = worked.values.shape[0] - 2 * worked.padding
     extent = (worked.size - 1) * worked.dilation + 1
-    click.echo(f"output size ({n} − {extent} + 2·{worked.padding})/{worked.stride} + 1 = {worked.output.shape[0]}")
+    formula = side_formula(n, extent, (worked.padding, worked.padding), worked.stride)
+    click.echo(f"output size {formula} = {worked.output.shape[0]}")
     for k, row, column in worked.steps():
         place = f"{row + 1},{column + 1}" + (f",{k + 1}" if worked.output.shape[-1] > 1 else "")
         click.echo(f"output[{place}] = {worked.formula(k, row, column)}")

@@ -287,7 +287,7 @@ def _value(formula: str) -> int:
 def _output_formula(shape: Shape, output: Shape, window: Window) -> str:
     """Return (W − F + P)/S + 1 of height and width, or of both in one where they are equal."""
     texts = [
-        _side(n, extent, zeros, step)
+        side_formula(n, extent, zeros, step)
         for n, extent, zeros, step in zip(shape, window.extent, window.padding, window.stride, strict=False)
     ]
     sizes = (output[0], output[1]) if len(output) == 3 else (1, 1)
@@ -295,7 +295,12 @@ def _output_formula(shape: Shape, output: Shape, window: Window) -> str:
     return texts[0] if texts[0] == texts[1] else f"height {texts[0]}, width {texts[1]}"
 
 
-def _side(n: int, extent: int, zeros: Pair, stride: int) -> str:
+def side_formula(n: int, extent: int, zeros: Pair, stride: int) -> str:
+    """Return (W − F + P)/S + 1, rounded down where it is not an integer.
+
+    >>> side_formula(32, 5, (2, 2), 1), side_formula(6, 3, (0, 0), 2)
+    ('(32 − 5 + 2·2)/1 + 1', '⌊(6 − 3)/2⌋ + 1')
+    """
     before, after = zeros
     padding = "" if zeros == (0, 0) else f" + 2·{before}" if before == after else f" + {before} + {after}"
     is_whole = (n - extent + before + after) % stride == 0

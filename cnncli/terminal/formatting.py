@@ -84,11 +84,13 @@ def size(n_bytes: float) -> str:
 
 
 def kilobytes(number: float) -> str:
-    """Return a number of KB with at most two decimals.
+    """Return a number of KB with at most two decimals or, if it is small, two significant digits.
 
-    >>> kilobytes(784), kilobytes(182.25), kilobytes(12_544.0)
-    ('784', '182.25', '12,544')
+    >>> kilobytes(784), kilobytes(182.25), kilobytes(12_544.0), kilobytes(4 / 1024)
+    ('784', '182.25', '12,544', '0.0039')
     """
+    if 0 < number < 0.1:
+        return f"{number:.2g}"
     return re.sub(r"\.?0+$", "", f"{number:,.2f}")
 
 

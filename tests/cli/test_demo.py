@@ -26,10 +26,24 @@ def test_a_convolution_is_worked_out(capsys: pytest.CaptureFixture[str], tmp_pat
     assert main(["demo", "convolution", "--out", str(out)]) == 0
     text = capsys.readouterr().out
     assert "4 3 4\n2 4 3\n2 3 4" in text
-    assert "output size (5 − 3 + 2·0)/1 + 1 = 3" in text
+    assert "output size (5 − 3)/1 + 1 = 3" in text
     assert out.is_file()
     assert main(["demo", "convolution", "--padding", "2", "--stride", "1", "--size", "4", "--depth", "1"]) == 0
     assert "output size (4 − 3 + 2·2)/1 + 1 = 6" in capsys.readouterr().out
+
+
+def test_the_output_size_is_rounded_down(capsys: pytest.CaptureFixture[str]) -> None:
+    """Row 97: a window that does not fit at the edge is left out, and the formula shows that."""
+    assert main(["demo", "convolution", "--size", "6", "--kernel", "3", "--stride", "2", "--padding", "0"]) == 0
+    assert "output size ⌊(6 − 3)/2⌋ + 1 = 2" in capsys.readouterr().out
+
+
+def test_kernels_have_numbers_and_biases(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each of several kernels has its number, and its bias, which is in the formulas."""
+    assert main(["demo", "convolution", "--depth", "1", "--filters", "2", "--size", "3"]) == 0
+    text = capsys.readouterr().out
+    assert "kernel 1, channel 1, bias 1\n" in text
+    assert "kernel 2, channel 1, bias 0\n" in text
 
 
 @pytest.mark.parametrize(

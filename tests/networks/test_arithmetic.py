@@ -184,6 +184,13 @@ def test_the_end_of_googlenet() -> None:
     assert round(dense.memory_kb) == 4
 
 
+def test_the_memory_of_one_unit_is_not_zero() -> None:
+    """Small numbers of KB have two significant digits."""
+    (found,) = numbers((3,), layers.Dense(1))
+
+    assert found.formulas["memory"] == "1·4/1,024 = 0.0039 KB"
+
+
 def test_the_end_of_vgg16() -> None:
     """Row 85: memory, parameters without biases and multiply-adds of VGG-16's flatten and last dense layer."""
     flatten, last = numbers((7, 7, 512), layers.Flatten(), layers.Dense(10))
