@@ -176,7 +176,8 @@ def _print_totals(summary: Summary, console: Console) -> None:
             "the other totals are those of the network without them"
         )
     if summary.parameters_with_top is not None:
-        console.print(f"with the published top of 1,000 classes: {summary.parameters_with_top:,} parameters (--top)")
+        top = f"the published top of {summary.top_classes:,} classes"
+        console.print(f"with {top}: {summary.parameters_with_top:,} parameters (--top)")
     console.print(f"multiply-adds {summary.multiply_adds:,}, with pooling {summary.multiply_adds_with_pooling:,}")
     console.print(
         f"memory of convolutions and dense layers {kilobytes(summary.memory_kb)} KB, with pooling "

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,8 +47,9 @@ class Summary:
         name: Name of the network or of the config.
         input_shape: Height, width and channels.
         parameters_without_biases: Number of parameters that are not biases.
-        parameters_with_top: Number of parameters with the published top of 1,000 classes; None if the network has no
-            such top, or has a different size, options or output layer than that.
+        parameters_with_top: Number of parameters with the published top; None if the network has none, or has a
+            different size, options or output layer than that.
+        top_classes: Number of classes of that top, or None.
         multiply_adds: Those of convolutions and dense layers.
         multiply_adds_with_pooling: The same with pooling.
         memory_kb: Memory of the outputs of convolutions and dense layers.
@@ -67,6 +68,7 @@ class Summary:
     input_shape: Shape
     parameters_without_biases: int
     parameters_with_top: int | None
+    top_classes: int | None
     multiply_adds: int
     multiply_adds_with_pooling: int
     memory_kb: float
@@ -144,8 +146,11 @@ def summarize_backbone(name: str, overrides: Overrides = (), *, top: bool = Fals
         model = build_backbone(backbone, (height, width, channels), seed=0, load_weights=False, top=top)
         auxiliary = build_auxiliary(model, backbone, info.top_classes)
     is_whole = is_default_size and not (top or backbone.options or backbone.output_layer or backbone.include_top_layers)
+    summary = _summarize(model, name, auxiliary)
+    if not (is_whole and info.top_classes):
+        return summary
     with_top = model.count_params() + info.parameters - info.notop_parameters
-    return _summarize(model, name, with_top if is_whole and info.top_classes else None, auxiliary)
+    return replace(summary, parameters_with_top=with_top, top_classes=info.top_classes)
 
 
 def _no_top(source: str, reason: str) -> ConfigError:
@@ -175,12 +180,7 @@ def draw(networks: Sequence[Summary], path: Path, *, whole: bool = False) -> Non
     draw_networks(drawings, path, whole=whole)
 
 
-def _summarize(
-    model: keras.Model,
-    name: str,
-    parameters_with_top: int | None = None,
-    auxiliary: Sequence[keras.KerasTensor] = (),
-) -> Summary:
+def _summarize(model: keras.Model, name: str, auxiliary: Sequence[keras.KerasTensor] = ()) -> Summary:
     """Count the layers of a functional model, and of auxiliary logits on its graph, with their current `trainable`."""
     layers, auxiliary_layers = count_layers(model), _count_auxiliary(model, auxiliary)
     trainable = sum(math.prod(weight.shape) for weight in model.trainable_weights)
@@ -195,7 +195,8 @@ def _summarize(
         name=name,
         input_shape=layers[0].output_shape,
         parameters_without_biases=total - sum(layer.biases for layer in layers),
-        parameters_with_top=parameters_with_top,
+        parameters_with_top=None,
+        top_classes=None,
         multiply_adds=sum(layer.multiply_adds for layer in counted),
         multiply_adds_with_pooling=sum(layer.multiply_adds for layer in layers),
         memory_kb=sum(layer.memory_kb for layer in counted),

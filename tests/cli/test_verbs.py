@@ -334,6 +334,12 @@ def test_summary_prints_the_arithmetic_of_each_number(here: Path, capsys: pytest
     assert wide[0].split()[:5] == ["layer", "type", "input", "kernel", "stride"]
 
 
+def test_summary_names_the_classes_of_the_published_top(capsys: pytest.CaptureFixture[str]) -> None:
+    """Row 1: LeNet-5 distinguishes ten digits, not the 1,000 classes of ImageNet."""
+    assert main(["summary", "LeNet5"]) == 0
+    assert "published top of 10 classes: 61,706 parameters" in capsys.readouterr().out
+
+
 def test_summary_compares_networks_with_their_own_settings(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Row 83: settings belong to the network before them; the comparison has the ratios of the totals."""
     small = ["ConvNet", "data.image_size=32", "backbone.options.filters=[4]"]

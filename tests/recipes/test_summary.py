@@ -110,6 +110,7 @@ def test_the_count_with_the_published_top_is_known() -> None:
     """Row 6: the summary of a backbone names the parameters with its top, unless the size or the layers differ."""
     assert summarize("MobileNet").parameters_with_top == 4_253_864
     assert summarize("MobileNet", ["data.image_size=64"]).parameters_with_top is None
+    assert [summarize(name).top_classes for name in ("MobileNet", "LeNet5", "ConvNet")] == [1000, 10, None]
 
 
 def test_the_top_of_a_network_is_counted() -> None:
