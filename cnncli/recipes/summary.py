@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnncli.catalogue.datasets import DATASETS, DatasetInfo
-from cnncli.catalogue.networks import NETWORKS
+from cnncli.catalogue.networks import NETWORKS, is_model_file, network_named
 from cnncli.config.modes import run_name, stages_of
 from cnncli.config.overrides import Overrides
 from cnncli.config.reader import config_from_mapping, load_config
@@ -96,7 +96,7 @@ class Comparison:
 
 
 def summarize(source: str, overrides: Overrides = (), *, top: bool = False) -> Summary:
-    """Summarize a config or the backbone of a network, with overrides of their settings.
+    """Summarize a config or the backbone of a network, also one in a saved model, with overrides of their settings.
 
     `top` keeps the published top of a network, usually of 1,000 classes; a config has a head instead. The data of a
     config must exist, unless its folder is named after a published dataset, whose number of classes is known.
@@ -104,7 +104,8 @@ def summarize(source: str, overrides: Overrides = (), *, top: bool = False) -> S
     Raises:
         ConfigError: There is neither such a file nor such a network, a setting is wrong, or there is no top.
     """
-    if Path(source).suffix in (".yaml", ".yml") or (Path(source).exists() and source not in NETWORKS):
+    is_file = Path(source).exists() and source not in NETWORKS and not is_model_file(source)
+    if Path(source).suffix in (".yaml", ".yml") or is_file:
         if top:
             raise _no_top(source, "a config has a head instead of a top")
         config = load_config(Path(source), overrides, check_paths=False)
@@ -128,10 +129,12 @@ def summarize_backbone(name: str, overrides: Overrides = (), *, top: bool = Fals
 
     Raises:
         ConfigError: The catalogue has no such network, a setting is wrong, or the network has no top.
+        WeightsError: A saved model cannot be read.
     """
-    color = "grayscale" if name in NETWORKS and NETWORKS[name].channels == 1 else "rgb"
+    is_file = is_model_file(name)
+    color = "grayscale" if (name in NETWORKS or is_file) and network_named(name).channels == 1 else "rgb"
     settings = {"backbone": {"name": name, "weights": "none"}, "data": {"path": ".", "color": color}}
-    config = config_from_mapping(settings, overrides, environment={}, check_paths=False)
+    config = config_from_mapping(settings, overrides, environment={}, check_paths=is_file)
     if len(config.backbones) > 1:
         text = f"backbone: {printable(name)} is one network; several need a config."
         raise ConfigError(Message("usage-options-conflict", text, key="backbone", received=name))

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from cnncli.catalogue.networks import NETWORKS
-from cnncli.errors import ConfigError
+from cnncli.errors import ConfigError, WeightsError
 from cnncli.networks.architectures import keras_applications
 from cnncli.networks.backend import import_keras
-from cnncli.networks.classifier import build_classifier
+from cnncli.networks.classifier import build_classifier, save_classifier
 from cnncli.recipes.summary import compare, summarize, summarize_backbone, summarize_config
 from tests.support.drawing import draw_dataset, tiny_config
 
@@ -162,6 +162,33 @@ def test_a_network_without_top_is_refused_with_top(tmp_path: Path) -> None:
         with pytest.raises(ConfigError) as caught:
             summarize(source, top=True)
         assert caught.value.problems[0].code == "usage-options-conflict"
+
+
+@pytest.mark.parametrize("color", ["rgb", "grayscale"])
+def test_a_saved_model_is_a_network(color: str, tmp_path: Path) -> None:
+    """A saved model is summarized up to its head, with its own image size and channels."""
+    data = {"path": draw_dataset(tmp_path, 1, 1, 1), "image_size": 32, "color": color}
+    config = tiny_config(tmp_path, data=data)
+    save_classifier(build_classifier(config, 2), tmp_path / "model.keras")
+    expected, summary = summarize_config(config), summarize(str(tmp_path / "model.keras"))
+
+    assert summary.input_shape == expected.input_shape
+    assert summary.parameters == expected.parameters - (8 * 2 + 2)
+    assert [layer.name for layer in summary.layers if layer.kind == "weights"] == ["block1_conv", "block2_conv"]
+    backbone = {"name": str(tmp_path / "model.keras"), "weights": "none"}
+    assert summarize_config(tiny_config(tmp_path, data=data, backbone=backbone)).parameters == expected.parameters
+
+
+def test_a_missing_or_damaged_model_is_reported(tmp_path: Path) -> None:
+    """A file that is not there, or is not a saved model, is named with the problem."""
+    with pytest.raises(ConfigError) as missing:
+        summarize(str(tmp_path / "nothing.keras"))
+    (tmp_path / "damaged.keras").write_bytes(b"nothing")
+    with pytest.raises(WeightsError) as damaged:
+        summarize(str(tmp_path / "damaged.keras"))
+
+    assert missing.value.problems[0].code == "config-path-missing"
+    assert damaged.value.code == "weights-architecture"
 
 
 def test_alexnet_against_vgg16() -> None:

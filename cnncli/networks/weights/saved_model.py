@@ -192,8 +192,12 @@ def _sources(layer: Mapping[str, Any]) -> Iterator[object]:
 
 
 def _build(description: Mapping[str, Any], weights_bytes: int) -> keras.Model:
-    """Build the model with initial values after checking that it is not larger than its file."""
+    """Build the model after checking that it is not larger than its file.
+
+    Weights have initial values, except in `backend.uninitialized`.
+    """
     keras = import_keras()
+    from keras.src.backend.common.stateless_scope import in_stateless_scope
     from keras.src.backend.common.variables import initialize_all_variables
 
     layers = description["config"]["layers"]
@@ -204,7 +208,8 @@ def _build(description: Mapping[str, Any], weights_bytes: int) -> keras.Model:
             described = {**description, "config": settings, "compile_config": None}
             model = keras.saving.deserialize_keras_object(described, safe_mode=True)
         _check_sizes(model, weights_bytes)
-        initialize_all_variables()
+        if not in_stateless_scope():  # a summary builds networks without values
+            initialize_all_variables()
         was_trainable = {layer["name"]: layer["config"].get("trainable", True) for layer in layers}
         for layer in model.layers:
             layer.trainable = bool(was_trainable[layer.name])
