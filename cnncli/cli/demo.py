@@ -11,7 +11,7 @@ from cnncli.cli.demo_loss import loss, penalty
 from cnncli.cli.options import OUT_FILE, PATH, console_options, example, json_option, overrides_argument, print_json
 from cnncli.errors import Message
 from cnncli.terminal.console import Console
-from cnncli.terminal.formatting import percent
+from cnncli.terminal.formatting import matrix_text, percent
 
 if TYPE_CHECKING:
     from cnncli.explanation.convolution import Worked
@@ -50,11 +50,11 @@ def kernels(image: Path, out: Path | None, size: int | None, console: Console) -
     gray, and the figure shows their strength.
     """
     from cnncli.recipes.demo import kernel_tiles, load_square
-    from cnncli.report.demo_figures import draw_tiles
+    from cnncli.report.demo_figures import draw_tile_figure
     from cnncli.storage.atomic import output_path
 
     path = output_path(out or Path(f"{image.stem}-kernels.png"))
-    draw_tiles(kernel_tiles(load_square(image, size)), path)
+    draw_tile_figure(kernel_tiles(load_square(image, size)), path)
     click.echo(path)
 
 
@@ -73,11 +73,11 @@ def feature_map(image: Path, out: Path | None, size: int | None, console: Consol
     The map is that of a Sobel kernel, which finds vertical lines. Max, average and sum pooling have windows of 2×2.
     """
     from cnncli.recipes.demo import feature_map_tiles, load_square
-    from cnncli.report.demo_figures import draw_tiles
+    from cnncli.report.demo_figures import draw_tile_figure
     from cnncli.storage.atomic import output_path
 
     path = output_path(out or Path(f"{image.stem}-feature-map.png"))
-    draw_tiles(feature_map_tiles(load_square(image, size)), path, columns=3)
+    draw_tile_figure(feature_map_tiles(load_square(image, size)), path, columns=3)
     click.echo(path)
 
 
@@ -93,7 +93,6 @@ def pixels(image: Path, out: Path | None, size: int, as_json: bool, console: Con
     This is what a computer sees: 0 is black, 255 is white.
     """
     from cnncli.recipes.demo import gray_of, load_square
-    from cnncli.report.animation import show_steps
     from cnncli.report.demo_figures import draw_pixels
     from cnncli.storage.atomic import output_path
 
@@ -104,7 +103,7 @@ def pixels(image: Path, out: Path | None, size: int, as_json: bool, console: Con
     if as_json:
         print_json(values)
     elif size <= MOST_PRINTED:
-        click.echo(show_steps(values))
+        click.echo(matrix_text(values))
     if path and not as_json:
         click.echo(path)
 
@@ -160,10 +159,9 @@ def convolution(kind: str, out: Path | None, console: Console, **sizes: int | No
 
 def _print_worked(worked: Worked) -> None:
     """Print input, kernels, each step and the output."""
-    from cnncli.report.animation import show_steps
 
     def matrix(title: str, values: object) -> None:
-        click.echo(f"{title}\n{show_steps(values)}\n")  # type: ignore[arg-type]
+        click.echo(f"{title}\n{matrix_text(values)}\n")  # type: ignore[arg-type]
 
     from cnncli.networks.arithmetic import side_formula
 

@@ -19,6 +19,7 @@ from cnncli.images.decode import PixelSpec, decode
 from cnncli.images.limits import MAX_PIXELS
 from cnncli.images.verify import verify
 from cnncli.report.demo_figures import Tile
+from cnncli.terminal.formatting import matrix_text
 
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in gray (ITU-R BT.601), as in Pillow."""
@@ -59,7 +60,7 @@ def _kernel_tile(name: str, pixels: NDArray[np.uint8]) -> Tile:
         result = np.abs(filter_channels(gray_of(pixels)[..., None], kernel))[..., 0]
     else:
         result = filter_channels(pixels, kernel)
-    return Tile(name, np.rint(result).clip(0, 255).astype(np.uint8), _matrix_text(kernel))
+    return Tile(name, np.rint(result).clip(0, 255).astype(np.uint8), _kernel_text(kernel))
 
 
 def filter_channels(pixels: NDArray[Any], kernel: Kernel) -> NDArray[np.float64]:
@@ -71,12 +72,12 @@ def filter_channels(pixels: NDArray[Any], kernel: Kernel) -> NDArray[np.float64]
     return np.concatenate(channels, axis=-1)
 
 
-def _matrix_text(kernel: Kernel) -> str:
+def _kernel_text(kernel: Kernel) -> str:
     """Return a kernel as lines, with a common divisor of the blurs in front."""
     smallest = min(abs(value) for row in kernel for value in row if value)
     divisor = round(1 / smallest) if smallest < 1 else 1
-    rows = [" ".join(f"{value * divisor:2.0f}" for value in row) for row in kernel]
-    return ("\n".join(rows) + (f"\n/{divisor}" if divisor > 1 else "")).replace("-", "−")
+    text = matrix_text([[round(value * divisor) for value in row] for row in kernel])
+    return text + (f"\n/{divisor}" if divisor > 1 else "")
 
 
 def feature_map_tiles(pixels: NDArray[np.uint8]) -> list[Tile]:

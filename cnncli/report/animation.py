@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from cnncli.explanation.convolution import Array, Worked
+from cnncli.explanation.convolution import Worked
 from cnncli.report.contact_sheet import GRAY, INK, MARGIN, PAPER, load_font
 from cnncli.report.figures import BLUE, VERMILION
 from cnncli.storage.atomic import replacing
@@ -133,10 +133,3 @@ def _cell(
         font = load_font(15 if len(text) < 4 else 11)
         pen.text((x + CELL / 2, y + CELL / 2), text, INK, font, anchor="mm")
     return box
-
-
-def show_steps(values: Array) -> str:
-    """Return a matrix (height, width) as lines of aligned numbers."""
-    texts = [[f"{value:g}".replace("-", "−") for value in row] for row in values]
-    width = max(len(text) for row in texts for text in row)
-    return "\n".join(" ".join(text.rjust(width) for text in row) for row in texts)

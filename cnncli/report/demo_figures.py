@@ -29,7 +29,7 @@ class Tile:
     detail: str = ""
 
 
-def draw_tiles(tiles: Sequence[Tile], path: Path, columns: int = 5) -> None:
+def draw_tile_figure(tiles: Sequence[Tile], path: Path, columns: int = 5) -> None:
     """Draw images in rows as a PNG or SVG."""
     columns = min(columns, len(tiles))
     rows = math.ceil(len(tiles) / columns)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
@@ -92,6 +92,18 @@ def kilobytes(number: float) -> str:
     if 0 < number < 0.1:
         return f"{number:.2g}"
     return re.sub(r"\.?0+$", "", f"{number:,.2f}")
+
+
+def matrix_text(rows: Iterable[Iterable[float]]) -> str:
+    """Return a matrix as lines of aligned numbers, with a minus sign.
+
+    >>> print(matrix_text([[1, -20], [3, 4]]))
+      1 −20
+      3   4
+    """
+    texts = [[f"{value:g}".replace("-", "−") for value in row] for row in rows]
+    width = max(len(text) for row in texts for text in row)
+    return "\n".join(" ".join(text.rjust(width) for text in row) for row in texts)
 
 
 def decimal(value: float) -> str:

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image, ImageSequence
 
 from cnncli.explanation.convolution import course_convolution, course_pooling, volume_convolution
-from cnncli.report.animation import draw_animation, show_steps
-from cnncli.report.demo_figures import Tile, draw_pixels, draw_receptive_fields, draw_tiles
+from cnncli.report.animation import draw_animation
+from cnncli.report.demo_figures import Tile, draw_pixels, draw_receptive_fields, draw_tile_figure
 
 
 @pytest.mark.parametrize("suffix", ["gif", "png", "webp"])
@@ -47,16 +47,11 @@ def test_volumes_and_pooling_are_animated(tmp_path: Path) -> None:
     assert draw_animation(course_pooling(), tmp_path / "pooling.gif") == 4
 
 
-def test_a_matrix_is_printed_in_columns() -> None:
-    """Row 181: numbers are aligned, with a minus sign."""
-    assert show_steps(np.array([[1, -20], [3, 4]])) == "  1 −20\n  3   4"
-
-
 def test_figures_are_written(tmp_path: Path) -> None:
     """Rows 98, 181 and 190: tiles with and without color, pixels with numbers, and nested receptive fields."""
     gray = np.arange(64).reshape(8, 8)
     tiles = [Tile("color", np.zeros((8, 8, 3), np.uint8)), Tile("gray", gray), Tile("signed", gray - 30, "1 0\n0 1")]
-    draw_tiles(tiles, tmp_path / "tiles.png", columns=2)
+    draw_tile_figure(tiles, tmp_path / "tiles.png", columns=2)
     draw_pixels(gray, tmp_path / "pixels.svg")
     draw_receptive_fields([3, 5, 7], tmp_path / "fields.png")
 

@@ -12,6 +12,7 @@ from cnncli.terminal.formatting import (
     duration,
     encodable,
     fit_table,
+    matrix_text,
     percent,
     percent_range,
     plain_table,
@@ -132,3 +133,8 @@ def test_wide_letters_take_two_columns() -> None:
 def test_columns_of_numbers_are_aligned_right(cells: list[str], right: bool) -> None:
     """A dash counts as an unknown number, and a name that ends with a number as text."""
     assert right_aligned(cells) is right
+
+
+def test_matrices() -> None:
+    """Row 181: the numbers of a matrix are aligned, with a minus sign."""
+    assert matrix_text([[1, -20], [3, 4]]) == "  1 −20\n  3   4"
