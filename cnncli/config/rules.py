@@ -12,9 +12,10 @@ from functools import reduce
 from itertools import product
 from typing import Any
 
+from cnncli.catalogue.blocks import find_misfit
 from cnncli.catalogue.losses import CROSS_ENTROPY, LOSSES
 from cnncli.catalogue.optimizers import OPTIMIZERS
-from cnncli.catalogue.settings import Option
+from cnncli.catalogue.settings import Option, with_defaults
 from cnncli.config.backbone_settings import BackboneConfig
 from cnncli.config.fields import expectation
 from cnncli.config.head_settings import ConvLayer, DenseLayer
@@ -140,6 +141,21 @@ def _contradictions(draft: Draft) -> Iterator[Problem]:
             what, expected = f"too small for {info.name}", f"at least {info.min_size} pixels in each direction"
             name = f"{key}.name"
             yield from draft.problem("config-image-size-too-small", "data.image_size", what, expected, needs=(name,))
+        else:
+            yield from _misfits(draft, key, backbone, (size, size) if isinstance(size, int) else size)
+
+
+def _misfits(draft: Draft, group: str, backbone: BackboneConfig, size: tuple[int, int]) -> Iterator[Problem]:
+    """Yield the first kernel or pooling window of a ConvNet that is larger than the feature maps below it."""
+    allowed, options = backbone.network.options, {**backbone.options}
+    are_valid = all(name in allowed and allowed[name].accepts(value) for name, value in options.items())
+    is_wrong = any(key.startswith(f"{group}.options.") for key in draft.wrong)
+    if "blocks" not in allowed or is_wrong or not are_valid:
+        return
+    if misfit := find_misfit(with_defaults(allowed, options), *size):
+        key, needs = f"{group}.options.{misfit.key}", ("data.image_size", f"{group}.name")
+        code = "config-image-size-too-small"
+        yield from draft.problem(code, key, misfit.what, misfit.expected, needs=needs)
 
 
 def _contradictions_of_top(draft: Draft, group: str, backbone: BackboneConfig) -> Iterator[Problem]:

@@ -10,10 +10,11 @@ from pydantic.fields import FieldInfo
 
 from cnncli.augmentation.settings import AugmentationConfig
 from cnncli.catalogue.activations import ACTIVATIONS
-from cnncli.catalogue.blocks import Block
+from cnncli.catalogue.blocks import Block, find_misfit
 from cnncli.catalogue.networks import NETWORKS
 from cnncli.catalogue.optimizers import OPTIMIZERS
-from cnncli.catalogue.settings import Option, Settings
+from cnncli.catalogue.settings import Option, Settings, with_defaults
+from cnncli.config.backbone_settings import BackboneConfig
 from cnncli.config.data_settings import DataConfig, LabelsConfig
 from cnncli.config.fields import alternatives
 from cnncli.config.head_settings import DenseLayer, DropoutLayer, HeadConfig
@@ -191,6 +192,15 @@ def labels() -> st.SearchStrategy[Any]:
     return st.none() | table | st.builds(lambda path, columns: {"path": path, **columns}, table, columns)
 
 
+def _is_too_large(options: Mapping[str, Any], image_size: int | list[int] | None) -> bool:
+    """Return whether a kernel or window of a ConvNet does not fit images of a size."""
+    info = NETWORKS["ConvNet"]
+    size = image_size or info.input_size
+    height, width = (size, size) if isinstance(size, int) else size
+    options = BackboneConfig.model_validate({"name": info.name, "options": options}).options
+    return find_misfit(with_defaults(info.options, options), height, width) is not None
+
+
 @st.composite
 def configs(draw: st.DrawFn) -> dict[str, Any]:
     """Generate a complete config as a mapping; its data folder and weights file need not exist."""
@@ -210,6 +220,9 @@ def configs(draw: st.DrawFn) -> dict[str, Any]:
     data["groups"] = draw(st.sampled_from([None, {"folder": 2}, {"regex": "(p[0-9]+)"}]))
     data["image_size"] = draw(st.none() | size | st.lists(size, min_size=2, max_size=2))
     data["splits"] = {"validation": draw(st.floats(0.01, 0.5)), "test": draw(st.floats(0, 0.49))}
+    backbone = draw(backbones(mode))
+    if backbone["name"].lower() == "convnet" and _is_too_large(backbone["options"], data["image_size"]):
+        backbone["options"] = {}
     head = draw(group(HeadConfig, "pooling", "activation", "l1", "l2"))
     if LabelsConfig.model_validate(data["labels"] or {}).is_multi_label:
         head.pop("activation", None)  # only sigmoid is allowed
@@ -221,7 +234,7 @@ def configs(draw: st.DrawFn) -> dict[str, Any]:
         **common,
         "mode": mode,
         "data": data,
-        "backbone": draw(backbones(mode)),
+        "backbone": backbone,
         "head": {**head, "layers": draw(layers())},
         "augmentation": draw(augmentations(data.get("color", "rgb"))),
         "training": draw(trainings(mode)),

@@ -10,6 +10,7 @@ import pytest
 from cnncli.config import rules
 from cnncli.config.reader import config_from_mapping, load_config
 from cnncli.config.rules import notes_of
+from cnncli.config.tree import NOTHING
 from tests.config.conftest import Problems, summary
 from tests.support.drawing import tiny_config
 
@@ -193,6 +194,18 @@ CASES = [
         [300, 70],
     ),
     (
+        "data: {path: images, image_size: 61}\n"
+        "backbone: {name: ConvNet, weights: none, options: {blocks: [{filters: 8, kernel_size: 99}]}}",
+        "config-image-size-too-small 2:75 backbone.options.blocks.0.kernel_size",
+        99,
+    ),
+    (
+        "data: {path: images, image_size: 9}\n"
+        "backbone: {name: ConvNet, weights: none, options: {filters: [8, 8, 8], pool_size: 2}}",
+        "config-image-size-too-small 2:51 backbone.options.kernel_size",
+        NOTHING,
+    ),
+    (
         "backbone: {name: VGG16, include_top_layers: fc1, output_layer: block1_pool}",
         "config-contradiction-top 2:25 backbone.include_top_layers",
         "fc1",
@@ -244,7 +257,7 @@ def test_a_contradiction_is_reported_once_with_its_position(
     """A contradiction is reported once, with its code, line, column, key and received value."""
     found = [one for one in problems_of(with_path(text)) if summary(one) == problem]
 
-    assert [one.facts["received"] for one in found] == [received]
+    assert [one.facts.get("received", NOTHING) for one in found] == [received]
 
 
 def test_cases_have_no_other_problems(problems_of: Problems) -> None:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cnncli.catalogue.blocks import Block, PoolingConfig
-from cnncli.catalogue.networks import NetworkInfo
+from cnncli.catalogue.blocks import Block, PoolingConfig, blocks_of, find_misfit, repeated
 from cnncli.errors import ConfigError, Message
 from cnncli.networks import layers
 from cnncli.networks.architectures import Network, NetworkSpec
@@ -31,42 +29,25 @@ def build(spec: NetworkSpec) -> Network:
     Raises:
         ConfigError: The image is too small for a block, a shortcut has another shape, or groups do not divide channels.
     """
-    keras = import_keras()
+    keras, (height, width, _) = import_keras(), spec.input_shape
+    if misfit := find_misfit(spec.options, height, width):
+        key = f"backbone.options.{misfit.key}"
+        text = f"{key}: {misfit.what}, expected {misfit.expected}."
+        facts = {"key": key, "received": misfit.received, "expected": misfit.expected}
+        raise ConfigError(Message("config-image-size-too-small", text, **facts))
     images = keras.Input(spec.input_shape, name="input_layer")
     x = images
-    blocks = list(_repeated(blocks_of(spec.options)))
+    blocks = list(repeated(blocks_of(spec.options)))
     allow_depth(sum(8 * block.convolutions + 8 for _, block in blocks))
     for number, (item, block) in enumerate(blocks, start=1):
-        x = _Builder(spec.info, spec.input_shape, f"{KEY}.{item}", number, block).build(x)
+        x = _Builder(f"{KEY}.{item}", number, block).build(x)
     return Network(keras.Model(images, x, name="convnet"))
-
-
-def blocks_of(options: Mapping[str, Any]) -> Sequence[Block]:
-    """Return the blocks of all options with their defaults: the list, or the short form with the same in each block."""
-    if options["blocks"] is not None:
-        blocks: Sequence[Block] = options["blocks"]
-        return blocks
-    pool_size, names = options["pool_size"], ("kernel_size", "padding", "convolutions", "activation", "dropout")
-    same = {
-        **{name: options[name] for name in names},
-        "batch_norm": "before" if options["batch_norm"] else "none",
-        "pooling": PoolingConfig(size=pool_size) if pool_size > 1 else None,
-    }
-    return [Block(filters=filters, **same) for filters in options["filters"]]
-
-
-def _repeated(blocks: Sequence[Block]) -> Iterator[tuple[int, Block]]:
-    """Yield each block as often as it is repeated, with its number in the list."""
-    for item, block in enumerate(blocks):
-        yield from ((item, block) for _ in range(block.repeat))
 
 
 @dataclass(frozen=True)
 class _Builder:
     """Builds one block, whose layers are named `block1_…`; `key` is the setting that errors name."""
 
-    info: NetworkInfo
-    input_shape: tuple[int, int, int]
     key: str
     number: int
     block: Block
@@ -107,7 +88,6 @@ class _Builder:
 
     def _convolve(self, x: keras.KerasTensor, size: Any, strides: Any, name: str) -> keras.KerasTensor:
         keras, block, channels, size = import_keras(), self.block, x.shape[-1], layers.pair(size)
-        self._require_size(x, tuple((length - 1) * block.dilation + 1 for length in size), block.padding)
         bias = block.bias if block.bias is not None else block.batch_norm == "none"
         regularizer = keras.regularizers.L1L2(block.l1, block.l2) if block.l1 or block.l2 else None
         settings: dict[str, Any] = {"name": name}
@@ -174,7 +154,6 @@ class _Builder:
             pieces = layers.pair(size)[0]
             self._require_divisible(x.shape[-1], pieces, "pooling.size")
             return layers.maxout(x, pieces, name=name)
-        self._require_size(x, layers.pair(size), pooling.padding)
         strides = size if strides is None else strides
         return layers.pool(x, pooling.kind, size, strides, pooling.padding, name=name)
 
@@ -192,19 +171,6 @@ class _Builder:
     def _require_divisible(self, channels: int, by: int, setting: str) -> None:
         if channels % by:
             raise self._error(setting, f"{channels} channels cannot be divided into equal parts", by)
-
-    def _require_size(self, x: keras.KerasTensor, size: Sequence[int], padding: layers.Padding) -> None:
-        """Raise ConfigError if the feature maps are smaller than a kernel or window."""
-        margins = (0, 0) if isinstance(padding, str) else layers.pair(padding)
-        pairs = zip(x.shape[1:3], margins, size, strict=True)
-        if padding == "same" or all(side + 2 * margin >= length for side, margin, length in pairs):
-            return
-        text = (
-            f"data.image_size: too small for {self.info.name} (received {list(self.input_shape[:2])}): no pixels are "
-            f"left after block {self.number}. Increase data.image_size, use fewer blocks, or set padding: same"
-        )
-        facts = {"key": "data.image_size", "received": self.input_shape[:2], "block": self.number}
-        raise ConfigError(Message("config-image-size-too-small", text, **facts))
 
     def _error(self, setting: str, text: str, received: object) -> ConfigError:
         key = f"{self.key}.{setting}"

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from cnncli.catalogue.blocks import Block, PoolingConfig, find_misfit
 from cnncli.catalogue.networks import NETWORKS
 from cnncli.catalogue.settings import with_defaults
 from cnncli.config.backbone_settings import BackboneConfig
@@ -14,6 +15,7 @@ from cnncli.networks.architectures import NetworkSpec
 from cnncli.networks.architectures.convnet import build
 from cnncli.networks.backbone import build_backbone
 from cnncli.networks.backend import import_keras
+from cnncli.networks.graph import replay
 
 
 def _build(side: int = 32, **options: Any) -> Any:
@@ -51,10 +53,45 @@ def test_pooling_of_one_means_none() -> None:
     assert not any("pool" in layer.name for layer in model.layers)
 
 
-@pytest.mark.parametrize(("side", "block"), [(2, 1), (20, 3)])
-def test_image_too_small_for_the_blocks_is_refused(side: int, block: int) -> None:
-    """The error names the block after which no pixels are left."""
+@pytest.mark.parametrize(
+    ("side", "options", "key", "maps"),
+    [
+        (2, {}, "kernel_size", "the images of 2 × 2"),
+        (10, {}, "kernel_size", "the feature maps of 1 × 1"),
+        (3, {}, "pool_size", "the feature maps of 1 × 1"),
+        (61, {"blocks": [Block(filters=1, kernel_size=99)]}, "blocks.0.kernel_size", "the images of 61 × 61"),
+        (9, {"blocks": [Block(filters=1, kernel_size=4, dilation=3)]}, "blocks.0.kernel_size", "with dilation 3"),
+        (9, {"blocks": [Block(filters=1), Block(filters=1, repeat=4)]}, "blocks.1.kernel_size", "maps of 1 × 1"),
+        (9, {"blocks": [Block(filters=1, convolutions=5)]}, "blocks.0.kernel_size", "5 times in succession"),
+        (9, {"blocks": [Block(pooling=PoolingConfig(size=(2, 10)))]}, "blocks.0.pooling.size", "2 × 10 pixels"),
+    ],
+)
+def test_a_kernel_larger_than_its_input_is_refused(side: int, options: dict[str, Any], key: str, maps: str) -> None:
+    """The error names the setting of the kernel or window, and the size of the images or feature maps."""
     with pytest.raises(ConfigError) as error:
-        _build(side)
-    assert (error.value.code, error.value.facts["key"]) == ("config-image-size-too-small", "data.image_size")
-    assert (error.value.facts["received"], error.value.facts["block"]) == ((side, side), block)
+        _build(side, **options)
+    assert (error.value.code, error.value.facts["key"]) == ("config-image-size-too-small", f"backbone.options.{key}")
+    assert maps in str(error.value)
+    assert ("fewer blocks" in str(error.value)) == ("feature maps" in str(error.value))
+
+
+@pytest.mark.parametrize(
+    "blocks",
+    [
+        [Block(filters=2, kernel_size=(5, 3), strides=(2, 1), convolutions=2), Block(pooling=PoolingConfig(size=3))],
+        [Block(filters=2, dilation=3, padding=1, repeat=2), Block(pooling=PoolingConfig(size=3, padding=1, strides=2))],
+        [Block(filters=2, padding="same", strides=3), Block(filters=2, kernel_size=2, pooling=PoolingConfig(size=2))],
+        [Block(filters=12, kernel_size=4, kind="depthwise", strides=2, pooling=PoolingConfig(kind="sum", size=3))],
+    ],
+)
+def test_sizes_are_checked_as_keras_computes_them(blocks: list[Block]) -> None:
+    """An image size is refused exactly where Keras, whose layers know nothing of the check, has no pixels left."""
+    options = with_defaults(NETWORKS["ConvNet"].options, {"blocks": blocks})
+    keras, model = import_keras(), build(NetworkSpec(NETWORKS["ConvNet"], (64, 64, 3), options)).model
+    for side in range(1, 24):
+        try:
+            (maps,) = replay(model, [keras.Input((side, side, 3))])
+            fits = min(maps.shape[1:]) > 0
+        except ValueError:
+            fits = False
+        assert (find_misfit(options, side, side) is None) == fits, side
