@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
 from cnncli.catalogue.settings import BelowOne, Count, Expected, NotNegative, Positive, Settings, as_tuple
@@ -87,6 +88,12 @@ class LrnConfig(Settings):
         return self
 
 
+def _contradiction(setting: str, what: str, expected: str) -> PydanticCustomError:
+    """Return an error about a setting of a block that contradicts another one."""
+    context = {"setting": setting, "expected": expected}
+    return PydanticCustomError("config-contradiction-block", "{what}", {"what": what, **context})
+
+
 class Block(Settings):
     """Convolutions, shortcut, normalization, pooling and dropout, in this order."""
 
@@ -137,18 +144,19 @@ class Block(Settings):
     def _fits(self) -> Block:
         """Refuse what Keras cannot compute."""
         strides = self.strides if isinstance(self.strides, tuple) else (self.strides, self.strides)
+        written = list(strides) if strides[0] != strides[1] else strides[0]
         if self.dilation > 1 and max(strides) > 1:
-            raise ValueError("strides and dilation cannot both be above 1")
+            raise _contradiction("dilation", f"contradicts strides: {written}", "1, or strides: 1")
         if self.kind != "convolution" and self.groups > 1:
-            raise ValueError(f"{self.kind} convolutions have no groups")
+            raise _contradiction("groups", f"contradicts kind: {self.kind}", "1, or kind: convolution")
         if self.kind in ("separable", "depthwise") and strides[0] != strides[1]:
-            raise ValueError(f"{self.kind} convolutions have the same stride in both directions")
+            raise _contradiction("strides", f"contradicts kind: {self.kind}", "one number, or kind: convolution")
         if self.kind == "locally-connected" and self.dilation > 1:
-            raise ValueError("locally-connected layers have no dilation")
+            raise _contradiction("dilation", "contradicts kind: locally-connected", "1, or kind: convolution")
         if self.filters is None and self.shortcut != "none":
-            raise ValueError("a shortcut needs convolutions: set filters")
+            raise _contradiction("shortcut", "needs convolutions", "none, or a number of filters")
         if self.filters is not None and self.kind == "convolution" and self.filters % self.groups:
-            raise ValueError(f"groups must divide the filters: {self.filters} / {self.groups}")
+            raise _contradiction("groups", f"does not divide filters: {self.filters}", "a divisor")
         return self
 
 

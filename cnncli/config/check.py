@@ -18,7 +18,7 @@ from cnncli.config.fields import Setting, all_settings, choices_of, expectation,
 from cnncli.config.head_settings import LAYERS
 from cnncli.config.schema import Config
 from cnncli.config.suggestions import setting_hint
-from cnncli.config.tree import Node, Problem, format_value
+from cnncli.config.tree import NOTHING, Node, Problem, format_value, join
 from cnncli.config.yaml_document import unquoted
 from cnncli.terminal.suggestions import did_you_mean
 
@@ -80,6 +80,8 @@ def _problem(tree: Node, location: Location, errors: list[ErrorDetails]) -> Prob
     """Combine pydantic's errors about a value, one for each form it could have, into one problem."""
     key, node = ".".join(map(str, location)), tree.nearest(map(str, location))
     kinds = {error["type"] for error in errors}
+    if error := next((error for error in errors if error["type"] == "config-contradiction-block"), None):
+        return _contradiction(node, key, error)
     if "extra_forbidden" in kinds:
         hint = _hint_for_unknown(location)
         return Problem("config-unknown-key", node.origin, key, "unknown setting", node.plain(), hint=hint)
@@ -96,6 +98,14 @@ def _problem(tree: Node, location: Location, errors: list[ErrorDetails]) -> Prob
         close = did_you_mean(node.value, choices_of(setting.field)) if isinstance(node.value, str) else ""
         hint = close or _quotes_hint(setting, node)
     return Problem(code, node.origin, key, what, node.plain(), expected, hint)
+
+
+def _contradiction(group: Node, key: str, error: ErrorDetails) -> Problem:
+    """Return the problem of a setting that contradicts another one of its group."""
+    name, expected = error["ctx"]["setting"], error["ctx"]["expected"]
+    node = group.nearest([name])
+    received = node.plain() if node is not group else NOTHING
+    return Problem(error["type"], node.origin, join(key, name), error["msg"], received, expected)
 
 
 def _setting(location: Location, errors: list[ErrorDetails]) -> Setting | None:

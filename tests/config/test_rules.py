@@ -10,7 +10,6 @@ import pytest
 from cnncli.config import rules
 from cnncli.config.reader import config_from_mapping, load_config
 from cnncli.config.rules import notes_of
-from cnncli.config.tree import NOTHING
 from tests.config.conftest import Problems, summary
 from tests.support.drawing import tiny_config
 
@@ -196,14 +195,25 @@ CASES = [
     (
         "data: {path: images, image_size: 61}\n"
         "backbone: {name: ConvNet, weights: none, options: {blocks: [{filters: 8, kernel_size: 99}]}}",
-        "config-image-size-too-small 2:75 backbone.options.blocks.0.kernel_size",
+        "config-image-size-too-small 2:74 backbone.options.blocks.0.kernel_size",
         99,
+    ),
+    (
+        "data: {path: images, image_size: 2}\n"
+        "backbone: {name: ConvNet, weights: none, options: {blocks: [{filters: 8, strides: 2, dilation: 3}]}}",
+        "config-contradiction-block 2:86 backbone.options.blocks.0.dilation",
+        3,
+    ),
+    (
+        "backbone: {name: ConvNet, weights: none, options: {blocks: [{shortcut: identity}]}}",
+        "config-contradiction-block 2:62 backbone.options.blocks.0.shortcut",
+        "identity",
     ),
     (
         "data: {path: images, image_size: 9}\n"
         "backbone: {name: ConvNet, weights: none, options: {filters: [8, 8, 8], pool_size: 2}}",
-        "config-image-size-too-small 2:51 backbone.options.kernel_size",
-        NOTHING,
+        "config-image-size-too-small 2:72 backbone.options.pool_size",
+        2,
     ),
     (
         "backbone: {name: VGG16, include_top_layers: fc1, output_layer: block1_pool}",
@@ -257,7 +267,7 @@ def test_a_contradiction_is_reported_once_with_its_position(
     """A contradiction is reported once, with its code, line, column, key and received value."""
     found = [one for one in problems_of(with_path(text)) if summary(one) == problem]
 
-    assert [one.facts.get("received", NOTHING) for one in found] == [received]
+    assert [one.facts["received"] for one in found] == [received]
 
 
 def test_cases_have_no_other_problems(problems_of: Problems) -> None:
@@ -300,6 +310,15 @@ def test_an_unknown_argument_with_a_dot_in_its_name_is_one_problem(problems_of: 
     """A dot in the name of an unknown argument is not taken for a group."""
     (problem,) = problems_of(PATH + text)
     assert (problem.code, "1.5g" in problem) == ("config-unknown-argument", True)
+
+
+def test_settings_of_a_block_that_exclude_each_other_are_named(problems_of: Problems) -> None:
+    """The message about two settings of a block names both, and nothing that is not wrong."""
+    block = "{filters: 8, strides: 2, dilation: 3}"
+    (problem,) = problems_of(f"{PATH}backbone: {{name: ConvNet, weights: none, options: {{blocks: [{block}]}}}}")
+
+    assert "blocks.0.dilation: contradicts strides: 2 (received 3)" in str(problem)
+    assert not any(text in str(problem) for text in ("out of range", "filters", "null"))
 
 
 def test_every_code_of_a_rule_has_a_case() -> None:
