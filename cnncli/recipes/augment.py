@@ -83,7 +83,7 @@ def augment(config: Config, out: Path | None, images: int, views: int | None, co
     sheet = [_sheet_row(row, config, spec, count, is_fresh) for row in rows]
     columns = ("image", *(f"epoch {n}" if is_fresh else f"view {n}" for n in range(1, count)))
     operations = "\n".join(" · ".join(words) for words in batched(describe(settings), OPERATIONS_PER_LINE))
-    small_print = f"{operations}\n{spec.height} × {spec.width} pixels, {spec.color}, fit {spec.fit}"
+    small_print = f"{operations}\n{spec.width} × {spec.height} pixels, {spec.color}, fit {spec.fit}"
     draw_contact_sheet(sheet, columns, f"{name}: augmentation", small_print, path)
     return Sheet(path, tuple(row.path for row in rows), columns, notes)
 
@@ -107,7 +107,7 @@ def show_operations(image: Path, out: Path | None, seed: int) -> Sheet:
     shrink = max(1.0, max(facts.width, facts.height) / TILE_SIDES[1])
     spec = PixelSpec(max(1, round(facts.height / shrink)), max(1, round(facts.width / shrink)))
     tiles = list(examples(decode(image, spec), seed))
-    small_print = f"{printable(image.name)}, {facts.height} × {facts.width} pixels, seed {seed}"
+    small_print = f"{printable(image.name)}, {facts.width} × {facts.height} pixels, seed {seed}"
     draw_tiles(tiles, "Augmentation operations", small_print, path, OPERATION_COLUMNS)
     return Sheet(path, (image,), tuple(name for name, _ in tiles), ())
 

@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from cnncli.augmentation.examples import examples
 from cnncli.augmentation.views import render_fresh, render_view
 from cnncli.cli import main
 from cnncli.config.reader import load_config
@@ -20,7 +21,8 @@ from cnncli.dataset.build import build_manifest
 from cnncli.dataset.records import ImageRecord
 from cnncli.images.decode import PixelSpec, decode
 from cnncli.images.verify import ImageFacts
-from cnncli.recipes.augment import choose_images
+from cnncli.recipes.augment import OPERATION_COLUMNS, choose_images
+from cnncli.report.contact_sheet import draw_tiles
 
 SIDE = 100
 AUGMENTATION = (
@@ -187,6 +189,10 @@ def test_an_image_is_shown_under_each_operation(
     first = path.read_bytes()
     assert main(["augment", "dog-2109.png", "--seed", "4", "--out", "again.png"]) == 0
     assert Path("again.png").read_bytes() == first
+    tiles = list(examples(decode(Path("dog-2109.png"), PixelSpec(150, 120)), 4))
+    text = "dog-2109.png, 120 × 150 pixels, seed 4"  # width first, as everywhere
+    draw_tiles(tiles, "Augmentation operations", text, tmp_path / "drawn.png", OPERATION_COLUMNS)
+    assert Path("drawn.png").read_bytes() == first
     assert main(["augment", "dog-2109.png", "--seed", "5", "--out", "other.png"]) == 0
     assert Path("other.png").read_bytes() != first
 
