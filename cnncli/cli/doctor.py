@@ -52,7 +52,7 @@ def _lines(found: Diagnosis) -> Iterator[tuple[str, str]]:
     yield "memory", "–" if found.memory_bytes is None else f"{size(found.memory_bytes)} available"
     if chosen := found.precision:
         yield "precision", f"{chosen.precision} ({chosen.engine}): {chosen.reason}"
-        yield "", f"int8: {'yes, ' if chosen.int8 else 'no: '}{chosen.int8_reason}"
+        yield "", f"int8: {'yes, ' if chosen.int8 else 'no, because '}{chosen.int8_reason}"
     for gpu in found.gpus:
         yield "GPU", f"{gpu['name']}, {gpu['memory_mb']} MB, driver {gpu['driver']}"
     if not found.gpus:

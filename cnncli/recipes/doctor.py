@@ -159,7 +159,9 @@ def _precision(has_bfloat16: bool, has_gpu: bool, extras: dict[str, Any], proces
     """Return the choice of `cnncli.engines.build.choose_engine` for `auto`, without asking TensorFlow."""
     is_fast = not INT8_FLAGS.isdisjoint(processor["flags"] or ())
     if has_gpu and extras["gpu"]["installed"] and os.environ.get("CUDA_VISIBLE_DEVICES") not in ("", "-1"):
-        return Precision("keras", "bfloat16", "TensorFlow can use the GPU", False, "OpenVINO's, and a GPU is used")
+        return Precision(
+            "keras", "bfloat16", "TensorFlow can use the GPU", False, "it needs OpenVINO, and a GPU is used"
+        )
     has_nncf = extras["int8"]["installed"]
     can_int8 = is_fast and has_nncf
     int8_reason = "where it saves time and the features agree" if can_int8 else "NNCF is not installed"

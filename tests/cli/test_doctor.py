@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -67,6 +68,14 @@ def test_every_machine_gets_the_precision_that_training_chooses(
     found, choice = doctor._precision(has_bfloat16, has_gpu, extras, {"flags": None}), choose_engine("auto", "auto")
 
     assert (found.engine, found.precision) == (choice.engine, choice.precision)
+
+
+def test_the_choice_of_int8_has_one_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    """The line about int8 says yes or no, and why, in one clause."""
+    assert main(["doctor"]) == 0
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+
+    assert any(re.fullmatch(r"int8: (yes, where|no, because) [^:]+", line) for line in lines)
 
 
 def test_tensorflow_is_not_imported() -> None:
