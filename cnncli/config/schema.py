@@ -56,7 +56,7 @@ class CacheConfig(Settings):
 RunName = Annotated[
     str,
     Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=MAX_NAME_LENGTH),
-    Expected(f"a name of at most {MAX_NAME_LENGTH} letters, digits, ., - and _"),
+    Expected(f"a name of at most {MAX_NAME_LENGTH} ASCII letters, digits, ., - and _"),
 ]
 
 

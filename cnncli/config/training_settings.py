@@ -103,7 +103,7 @@ Unfreeze = Annotated[
 StageName = Annotated[
     str,
     Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$"),
-    Expected("a name of letters, digits, - and _ that begins with a letter or digit"),
+    Expected("a name of ASCII letters, digits, - and _ that begins with a letter or digit"),
 ]
 
 

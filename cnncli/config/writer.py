@@ -33,7 +33,7 @@ def dump_config(config: Config, *, is_short: bool = False, folder: Path | None =
         data = settings["data"]
         for group in [data, data["labels"]] if config.data.labels.path else [data]:
             group["path"] = near_path(group["path"], folder)
-    return to_yaml(settings, default_flow_style=False, allow_unicode=True)
+    return to_yaml(settings, default_flow_style=False)
 
 
 def near_path(path: str, folder: Path) -> str:
@@ -53,8 +53,8 @@ def near_path(path: str, folder: Path) -> str:
 
 
 def to_yaml(value: object, **options: Any) -> str:
-    """Return a value as YAML that the config reader understands, without wrapping lines."""
-    text: str = yaml.dump(value, Dumper=ConfigDumper, sort_keys=False, width=2**20, **options)
+    """Return a value as YAML that the config reader understands, without wrapping lines or escaping letters."""
+    text: str = yaml.dump(value, Dumper=ConfigDumper, sort_keys=False, width=2**20, allow_unicode=True, **options)
     return text
 
 

@@ -100,13 +100,14 @@ def test_impossible_requests_are_refused(
 def test_special_characters_in_folder_names_are_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Folder names with spaces, tildes, quotes or hashes are quoted in the config, so that it loads."""
     monkeypatch.chdir(tmp_path)
-    for name in ("~my 'pets' #1", "1e3", "ünï"):
+    for name in ("~my 'pets' #1", "1e3", "ünï çødé 猫"):
         draw(tmp_path / name / "a", 1)
         draw(tmp_path / name / "b", 1)
         assert main(["init", name, "--force", "-q"]) == 0
         config = load_config("config.yaml", environment={})
         assert config.data.path == tmp_path / name
         assert config.name
+    assert "  path: ünï çødé 猫" in Path("config.yaml").read_text(encoding="utf-8")
 
 
 def test_the_quickstart_needs_no_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
