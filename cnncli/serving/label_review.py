@@ -23,7 +23,7 @@ from cnncli.config.data_settings import DataConfig
 from cnncli.dataset.labels.corrections import Corrections
 from cnncli.dataset.quality import preview_spec
 from cnncli.dataset.records import ImageRecord
-from cnncli.errors import ImageError
+from cnncli.errors import DataError, ImageError
 from cnncli.images.bands import preview
 from cnncli.images.decode import decode
 from cnncli.serving.local import HOST, LocalHandler
@@ -185,7 +185,7 @@ class _Handler(LocalHandler):
                 self._send_json(self.server.decide(body["image"], body.get("labels"), body["decision"]))
             except (KeyError, TypeError, ValueError) as error:
                 self.send_error(HTTPStatus.BAD_REQUEST, explain=str(error))
-            except OSError as error:
+            except (OSError, DataError) as error:  # the tables cannot be written, or were damaged in the meantime
                 self.send_error(HTTPStatus.INSUFFICIENT_STORAGE, explain=str(error))
         else:
             self.send_error(HTTPStatus.NOT_FOUND)

@@ -1,6 +1,7 @@
 """A table of labels that a person has reviewed. `data.labels` reads it; images are neither moved nor deleted.
 
-It has a row for each image of a run, except those that are left out, with its label, its split and the decision.
+It has a row for each image of a run, except those that are left out, with its label, its split and the decision. A
+second table lists the images that are left out, because the first one may be that of a run with other images.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -17,9 +18,11 @@ from cnncli.dataset.labels.folders import labels_in
 from cnncli.dataset.labels.table import load_table
 from cnncli.dataset.records import LABEL_SEPARATOR, ImageRecord
 from cnncli.storage.atomic import write_atomically
+from cnncli.storage.locks import exclusive
 
 COLUMNS = ("path", "label", "split", "given_label", "decision")
 
+Labels = tuple[str, ...]
 Decision = Literal["confirmed", "corrected", "excluded"]
 
 
@@ -28,7 +31,7 @@ class Corrections:
     """The decisions about the labels of a run's images, and the table that contains them.
 
     Attributes:
-        path: The table.
+        path: The table; that of the images that are left out is next to it.
         rows: All images of the run, with the labels that it was trained with.
         is_multi_label: Whether an image can have any number of labels.
         group_column: Column of the groups, if the config reads them from a table.
@@ -39,20 +42,29 @@ class Corrections:
     rows: Sequence[ImageRecord]
     is_multi_label: bool
     group_column: str | None = None
-    labels: dict[str, tuple[str, ...] | None] = field(default_factory=dict)
+    labels: dict[str, Labels | None] = field(default_factory=dict)
+    _saved: dict[str, Labels | None] = field(default_factory=dict)  # `labels` as they were read or written last
 
     def load(self) -> None:
         """Read the decisions of an earlier review, if there is one. Raises DataError if the table is damaged."""
+        self.labels = self._read()
+        self._saved = dict(self.labels)
+
+    @property
+    def excluded(self) -> Path:
+        """The table of the images that are left out; it exists if there are any."""
+        return self.path.with_name(f"{self.path.stem}-excluded.csv")
+
+    def _read(self) -> dict[str, Labels | None]:
+        """Return the decisions in the tables about images of the run."""
         if not self.path.is_file():
-            return
+            return {}
         table = load_table(self.path)
         decided = zip(table.column("path"), table.column("label"), table.column("decision"), strict=True)
-        cells = {file: (cell, decision) for file, cell, decision in decided}
-        for file in (row.file for row in self.rows):
-            if file not in cells:
-                self.labels[file] = None
-            elif cells[file][1]:
-                self.labels[file] = self._labels_in(cells[file][0])
+        found: dict[str, Labels | None] = {file: self._labels_in(cell) for file, cell, decision in decided if decision}
+        if self.excluded.is_file():
+            found |= dict.fromkeys(load_table(self.excluded).column("path"))
+        return {row.file: found[row.file] for row in self.rows if row.file in found}
 
     def decision(self, row: ImageRecord) -> Decision | None:
         """Return what was decided about an image; None: nothing yet."""
@@ -67,12 +79,29 @@ class Corrections:
         return {name: found.count(name) for name in ("confirmed", "corrected", "excluded")}
 
     def save(self) -> None:
-        """Write the table."""
-        text = io.StringIO(newline="")
-        writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
-        writer.writerow([*COLUMNS, *([self.group_column] if self.group_column else [])])
-        writer.writerows(self._cells())
-        write_atomically(self.path, text.getvalue())
+        """Write the tables, with the decisions that another review has saved in the meantime.
+
+        Raises:
+            DataError: A table has been damaged in the meantime.
+        """
+        with exclusive(self.path.with_name(f"{self.path.stem}.lock")):
+            if self.path.is_file():
+                self._merge(self._read())
+            header = [*COLUMNS, *([self.group_column] if self.group_column else [])]
+            if excluded := [row for row in self.rows if self.decision(row) == "excluded"]:
+                cells = [(row.file, LABEL_SEPARATOR.join(row.labels)) for row in excluded]
+                write_atomically(self.excluded, _csv_text([("path", "given_label"), *cells]))
+            else:
+                self.excluded.unlink(missing_ok=True)
+            write_atomically(self.path, _csv_text([header, *self._cells()]))
+            self._saved = dict(self.labels)
+
+    def _merge(self, found: dict[str, Labels | None]) -> None:
+        """Apply the changes since the tables were read or written to the decisions in the tables."""
+        before = self._saved
+        changes = {one: new for one, new in self.labels.items() if one not in before or before[one] != new}
+        undone = before.keys() - self.labels.keys()
+        self.labels = {file: labels for file, labels in found.items() if file not in undone} | changes
 
     def _cells(self) -> Iterator[tuple[str, ...]]:
         for row in self.rows:
@@ -91,3 +120,9 @@ class Corrections:
         path = json.dumps(str(self.path), ensure_ascii=False)
         separator = f', separator: "{LABEL_SEPARATOR}"' if self.is_multi_label else ""
         return f"data.labels={{path: {path}{separator}}}"
+
+
+def _csv_text(rows: Iterable[Sequence[str]]) -> str:
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL).writerows(rows)
+    return text.getvalue()

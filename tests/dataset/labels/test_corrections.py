@@ -52,6 +52,36 @@ def test_decisions_are_read_again(rows: list[ImageRecord], tmp_path: Path) -> No
     assert again.labels == corrections.labels
 
 
+def test_images_that_the_table_does_not_know_are_undecided(rows: list[ImageRecord], tmp_path: Path) -> None:
+    """For a run with two more images, the table of an earlier run excludes only the image that was excluded."""
+    corrections = _decided(rows[:4], tmp_path / "corrections.csv")
+    corrections.save()
+    later = Corrections(corrections.path, rows, is_multi_label=False)
+    later.load()
+    later.save()
+
+    assert later.labels == corrections.labels
+    assert later.counts()["excluded"] == 1
+
+
+def test_two_reviews_at_a_time_keep_the_decisions_of_both(rows: list[ImageRecord], tmp_path: Path) -> None:
+    """What another page has saved in the meantime is merged, also where it was undone; one's own change wins."""
+    first = _decided(rows, tmp_path / "corrections.csv")
+    first.save()
+    second = Corrections(first.path, rows, is_multi_label=False)
+    second.load()
+    first.labels |= {rows[3].file: None, rows[4].file: ("cats",)}
+    del first.labels[rows[0].file]
+    first.save()
+    second.labels |= {rows[5].file: ("dogs",), rows[4].file: None}
+    second.save()
+    last = Corrections(first.path, rows, is_multi_label=False)
+    last.load()
+
+    expected = {1: rows[1].labels, 2: None, 3: None, 4: None, 5: ("dogs",)}
+    assert last.labels == second.labels == {rows[n].file: labels for n, labels in expected.items()}
+
+
 def test_data_labels_reads_the_table(rows: list[ImageRecord], tmp_path: Path) -> None:
     """As a label source, the table gives the corrected labels and the splits, without the excluded image."""
     corrections = _decided(rows, tmp_path / "corrections.csv")
