@@ -48,7 +48,6 @@ def command(
 
     folder = open_named_run(run, runs_dir)
     found = find_similar(folder, images, console, top, split)
-    sheet = None if out is None else draw_similar(folder, found, out)
     if as_json:
         print_json(found)
     else:
@@ -56,5 +55,5 @@ def command(
             console.print(str(one.path))
             rows = [(f"{near.similarity:.3f}", near.row.label, near.row.file) for near in one.nearest]
             console.table(("similarity", "label", "path"), rows)
-    if sheet:
-        log.info(f"sheet {printable(sheet)}")
+    if out is not None:
+        log.info(f"sheet {printable(draw_similar(folder, found, out))}")

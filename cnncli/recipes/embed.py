@@ -17,7 +17,7 @@ from cnncli.dataset.records import LABEL_SEPARATOR, ImageRecord
 from cnncli.errors import DataError, ImageError, Message, RunError, printable
 from cnncli.explanation.projection import Method, project
 from cnncli.features.extract import Extraction
-from cnncli.images.decode import decode
+from cnncli.images.decode import PixelSpec, decode
 from cnncli.inference.embeddings import Vectors, embedding_of
 from cnncli.report.contact_sheet import SheetRow, draw_contact_sheet
 from cnncli.report.embedding_map import MapPoint, draw_embedding_map
@@ -115,6 +115,13 @@ def _source(extraction: Extraction) -> str:
     return " + ".join(f"{trunk.network or 'network'} up to {trunk.cut or 'the cut'}" for trunk in extraction.trunks)
 
 
+def _decoded(row: ImageRecord, spec: PixelSpec) -> NDArray[np.uint8] | None:
+    try:
+        return decode(row.path, spec)
+    except ImageError:  # features may be cached although the image was deleted
+        return None
+
+
 def draw_map(embedded: Embedded, method: Method, path: Path) -> Path:
     """Draw the images of a run on a plane, so that images with similar features are close, and return the path.
 
@@ -129,15 +136,10 @@ def draw_map(embedded: Embedded, method: Method, path: Path) -> Path:
     data = embedded.config.data
     spec = data.pixel_spec_of(64, 64, "crop")
 
-    def thumbnail(number: int) -> NDArray[np.uint8] | None:
-        try:
-            return decode(rows[number].path, spec)
-        except ImageError:  # features may be cached although the image was deleted
-            return None
-
     points = [MapPoint(x, y, row.labels[0] if row.labels else "") for (x, y), row in zip(places, rows, strict=True)]
     title = f"{printable(embedded.run.path.name)}: {len(rows):,} images by {NAMES[method]}"
-    draw_embedding_map(points, thumbnail, title, f"features of {embedded.source}", path)
+    source = f"features of {embedded.source}"
+    draw_embedding_map(points, lambda number: _decoded(rows[number], spec), title, source, path)
     return path
 
 
@@ -196,13 +198,17 @@ def _unit(vectors: Vectors) -> Vectors:
 
 
 def draw_similar(run: RunFolder, found: Sequence[Neighbors], path: Path) -> Path:
-    """Draw each image, and next to it its nearest images with similarity and class, as a PNG; return the path."""
+    """Draw each image, and next to it its nearest images with similarity and class, as a PNG; return the path.
+
+    The tiles of images that can no longer be decoded are empty.
+    """
     path, data = output_path(path, (".png",)), load_resolved(run.config).data
     rows = []
     for one in found:
         height, width, _ = one.pixels.shape
-        spec = data.pixel_spec((height, width))
-        images = [one.pixels, *(decode(neighbor.row.path, spec) for neighbor in one.nearest)]
+        spec, empty = data.pixel_spec((height, width)), np.full((height, width, 3), 255, np.uint8)
+        decoded = [_decoded(neighbor.row, spec) for neighbor in one.nearest]
+        images = [one.pixels, *(empty if pixels is None else pixels for pixels in decoded)]
         captions = [f"{neighbor.similarity:.3f} {printable(neighbor.row.label)}" for neighbor in one.nearest]
         rows.append(SheetRow(printable(one.path.name), "", images, ("", *captions)))
     columns = ("image", *(f"{n}" for n in range(1, len(found[0].nearest) + 1)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,8 +19,9 @@ from cnncli.dataset.manifest import Manifest
 from cnncli.dataset.records import ImageRecord
 from cnncli.engines.build import build_engine, graphs_in_use
 from cnncli.engines.engine import EngineChoice
-from cnncli.errors import ConfigError, CutError, Message, printable
+from cnncli.errors import ConfigError, CutError, ImageError, Message, printable
 from cnncli.explanation.attribution import layers_with_maps, map_layers, require_map_layer
+from cnncli.explanation.gradient_rules import Rule
 from cnncli.explanation.units import (
     PREFERRED_STEPS,
     FeatureMaps,
@@ -193,7 +195,8 @@ def show_top_images(
     """Draw the training images that most activate channels of a layer, each with its deconvolution beside it.
 
     By default, the layer is the last one with maps, and the channels are those that respond most selectively. In a
-    network without max pooling, guided gradients replace the deconvolution; see `rule_of`.
+    network without max pooling, guided gradients replace the deconvolution; see `rule_of`. The tiles of images that
+    were deleted after their responses were cached are empty.
 
     Returns:
         The path, and for each channel its images with the largest response of each.
@@ -213,11 +216,9 @@ def show_top_images(
     rows, facts = [], []
     for k in numbers:
         top = np.argsort(-responses[:, k], kind="stable")[:TOP_IMAGES]
-        pixels = np.stack([decode(images[n].path, network.spec.pixels) for n in top])
-        projections, _ = deconvolve(network.model, layer, k, pixels, rule)
-        shown = [one for pair in zip(pixels, map(show_gradients, projections), strict=True) for one in pair]
+        pairs = _projected(network, layer, k, [images[n].path for n in top], rule)
         labels = ", ".join(dict.fromkeys(images[n].label for n in top))
-        rows.append(SheetRow(f"channel {k}", printable(labels), [preview(one) for one in shown]))
+        rows.append(SheetRow(f"channel {k}", printable(labels), [pixels for pair in pairs for pixels in pair]))
         facts.append(
             {
                 "channel": k,
@@ -242,6 +243,21 @@ def _responses(network: Network, layer: str, images: Sequence[ImageRecord], cons
         engine, _ = build_engine(trunk, name, EngineChoice("openvino", "float32"), cache / GRAPHS)
         extraction = Extraction((Trunk(engine, name, "the run's network", f"maxima of {layer}"),), network.spec.pixels)
         return Embedding(extraction, store).of_rows(images, console)
+
+
+def _projected(network: Network, layer: str, channel: int, paths: Sequence[Path], rule: Rule) -> list[Sequence[Pixels]]:
+    """Return each image with its deconvolution; both are white for an image that cannot be decoded."""
+    spec, decoded = network.spec.pixels, dict[int, Pixels]()
+    for place, path in enumerate(paths):
+        with suppress(ImageError):
+            decoded[place] = decode(path, spec)
+    white = np.full((spec.height, spec.width, 3), 255, np.uint8)
+    pairs: list[Sequence[Pixels]] = [(white, white)] * len(paths)
+    if decoded:
+        projections, _ = deconvolve(network.model, layer, channel, np.stack([*decoded.values()]), rule)
+        for (place, pixels), projection in zip(decoded.items(), projections, strict=True):
+            pairs[place] = preview(pixels), show_gradients(projection)
+    return pairs
 
 
 def _selective(responses: NDArray[np.float32]) -> list[int]:

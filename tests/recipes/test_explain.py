@@ -282,6 +282,41 @@ def test_an_image_is_most_similar_to_itself(
     assert Path("sheet.png").is_file()
 
 
+def test_a_deleted_image_has_an_empty_tile(
+    data: Path, runs: dict[str, Run], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Features outlive files: if the nearest or most activating image was deleted, the others are still drawn."""
+    run, image = str(runs["features"].path), data / "test" / "dots" / "dots-00.png"
+    calls = [
+        ["similar", str(image), "--run", run, "--top", "3", "--out", "sheet.png"],
+        ["show", "top-images", run, "--channel", "2", "--out", "sheet.png"],
+    ]
+    for words, key in zip(calls, ("similar", "images"), strict=True):
+        before = _printed(words, capsys)
+        shown = (before if key == "similar" else before["channels"])[0][key]
+        sheets, gone = [Path("sheet.png").read_bytes()], Path(shown[1]["path"])
+        gone.rename(tmp_path / "gone.png")
+        try:
+            after = _printed(words, capsys)
+        finally:
+            (tmp_path / "gone.png").rename(gone)
+        sheets.append(Path("sheet.png").read_bytes())
+
+        assert after == before
+        assert sheets[0] != sheets[1]
+
+
+def test_the_table_is_printed_although_the_sheet_cannot_be_written(
+    data: Path, runs: dict[str, Run], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The nearest images are printed before the sheet is drawn, so that an error of the sheet does not lose them."""
+    image = data / "test" / "dots" / "dots-00.png"
+    words = ["similar", str(image), "--run", str(runs["features"].path), "--top", "3", "--out", "none/sheet.png"]
+
+    assert main(words) == 2
+    assert capsys.readouterr().out.count(".png") >= 3
+
+
 def test_nothing_to_write_is_an_error(runs: dict[str, Run], capsys: pytest.CaptureFixture[str]) -> None:
     """`embed` needs --out or --map."""
     assert main(["embed", str(runs["features"].path)]) == 2
