@@ -46,7 +46,7 @@ _DESCRIPTIONS: dict[Problem, str] = {
     "dark": "99 % of the pixels are darker than {0.percent} %",
     "bright": "95 % of the pixels are brighter than {0.percent} %",
     "blurry": "Sharpness {0.value:.3f}, below {0.limit:g}",
-    "odd size": "{0.row.facts.width} × {0.row.facts.height} pixels, {0.value:.0f} times the median or a fraction of it",
+    "odd size": "{0.row.facts.width} × {0.row.facts.height} pixels, {0.factor} the median area",
     "odd shape": "{0.row.facts.width} × {0.row.facts.height} pixels, one side {0.value:.1f} times the other",
     "duplicate": "Resembles another image with its label, {0.percent} %",
     "two labels": "Resembles an image labeled {0.other.label}, {0.percent} %",
@@ -59,9 +59,11 @@ class QualityIssue:
     """A problem of an image.
 
     Attributes:
-        value: The measured value; for duplicates the correlation of the brightness (0-1), 1 for identical files.
+        value: The measured value; for duplicates the correlation of the brightness (0-1), 1 for identical files; for
+            odd sizes the ratio of the number of pixels to the median, or of the median to it.
         limit: The value beyond which it is a problem.
         other: The image that a duplicate resembles, else None.
+        is_smaller: Whether an image of odd size is smaller than the others.
     """
 
     row: ImageRecord
@@ -69,6 +71,12 @@ class QualityIssue:
     value: float
     limit: float
     other: ImageRecord | None = None
+    is_smaller: bool = False
+
+    @property
+    def factor(self) -> str:
+        """The ratio of an odd size to the median in words."""
+        return f"1/{self.value:.0f} of" if self.is_smaller else f"{self.value:.0f} times"
 
     @property
     def percent(self) -> int:
@@ -85,7 +93,9 @@ def find_quality_issues(rows: Sequence[ImageRecord], data: DataConfig, console: 
 
     Images that can no longer be decoded are left out.
     """
-    rows = add_facts(rows, data, console)
+    rows = [row for row in add_facts(rows, data, console) if row.facts.width]
+    if not rows:
+        return []
     shapes = _odd_sizes(rows), _odd_shapes(rows)
     pixels = list(_pixel_issues(rows, data, console))
     found = [*pixels, *(issue for issues in shapes for issue in issues), *_duplicates(rows, console)]
@@ -154,7 +164,7 @@ def _odd_sizes(rows: Sequence[ImageRecord]) -> Iterator[QualityIssue]:
     middle = median(areas)
     for row, area in zip(rows, areas, strict=True):
         if (ratio := max(area / middle, middle / area)) > MAX_AREA_RATIO:
-            yield QualityIssue(row, "odd size", ratio, MAX_AREA_RATIO)
+            yield QualityIssue(row, "odd size", ratio, MAX_AREA_RATIO, is_smaller=area < middle)
 
 
 def _odd_shapes(rows: Sequence[ImageRecord]) -> Iterator[QualityIssue]:

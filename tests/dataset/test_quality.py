@@ -81,6 +81,29 @@ def test_a_shape_that_is_usual_is_not_odd(tmp_path: Path) -> None:
     assert _found(tmp_path, {f"{seed}.png": _scene(seed, 400, 100) for seed in range(6)}) == set()
 
 
+def test_an_image_that_disappears_is_left_out(tmp_path: Path) -> None:
+    """A file that is deleted after the manifest was made has no problem of quality, and the others are measured."""
+    rows = _records(tmp_path, {f"{seed}.png": _scene(seed) // (8 if seed == 3 else 1) for seed in range(4)}, {})
+    rows[0].path.unlink()
+    issues = find_quality_issues(rows, DataConfig(path=tmp_path), CONSOLE)
+
+    assert [(issue.row.path.name, issue.problem) for issue in issues] == [("3.png", "dark")]
+    assert find_quality_issues(rows[:1], DataConfig(path=tmp_path), CONSOLE) == []
+
+
+def test_an_odd_size_is_larger_or_smaller(tmp_path: Path) -> None:
+    """The text tells whether an image has too many or too few pixels."""
+    scenes = {f"{seed}.png": _scene(seed, 60, 80) for seed in range(5)}
+    rows = _records(tmp_path, {**scenes, "large.png": _scene(5, 240, 320), "tiny.png": _scene(6, 15, 20)}, {})
+    issues = [one for one in find_quality_issues(rows, DataConfig(path=tmp_path), CONSOLE) if one.problem == "odd size"]
+    texts = {issue.row.path.name: issue.describe() for issue in issues}
+
+    assert texts == {
+        "large.png": "320 × 240 pixels, 16 times the median area",
+        "tiny.png": "20 × 15 pixels, 1/16 of the median area",
+    }
+
+
 def test_the_worst_come_first(tmp_path: Path) -> None:
     """Problems are listed by kind, and the darkest image first."""
     images = {f"{k}.png": _scene(k) // k for k in (4, 9, 6)}
