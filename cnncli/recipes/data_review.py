@@ -117,16 +117,17 @@ class Review:
 
 
 def review(run: RunFolder, console: Console, split: Split = "train", out: Path | None = None) -> Review:
-    """Review the labels of a finished run as `rank_labels` does, measure the quality of its images, and write both."""
+    """Rank the labels of a finished run, measure the quality of its images, and write tables and a sheet."""
     found = rank_labels(run, console, split, out)
     issues = find_quality_issues([one.row for one in found.labels], found.config.data, console)
     with _writing_to(found.folder):
         write_atomically(found.folder / QUALITY, _csv(QUALITY_COLUMNS, quality_rows(issues)))
+        _draw(found)
     return replace(found, issues=tuple(issues))
 
 
 def rank_labels(run: RunFolder, console: Console, split: Split = "train", out: Path | None = None) -> Review:
-    """Review the labels of a finished run, and write their table and a sheet. With cached features, this takes seconds.
+    """Review the labels of a finished run, and write their table. With cached features, no image is decoded.
 
     Every image is scored by linear classifiers on the run's features that were solved without it. Those of validation
     and test images are reviewed together with the training images.
@@ -155,7 +156,6 @@ def rank_labels(run: RunFolder, console: Console, split: Split = "train", out: P
     with _writing_to(found.folder):
         lines = [one.to_dict() for one in found.labels]
         write_atomically(found.folder / TABLE, _csv(COLUMNS, (line.values() for line in lines)))
-        _draw(found)
     return found
 
 

@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import shutil
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -21,7 +22,10 @@ import pytest
 import yaml
 
 from cnncli.cli import main
+from cnncli.dataset.manifest import Manifest
 from cnncli.errors import RunError
+from cnncli.images.decode import decode
+from cnncli.recipes.data_review import rank_labels
 from cnncli.recipes.export import COLUMNS
 from cnncli.recipes.report import report, write_report
 from cnncli.report.model_card import is_edited
@@ -287,13 +291,36 @@ def test_names_of_files_are_texts(page: Page) -> None:
 
 
 def test_the_report_gains_suspicious_labels(run: RunFolder) -> None:
-    """`report` ranks the labels by cached features, decodes no images for it, and the page has one more section."""
+    """`report` ranks the labels, writes neither quality nor a sheet, and the page has one more section."""
     before = run.report.read_text(encoding="utf-8")
     written = report(run, Console(quiet=True))
 
     assert (written.page, "<h2>Suspicious labels</h2>" in before) == (run.report, False)
     assert "<h2>Suspicious labels</h2>" in run.report.read_text(encoding="utf-8")
-    assert [(run.review / name).exists() for name in ("labels.csv", "quality.csv")] == [True, False]
+    assert [path.name for path in run.review.iterdir()] == ["labels.csv"]
+
+
+def test_labels_are_ranked_without_decoding_images(
+    runs: Path, run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For `report`, labels are ranked by cached features only, even suspicious ones."""
+
+    def refuse(path: Path, *_: object) -> None:
+        raise AssertionError(f"{path} was decoded")
+
+    monkeypatch.setenv("CNNCLI_CACHE", str(runs.parent / "cache"))
+    shutil.copytree(run.path, tmp_path / "copy", ignore=shutil.ignore_patterns("review"))
+    manifest = tmp_path / "copy" / "manifest.csv"
+    lines, (one, other) = manifest.read_text(encoding="utf-8").splitlines(), Manifest.from_csv(manifest).classes
+    wrong = next(n for n, line in enumerate(lines) if f'"{one}","train"' in line)
+    lines[wrong] = lines[wrong].replace(f'"{one}"', f'"{other}"')
+    manifest.write_text("\n".join([*lines, ""]), encoding="utf-8")
+    for name, module in [*sys.modules.items()]:
+        if name.startswith("cnncli.") and getattr(module, "decode", None) is decode:
+            monkeypatch.setattr(module, "decode", refuse)
+    found = rank_labels(RunFolder(tmp_path / "copy"), Console(quiet=True))
+
+    assert found.suspects
 
 
 @pytest.fixture
