@@ -131,7 +131,7 @@ def test_each_summary_of_the_page_and_the_exercises_can_be_built(
     given = parse(list(words)).params
     summaries = [summarize(source, settings, top=given["top"]) for source, settings in _sources(given["words"])]
 
-    assert all(summary.parameters > 0 for summary in summaries)
+    assert all(summary.multiply_adds_with_pooling > 0 for summary in summaries)
 
 
 def test_the_count_on_the_page_is_true() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,7 +54,8 @@ def command(
 
     A config stands for its classifier, and a network for its backbone, without top. For a config, the last column shows
     which layers the last stage trains. The names of layers can be used in training.unfreeze and backbone.output_layer.
-    Settings change the config or network before them, e.g. data.image_size=160 or backbone.output_layer=NAME.
+    Settings change the config or network before them, e.g. data.image_size=160 or backbone.output_layer=NAME; name=NAME
+    is the heading of its column in a comparison.
     """
     from cnncli.recipes.summary import compare, draw, summarize
     from cnncli.storage.atomic import output_path
@@ -83,7 +85,7 @@ def _sources(words: Sequence[str]) -> list[tuple[str, list[str]]]:
     """Return each config or network with the settings behind it."""
     sources: list[tuple[str, list[str]]] = []
     for word in words:
-        if "=" not in word or Path(word).exists():
+        if "=" not in word or os.path.exists(word):  # noqa: PTH110  a setting can be too long for a path
             sources.append((word, []))
         elif sources:
             sources[-1][1].append(word)
@@ -178,7 +180,11 @@ def _print_totals(summary: Summary, console: Console) -> None:
     if summary.parameters_with_top is not None:
         top = f"the published top of {summary.top_classes:,} classes"
         console.print(f"with {top}: {summary.parameters_with_top:,} parameters (--top)")
-    console.print(f"multiply-adds {summary.multiply_adds:,}, with pooling {summary.multiply_adds_with_pooling:,}")
+    of_head = summary.multiply_adds_of_head
+    below = f"; below the head {summary.multiply_adds - of_head:,}" if of_head else ""
+    console.print(
+        f"multiply-adds {summary.multiply_adds:,}, with pooling {summary.multiply_adds_with_pooling:,}{below}"
+    )
     console.print(
         f"memory of convolutions and dense layers {kilobytes(summary.memory_kb)} KB, with pooling "
         f"{kilobytes(summary.memory_with_pooling_kb)} KB, of all layers {kilobytes(summary.memory_of_all_kb)} KB"

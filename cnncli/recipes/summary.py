@@ -24,6 +24,7 @@ from cnncli.networks.backbone import build_backbone
 from cnncli.networks.backend import import_keras, uninitialized
 from cnncli.networks.classifier import build_auxiliary, build_classifier, image_size
 from cnncli.networks.cut import cut_classifier
+from cnncli.networks.head import HEAD
 from cnncli.networks.receptive_field import Shape
 from cnncli.report.network_plot import Drawing, draw_networks
 
@@ -52,6 +53,7 @@ class Summary:
         top_classes: Number of classes of that top, or None.
         multiply_adds: Those of convolutions and dense layers.
         multiply_adds_with_pooling: The same with pooling.
+        multiply_adds_of_head: Those of the head of a config; 0 for a network.
         memory_kb: Memory of the outputs of convolutions and dense layers.
         memory_with_pooling_kb: The same with pooling.
         memory_of_all_kb: Memory of the outputs of all layers, including the input.
@@ -71,6 +73,7 @@ class Summary:
     top_classes: int | None
     multiply_adds: int
     multiply_adds_with_pooling: int
+    multiply_adds_of_head: int
     memory_kb: float
     memory_with_pooling_kb: float
     memory_of_all_kb: float
@@ -149,7 +152,7 @@ def summarize_backbone(name: str, overrides: Overrides = (), *, top: bool = Fals
         model = build_backbone(backbone, (height, width, channels), seed=0, load_weights=False, top=top)
         auxiliary = build_auxiliary(model, backbone, info.top_classes)
     is_whole = is_default_size and not (top or backbone.options or backbone.output_layer or backbone.include_top_layers)
-    summary = _summarize(model, name, auxiliary)
+    summary = _summarize(model, config.name or name, auxiliary)
     if not (is_whole and info.top_classes):
         return summary
     with_top = model.count_params() + info.parameters - info.notop_parameters
@@ -202,6 +205,7 @@ def _summarize(model: keras.Model, name: str, auxiliary: Sequence[keras.KerasTen
         top_classes=None,
         multiply_adds=sum(layer.multiply_adds for layer in counted),
         multiply_adds_with_pooling=sum(layer.multiply_adds for layer in layers),
+        multiply_adds_of_head=sum(layer.multiply_adds for layer in counted if layer.name.startswith(HEAD)),
         memory_kb=sum(layer.memory_kb for layer in counted),
         memory_with_pooling_kb=sum(layer.memory_kb for layer in (*counted, *pooling)),
         memory_of_all_kb=sum(layer.memory_kb for layer in layers),

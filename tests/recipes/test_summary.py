@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import time
 from pathlib import Path
 
@@ -9,11 +11,12 @@ import numpy as np
 import pytest
 
 from cnncli.catalogue.networks import NETWORKS
+from cnncli.cli.summary import _sources
 from cnncli.errors import ConfigError, WeightsError
 from cnncli.networks.architectures import keras_applications
 from cnncli.networks.backend import import_keras
 from cnncli.networks.classifier import build_classifier, save_classifier
-from cnncli.recipes.summary import compare, summarize, summarize_backbone, summarize_config
+from cnncli.recipes.summary import Summary, compare, summarize, summarize_backbone, summarize_config
 from tests.support.drawing import draw_dataset, tiny_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -239,6 +242,35 @@ def test_totals_of_two_networks_are_compared() -> None:
     assert one.memory_with_pooling_kb == (30 * 30 + 15 * 15) * 4 * 4 / 1024
     assert set(comparison.ratios["multiply_adds"]) == {1.0, 3.0}
     assert {name for name, ratios in comparison.ratios.items() if ratios[1] == 3.0} >= {"parameters", "memory_kb"}
+
+
+def commands_of_row(number: int) -> list[list[str]]:
+    """Return the words of each `cnncli summary` of a row of the course."""
+    (row,) = re.findall(rf"^\| {number} \| .*$", (ROOT / "docs" / "course.md").read_text(), re.MULTILINE)
+    return [shlex.split(command) for command in re.findall(r"`cnncli summary ([^`]*)`", row)]
+
+
+def summaries_of(words: list[str]) -> list[Summary]:
+    """Return the summaries that a command prints."""
+    return [summarize(source, settings) for source, settings in _sources(words)]
+
+
+def test_the_costs_of_inception_modules_are_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Row 87, W2: all branches of a module together, without and with bottlenecks."""
+    monkeypatch.chdir(ROOT)
+    summaries = [summaries_of(words)[0] for words in commands_of_row(87)]
+
+    below = [one.multiply_adds - one.multiply_adds_of_head for one in summaries]
+    assert below == [854_196_224, 271_351_808]
+
+
+def test_the_costs_of_branches_are_compared() -> None:
+    """Rows 88 and 89: each branch is a column with its name."""
+    (four,), (two, _) = commands_of_row(88), commands_of_row(89)
+    branches = {one.name: one.multiply_adds_with_pooling for one in summaries_of(four)}
+
+    assert branches == {"1x1": 401_408, "3x3": 7_225_344, "5x5": 2_508_800, "pool": 50_176}
+    assert [one.multiply_adds for one in summaries_of(two)] == [481_689_600, 12_845_056 + 120_422_400]
 
 
 def test_the_totals_of_vgg16_against_resnet50() -> None:
