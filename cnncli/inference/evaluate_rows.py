@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -32,6 +33,7 @@ from cnncli.networks.keras_metrics import compute_keras_metrics
 from cnncli.networks.losses import evaluate_losses
 from cnncli.runs.folder import RunFolder
 from cnncli.runtime.threads import batched, map_ordered, workers
+from cnncli.storage.atomic import write_atomically
 from cnncli.terminal.console import Console
 
 ROWS_OF_DISTANCES = 512
@@ -93,6 +95,15 @@ def load_assessment(run: RunFolder, split: str) -> Assessment | None:
     outputs = load_outputs(run.outputs, split, len(rows), spec.units)
     calibration = Calibration.load(run.engine, len(spec.classes))
     return None if outputs is None else assess(spec, calibration, manifest, rows, split, outputs)
+
+
+def save_metrics(run: RunFolder, metrics: Mapping[str, Metrics]) -> None:
+    """Write metrics.json; the metrics that run.json has are only their summaries, see `Metrics.summary`.
+
+    Raises:
+        OSError: The run cannot be written to.
+    """
+    write_atomically(run.metrics, json.dumps({split: one.to_dict() for split, one in metrics.items()}, indent=2) + "\n")
 
 
 def save_assessments(run: RunFolder, found: Sequence[Assessment], outputs: Mapping[str, Outputs]) -> None:

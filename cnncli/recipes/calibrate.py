@@ -20,13 +20,15 @@ from cnncli.evaluation.calibration import (
     thresholds_for,
 )
 from cnncli.evaluation.outputs import Outputs, load_outputs
-from cnncli.inference.evaluate_rows import assess
+from cnncli.inference.evaluate_rows import load_assessment, save_assessments, save_metrics
 from cnncli.inference.predictor import load_spec, save_calibration, save_thresholds
 from cnncli.inference.spec import PredictorSpec
 from cnncli.metrics.classification import choose_thresholds
 from cnncli.metrics.multilabel import LabelMetrics
-from cnncli.runs.folder import RunFolder
+from cnncli.recipes.report import write_report
+from cnncli.runs.folder import RunFolder, update_facts
 from cnncli.runs.listing import require_finished
+from cnncli.storage.safe_io import read_json
 from cnncli.terminal.suggestions import did_you_mean
 
 
@@ -90,6 +92,8 @@ def calibrate(
 ) -> CalibratedRun:
     """Choose which images a run answers by its validation images, and record it in the run.
 
+    Its predictions, metrics, report and model card are written again, the report without explanations of mistakes.
+
     Args:
         run: A finished run.
         coverage: Fraction of the validation images to answer, 0-1; None: as before.
@@ -118,7 +122,22 @@ def calibrate(
         limits = _min_confidences(spec, calibration, outputs, labels, precision, costs)
         calibration = replace(calibration, min_confidences=limits)
     save_calibration(run.engine, calibration)
-    return CalibratedRun(run.path, calibration, assess(spec, calibration, manifest, rows, "validation", outputs))
+    assessments = _assess_again(run, manifest)
+    return CalibratedRun(run.path, calibration, assessments["validation"])
+
+
+def _assess_again(run: RunFolder, manifest: Manifest) -> dict[str, Assessment]:
+    """Bring predictions, metrics and report of a run in line with its new calibration; return its evaluations.
+
+    Thresholds of labels change every metric, and limits of confidence which predictions are `unknown`.
+    """
+    evaluated = {split: one for split in manifest.counts() if (one := load_assessment(run, split))}
+    metrics = {split: one.metrics for split, one in evaluated.items() if split in read_json(run.metrics)}
+    save_assessments(run, tuple(evaluated.values()), {})
+    save_metrics(run, metrics)
+    update_facts(run, {"metrics": {split: one.summary() for split, one in metrics.items()}})
+    write_report(run)
+    return evaluated
 
 
 def _min_confidences(

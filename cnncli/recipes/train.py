@@ -23,6 +23,7 @@ from cnncli.engines.engine import EngineChoice
 from cnncli.errors import DataError, Message, printable
 from cnncli.evaluation.cross_validation import Pool, cross_validate
 from cnncli.features.extract import Counts
+from cnncli.inference.evaluate_rows import save_metrics
 from cnncli.inference.saved_run import SavedRunEvaluation, evaluate_saved_run, save_model, save_solved_model
 from cnncli.metrics.classification import Metrics
 from cnncli.metrics.table import kept_epoch
@@ -319,8 +320,7 @@ def _engine_facts(choice: EngineChoice, training_precision: str, trunks: Sequenc
 
 
 def _finish(writer: RunWriter, evaluation: SavedRunEvaluation, seconds: float, facts: Mapping[str, Any]) -> None:
-    document = {split: metrics.to_dict() for split, metrics in evaluation.metrics.items()}
-    write_atomically(writer.run.metrics, json.dumps(document, indent=2) + "\n")
+    save_metrics(writer.run, evaluation.metrics)
     end_run(
         writer.run,
         "finished",

@@ -24,6 +24,7 @@ from cnncli.recipes.evaluate import evaluate
 from cnncli.recipes.predict import predict
 from cnncli.recipes.train import Run, train
 from cnncli.runs.folder import RunFolder
+from cnncli.storage.safe_io import read_json
 from cnncli.terminal.console import Console
 from tests.support.drawing import draw_dataset, draw_image, tiny_config
 
@@ -98,6 +99,16 @@ def test_a_precision_is_reached_on_validation(copy: RunFolder) -> None:
         assert one.precision is None or one.precision >= 0.95
     assert Calibration.load(copy.engine, 2) == found.calibration
     assert found.calibration.coverage == 1.0
+
+
+def test_predictions_and_report_follow_a_calibration(copy: RunFolder) -> None:
+    """Everything in the run is that of the new calibration: what is unknown in `predict` is in predictions.csv, too."""
+    before = copy.report.read_text()
+    calibrate(copy, coverage=0.5)
+    images = [one for one in read_predictions(copy.predictions) if one.split == "validation"]
+
+    assert sum(one.unknown is True for one in images) == 20
+    assert copy.report.read_text() != before
 
 
 def test_costs_and_precision_apply_together(copy: RunFolder) -> None:
@@ -183,6 +194,9 @@ def test_thresholds_of_labels_follow_precision_and_costs(tmp_path: Path) -> None
     before = load_spec(folder.engine).thresholds
     found = calibrate(folder, precision=1.0)
     assert all(one.precision == 1.0 or one.min_confidence == 1.0 for one in found.classes)
+    assert read_json(folder.metrics)["validation"]["top1"] == found.assessment.metrics.top1
+    assert folder.read_facts()["metrics"]["validation"]["top1"] == found.assessment.metrics.top1
+    assert evaluate(folder, CONSOLE, "test").metrics.top1 == read_json(folder.metrics)["test"]["top1"]
     found = calibrate(folder, precision=1.0, costs={"red": 9})
     calibration = Calibration.load(folder.engine, 2)
 
