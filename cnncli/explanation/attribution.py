@@ -38,17 +38,19 @@ class Attribution:
     Args:
         classifier: The classifier.
         layer: Layer whose maps Grad-CAM weights; default: the last one with maps in each backbone.
+        is_multi_label: Whether an image can have several labels, so that a single unit is the score of a label.
 
     Raises:
         CutError: There is no such layer, or it has no maps.
     """
 
     @standard_settings()
-    def __init__(self, classifier: Classifier, layer: str | None = None) -> None:
+    def __init__(self, classifier: Classifier, layer: str | None = None, *, is_multi_label: bool = False) -> None:
         model = classifier.model
         self.layers = tuple(map_layers(model) if layer is None else [require_map_layer(model, layer)])
         keras = import_keras()
         logits = output_of(model, LOGITS)
+        self._is_multi_label = is_multi_label
         self._logits = keras.Model(model.inputs[0], logits)
         self._maps = keras.Model(model.inputs[0], [*(output_of(model, name) for name in self.layers), logits])
 
@@ -85,7 +87,7 @@ class Attribution:
     def logits(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """Return the score of each class of images (n, height, width, channels), float32 (n, classes)."""
         found = np.asarray(self._logits(images.astype(np.float32), training=False))
-        return np.hstack([-found, found]) if found.shape[1] == 1 else found
+        return np.hstack([-found, found]) if found.shape[1] == 1 and not self._is_multi_label else found
 
     def gradients(self, images: NDArray[np.float32], k: int) -> Map:
         """Return the gradients of the score of class k by the pixels, with the shape of the images."""
@@ -94,8 +96,14 @@ class Attribution:
         images = tf.convert_to_tensor(images)
         with tf.GradientTape() as tape:
             tape.watch(images)
-            score = tf.reduce_sum(_score(self._logits(images, training=False), k))
+            score = tf.reduce_sum(self._score(self._logits(images, training=False), k))
         return np.asarray(tape.gradient(score, images))
+
+    def _score(self, logits: Any, k: int) -> Any:
+        """Return the score (n,) of class k; one unit is a label, or else the score of the second of two classes."""
+        if logits.shape[1] > 1 or self._is_multi_label:
+            return logits[:, k]
+        return logits[:, 0] if k == 1 else -logits[:, 0]
 
     def _weighted_maps(self, pixels: Pixels, k: int, weights_of: Callable[[Map, Map], Map]) -> Map:
         """Return the maps of all layers, weighted, rectified, enlarged to the image and added."""
@@ -109,7 +117,7 @@ class Attribution:
         with tf.GradientTape() as tape:
             tape.watch(images)  # weights may be frozen, and maps must be recorded
             *maps, logits = self._maps(images, training=False)
-            score = tf.reduce_sum(_score(logits, k))
+            score = tf.reduce_sum(self._score(logits, k))
         gradients = tape.gradient(score, maps)
         height, width, _ = pixels.shape
         total = np.zeros((height, width), np.float32)
@@ -126,13 +134,6 @@ def _plus_plus_weights(values: Map, slopes: Map) -> Map:
     denominator = 2 * squares + values.sum(axis=(0, 1)) * cubes
     alpha = squares / np.where(np.abs(denominator) > 1e-12, denominator, 1.0)
     return np.asarray((alpha * np.maximum(slopes, 0)).sum(axis=(0, 1)))
-
-
-def _score(logits: Any, k: int) -> Any:
-    """Return the score (n,) of class k; with one unit, it is the score of the second of two classes."""
-    if logits.shape[1] > 1:
-        return logits[:, k]
-    return logits[:, 0] if k == 1 else -logits[:, 0]
 
 
 def map_layers(model: keras.Model) -> list[str]:

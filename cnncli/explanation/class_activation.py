@@ -30,21 +30,24 @@ class ClassActivation:
         graph: This graph, whose last output is the feature maps below the pooling.
         channels_axis: Axis of the channels in the feature maps (1, …).
         kernel: Weights of the linear layer, float32 (channels, units).
+        is_multi_label: Whether an image can have several labels, so that a single unit is the score of a label.
     """
 
     inputs_of: Callable[[NDArray[np.uint8]], list[Array]]
     graph: OpenVinoEngine
     channels_axis: int
     kernel: NDArray[np.float32]
+    is_multi_label: bool = False
 
     def maps(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the map of each class for an image (height, width, channels), float32 (classes, rows, columns).
 
-        The average of a map and the bias of its class are the score. One unit gives two maps with opposite signs.
+        The average of a map and the bias of its class are the score. One unit for two classes gives two maps with
+        opposite signs.
         """
         features = self.graph.run(self.inputs_of(pixels[None]))[-1]
         maps = np.moveaxis(np.moveaxis(features, self.channels_axis, -1)[0] @ self.kernel, -1, 0)
-        return np.concatenate([-maps, maps]) if len(maps) == 1 else maps
+        return np.concatenate([-maps, maps]) if len(maps) == 1 and not self.is_multi_label else maps
 
 
 def class_activation_of(run: RunFolder, predictor: Predictor) -> ClassActivation | None:
@@ -71,9 +74,8 @@ def class_activation_of(run: RunFolder, predictor: Predictor) -> ClassActivation
         kernel = found if kernel is None else kernel
         if (axis := _channels_axis(pooling)) is not None and kernel is not None:
             inputs_of = predictor.features if name == TAIL else _as_inputs
-            return ClassActivation(
-                inputs_of, OpenVinoEngine(path, precision, 1, "float32", adapt=_output_maps), axis, kernel
-            )
+            maps = OpenVinoEngine(path, precision, 1, "float32", adapt=_output_maps)
+            return ClassActivation(inputs_of, maps, axis, kernel, spec.is_multi_label)
         if pooling.get_type_name() != "Parameter":
             return None
     return None

@@ -174,6 +174,8 @@ def preferred_inputs(
     steps: int = PREFERRED_STEPS,
     advance: Callable[[], None] = lambda: None,
     seed: int = 0,
+    *,
+    is_multi_label: bool = False,
 ) -> NDArray[np.uint8]:
     """Find images that raise classes, or channels of a layer, as much as possible: activation maximization.
 
@@ -187,6 +189,7 @@ def preferred_inputs(
         steps: Number of steps.
         advance: Called after each step.
         seed: Seed of the first images and of the shifts.
+        is_multi_label: Whether the classes are labels, of which a single one has a unit of its own.
 
     Returns:
         uint8 (units, height, width, channels).
@@ -216,7 +219,7 @@ def preferred_inputs(
             scores = part(tf.roll(draw(), shift, axis=(1, 2)), training=False)
             if len(scores.shape) == 4:
                 scores = tf.reduce_mean(scores, axis=(1, 2))
-            if scores.shape[1] == 1:
+            if layer is None and scores.shape[1] == 1 and not is_multi_label:
                 scores = tf.concat([-scores, scores], axis=1)
             loss = -tf.reduce_sum(tf.gather(scores, numbers, batch_dims=1))
         optimizer.apply_gradients([(tape.gradient(loss, spectrum), spectrum)])

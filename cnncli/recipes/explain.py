@@ -146,7 +146,8 @@ class Explainer:
             from cnncli.explanation.attribution import Attribution
             from cnncli.networks.classifier import load_classifier
 
-            self._attribution = Attribution(load_classifier(run.model, predictor.spec.pretrained), layer)
+            classifier = load_classifier(run.model, predictor.spec.pretrained)
+            self._attribution = Attribution(classifier, layer, is_multi_label=predictor.spec.is_multi_label)
 
     def explain(self, pixels: NDArray[np.uint8], numbers: Sequence[int]) -> tuple[ClassExplanation, ...]:
         """Return the maps of an image for some classes; default: the two most probable ones."""

@@ -301,7 +301,15 @@ def show_preferred_inputs(
         units = _checked(channels, n, layer) or list(range(min(CHANNELS, n)))
         names = [f"channel {k}" for k in units]
     with standard_settings(), console.progress(steps, "maximizing activations", "steps") as progress:
-        images = preferred_inputs(model, layer, units, steps, progress.advance, network.config.seed)
+        images = preferred_inputs(
+            model,
+            layer,
+            units,
+            steps,
+            progress.advance,
+            network.config.seed,
+            is_multi_label=network.spec.is_multi_label,
+        )
     tiles = list(zip(names, map(preview, images), strict=True))
     small_print = f"{layer or 'scores of the classes'} · {steps} steps"
     draw_tiles(tiles, network.title("preferred inputs"), small_print, path, min(4, len(tiles)))

@@ -177,6 +177,20 @@ def test_each_class_has_its_own_place(method: str, units: int) -> None:
         assert found[other] <= 0.1 * found.max()
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_a_single_label_is_not_explained_as_the_first_of_two_classes(method: str) -> None:
+    """The only unit of one label speaks for the label: green does, red speaks against it."""
+    image = np.zeros((SIDE, SIDE, 3), np.uint8)
+    image[1:4, 1:4, 0] = 255
+    image[8:11, 7:10, 1] = 255
+    attribution = Attribution(_bright_spot_classifier(1), is_multi_label=True)
+    found = METHODS[method](attribution, image, 0)
+    row, column = np.unravel_index(found.argmax(), found.shape)
+
+    assert max(abs(row - 9), abs(column - 8)) <= 1
+    assert attribution.logits(image[None]).shape == (1, 1)
+
+
 def test_layers_with_maps_leave_out_pixels_and_preprocessing() -> None:
     """Maps are outputs with rows and columns, above the preprocessing."""
     model = _classifier().model
@@ -282,6 +296,17 @@ def test_preferred_inputs_raise_their_class_and_are_reproducible() -> None:
     assert scores[0, 0] > scores[2:, 0].max()
     assert scores[1, 1] > scores[2:, 1].max()
     np.testing.assert_array_equal(images, again)
+
+
+def test_the_preferred_input_of_a_single_label_raises_it() -> None:
+    """Without labels, the same unit is the score of the second of two classes, and the first prefers the opposite."""
+    classifier = _bright_spot_classifier(1)
+    logits = classifier.model.get_layer("head_logits").output
+    scores = import_keras().Model(classifier.model.inputs[0], logits)
+    (image,) = preferred_inputs(classifier.model, None, [0], steps=40, is_multi_label=True)
+    (other,) = preferred_inputs(classifier.model, None, [0], steps=40)
+
+    assert float(scores(image[None].astype("f4"))[0, 0]) > float(scores(other[None].astype("f4"))[0, 0])
 
 
 def test_preferred_inputs_of_a_channel_raise_it() -> None:
