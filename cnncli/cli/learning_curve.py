@@ -93,15 +93,18 @@ def _verdict(found: LearningCurve) -> str:
 
 def _needed(found: LearningCurve, accuracy: float, needed: Estimate) -> str:
     """Return one sentence on the number of images for an accuracy."""
-    limit = FAR * found.forecasts[0].size
-    numbers = [_rough(one) if one <= limit else "never" for one in (needed.low, needed.high)]
+    limit, present, fewest = FAR * found.forecasts[0].size, found.forecasts[0].size, found.points[0].size
+    if needed.high <= fewest:
+        text = f"{percent(accuracy)} is reached with {fewest:,.0f} {found.unit}, the fewest that were tried"
+        return f"{text}; there are {present:,.0f}."
+    numbers = [_rough(max(one, fewest)) if one <= limit else "never" for one in (needed.low, needed.high)]
     if not math.isfinite(needed.value) or needed.value > limit:
         earliest = "" if numbers[0] == "never" else f" (95 % interval from {numbers[0]} {found.unit})"
         return f"More images of this kind will probably not reach {percent(accuracy)}{earliest}."
     interval = f"95 % interval {numbers[0]} to {numbers[1]}"
-    if needed.value <= found.forecasts[0].size:
-        present = f"there are {found.forecasts[0].size:,.0f}"
-        return f"{percent(accuracy)} is reached with about {_rough(needed.value)} {found.unit} ({interval}); {present}."
+    if needed.value <= present:
+        about = f"about {_rough(max(needed.value, fewest))} {found.unit} ({interval})"
+        return f"{percent(accuracy)} is reached with {about}; there are {present:,.0f}."
     return f"{percent(accuracy)} needs about {_rough(needed.value)} {found.unit} ({interval})."
 
 

@@ -49,10 +49,11 @@ class PowerLaw(NamedTuple):
         return np.asarray(self.floor + self.scale * n**-self.exponent)
 
     def sizes(self, error: float) -> Array:
-        """Return the numbers of images with an error, (B,); inf where it is never reached."""
+        """Return the numbers of images with an error, (B,); inf where it is never reached, 0 where it always is."""
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             ratio = np.where(error > self.floor, (error - self.floor) / self.scale, 0.0)
-            return np.asarray(np.where(ratio > 0, ratio ** (-1 / self.exponent), np.inf))
+            sizes = np.where(ratio > 0, ratio ** (-1 / self.exponent), np.inf)
+        return np.asarray(np.where((self.scale == 0) & (error >= self.floor), 0.0, sizes))
 
 
 def fit_power_law(sizes: Array, errors: Array, variances: Array) -> PowerLaw:
@@ -145,13 +146,13 @@ class LearningCurve:
 
     @property
     def removed_by_doubling(self) -> Estimate:
-        """Predicted fraction of the present errors that twice as many images remove."""
-        now, doubled = self.forecasts[0].size, self.forecasts[1].size
-        least = np.finfo(float).tiny
-        value, refits = (
-            1 - law.errors(doubled) / np.maximum(law.errors(now), least) for law in (self.law, self.refits)
-        )
+        """Predicted fraction of the present errors that twice as many images remove; 0 if there are none."""
+        value, refits = (self._removed(law) for law in (self.law, self.refits))
         return Estimate.of(float(value[0]), refits)
+
+    def _removed(self, law: PowerLaw) -> Array:
+        now, doubled = (law.errors(forecast.size) for forecast in self.forecasts[:2])
+        return np.where(now > 0, 1 - doubled / np.maximum(now, np.finfo(float).tiny), 0.0)
 
     @property
     def would_help(self) -> bool:

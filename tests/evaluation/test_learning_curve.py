@@ -11,6 +11,7 @@ from cnncli.errors import DataError
 from cnncli.evaluation.cross_validation import cross_validate
 from cnncli.evaluation.learning_curve import (
     EXPONENTS,
+    Estimate,
     LearningCurve,
     Measurements,
     extrapolate,
@@ -75,6 +76,17 @@ def test_a_flat_curve_says_that_more_images_help_little() -> None:
     assert flat.forecasts[1].gain.value < 0.01
     assert steep.would_help
     assert steep.forecasts[1].gain.low > 0
+
+
+def test_without_errors_more_images_remove_none() -> None:
+    """Where every image is classified correctly at every size, nothing would help, and each accuracy is reached."""
+    errors = np.zeros((len(SIZES), 500))
+    measured = Measurements(SIZES, errors, [one.mean(keepdims=True) for one in errors], np.arange(500))
+    found = extrapolate(measured, "images per class", 5, 0, 1.0)
+
+    assert found.removed_by_doubling == Estimate(0.0, 0.0, 0.0)
+    assert not found.would_help
+    assert found.target == (1.0, Estimate(0.0, 0.0, 0.0))
 
 
 def test_more_images_are_better_and_the_largest_size_is_the_cross_validation() -> None:
