@@ -204,13 +204,19 @@ def compare_runs(
 
 
 def load_runs(folders: Sequence[RunFolder]) -> tuple[ComparedRun, ...]:
-    """Load runs; those that share their name are named by their directory. Raises RunError if one is damaged."""
+    """Load runs; those that share their name are named by the end of their path. Raises RunError if one is damaged."""
     runs = [ComparedRun.load(folder) for folder in folders]
-    count = Counter(run.name for run in runs)
-    paths = [folder.path.name for folder in folders]
-    return tuple(
-        run if count[run.name] == 1 else replace(run, name=name) for run, name in zip(runs, paths, strict=True)
-    )
+    names, parts = [run.name for run in runs], [folder.path.absolute().parts for folder in folders]
+    for length in range(1, max(map(len, parts), default=0) + 1):
+        count = Counter(names)
+        if max(count.values()) == 1:
+            break
+        names = [
+            name if count[name] == 1 else Path(*part[-length:]).as_posix()
+            for name, part in zip(names, parts, strict=True)
+        ]
+    repeated = [name if name not in names[:place] else f"{name} ({place + 1})" for place, name in enumerate(names)]
+    return tuple(replace(run, name=name) for run, name in zip(runs, repeated, strict=True))
 
 
 def default_metric(runs: Sequence[ComparedRun]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from cnncli.cli import main
 from cnncli.config.writer import dump_config
 from cnncli.errors import CnncliError
 from cnncli.evaluation.agreement import PairedTest
-from cnncli.recipes.compare import compare
+from cnncli.recipes.compare import compare, load_runs
 from cnncli.report import comparison
 from cnncli.report.comparison import Published
 from cnncli.report.comparison_page import describe_test
@@ -164,6 +165,16 @@ def test_names_are_positions_in_the_order_of_the_runs(figures: list[Figure], tmp
     compare(runs, tmp_path / "a.png", x="head.pooling")
 
     assert [text.get_text() for text in figures[0].axes[0].get_xticklabels()] == ["max", "avg", "flatten"]
+
+
+def test_copies_of_a_run_have_different_names(tmp_path: Path) -> None:
+    """Runs of the same name in folders of the same name are told apart by what their paths end with."""
+    (tmp_path / "old").mkdir()
+    run = make_run(tmp_path / "old", "a", 0.7)
+    copy = RunFolder(Path(shutil.copytree(run.path, tmp_path / "new" / run.path.name)))
+
+    assert [one.name for one in load_runs([run, copy])] == [f"old/{run.path.name}", f"new/{run.path.name}"]
+    assert len({one.name for one in load_runs([run, run])}) == 2
 
 
 def test_settings_inside_lists_are_compared_one_by_one(figures: list[Figure], tmp_path: Path) -> None:
