@@ -7,6 +7,7 @@ trained as runs.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -221,7 +222,7 @@ class Trials:
                 text = "Optuna chooses settings by validation images, but there are none. Use --random N, or add some."
                 raise ConfigError(Message("usage-optuna-without-validation", text, key="--optuna"))
             results = [result for run in found if (result := run.final(monitor)) is not None]
-            study.tell(fmean(results) if results else None)
+            study.tell(fmean(results) if len(results) == len(proposed) else None)
         return tuple(cells.values())
 
     def _run(self, cell: Cell, run: Callable[[Cell], ComparedRun]) -> None:
@@ -311,18 +312,25 @@ def best_so_far(cells: Iterable[Cell], runs: Iterable[ComparedRun], metric: str)
 def _values(
     cells: Iterable[Cell], runs: Iterable[ComparedRun], metric: str
 ) -> dict[tuple[tuple[str, str], ...], dict[str, float]]:
-    """Return the values of a metric by settings and name of the run; empty for settings whose runs failed."""
+    """Return the values of a metric by settings and name of the run, NaN for a run that failed or was stopped.
+
+    They are empty if all runs of the settings failed.
+    """
     by_name = {run.name: run for run in runs}
     groups: dict[tuple[tuple[str, str], ...], dict[str, float]] = {}
     for cell in cells:
-        group = groups.setdefault(cell.settings, {})
         value = by_name[cell.name].final(metric) if cell.name in by_name else None
-        if value is not None:
-            group[cell.name] = value
-    return groups
+        groups.setdefault(cell.settings, {})[cell.name] = math.nan if value is None else value
+    return {settings: {} if all(map(math.isnan, one.values())) else one for settings, one in groups.items()}
 
 
 def _best(groups: Sequence[Mapping[str, float]], metric: str) -> Mapping[str, float] | None:
-    """Return the first of the groups with the best mean, or None if there is none."""
+    """Return the values of the first of the groups with the best mean, or None if there is none.
+
+    Settings with which a run failed are not as good as its other seeds: they are chosen only if all settings are such.
+    """
     sign = -1 if metric_of(metric).lower_is_better else 1
-    return max(groups, key=lambda values: sign * fmean(values.values()), default=None)
+    there = [{name: one for name, one in values.items() if not math.isnan(one)} for values in groups]
+    pairs = zip(groups, there, strict=True)
+    ranks = [(len(found) == len(values), sign * fmean(found.values())) for values, found in pairs]
+    return there[ranks.index(max(ranks))] if ranks else None

@@ -12,7 +12,8 @@ import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -101,6 +102,17 @@ def test_the_best_mean_over_seeds_is_chosen(tmp_path: Path) -> None:
     assert choose(cells, load_runs(runs), "val_accuracy") == {"max-0", "max-1"}
     assert choose(cells[:3], load_runs(runs[:3]), "val_accuracy") == {"avg-0", "avg-1"}
     assert choose(cells[:3], load_runs(runs[:3]), "val_loss") == {"avg-0", "avg-1"}
+
+
+def test_settings_with_a_failed_seed_are_not_the_best(tmp_path: Path) -> None:
+    """The seeds that survived do not speak for settings with which others diverged, unless all settings are such."""
+    cells = [SimpleNamespace(name=f"{rate}-{seed}", settings=(("rate", rate),)) for rate in "ab" for seed in range(3)]
+    values = {"a-0": 0.95, "b-0": 0.9, "b-1": 0.9, "b-2": 0.9}
+    runs: Any = [SimpleNamespace(name=name, final=lambda _, value=value: value) for name, value in values.items()]
+
+    assert choose(cast("Any", cells), runs, "val_accuracy") == {"b-0", "b-1", "b-2"}
+    assert choose(cast("Any", cells), runs[:2], "val_accuracy") == {"a-0"}
+    assert choose(cast("Any", cells), [], "val_accuracy") == frozenset()
 
 
 def test_a_failed_run_does_not_stop_a_sweep(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
