@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from cnncli.config.reader import load_resolved
 from cnncli.config.schema import Config
 from cnncli.dataset.manifest import Manifest
 from cnncli.dataset.records import SPLITS
-from cnncli.errors import reason_of
+from cnncli.errors import RunError, reason_of
 from cnncli.evaluation.assessment import Assessment
 from cnncli.evaluation.predictions import PredictedImage, mistakes
 from cnncli.images.decode import PixelSpec
@@ -31,6 +32,8 @@ MOST_BYTES = 2**30
 """Maximum size of a table of a run."""
 
 Row = TypeVar("Row")
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -131,10 +134,10 @@ class RunReport:
             facts=facts,
             config=load_resolved(run.config),
             config_text=run.config.read_text(encoding="utf-8"),
-            environment=read_json(run.environment) if run.environment.is_file() else {},
+            environment=_read(run.environment, {}),
             manifest=Manifest.from_csv(run.manifest),
             history=read_history(run.history) if run.history.is_file() else (),
-            stages=read_json(run.stages) if run.stages.is_file() else (),
+            stages=_read(run.stages, ()),
             pixels=spec.pixels if spec else None,
             is_all_trained=spec is not None and not spec.trunks,
             found=found,
@@ -221,20 +224,34 @@ def read_reviewed_labels(run: RunFolder) -> list[ReviewedLabel]:
 
 
 def _metrics_of(run: RunFolder) -> dict[str, Metrics]:
-    """Return the metrics of the splits of a run; none if it has not finished."""
-    return (
-        {split: Metrics.from_dict(one) for split, one in read_json(run.metrics).items()}
-        if run.metrics.is_file()
-        else {}
-    )
+    """Return the metrics of the splits of a run; none if it has not finished. Raises RunError if they are damaged."""
+    try:
+        return {split: Metrics.from_dict(one) for split, one in _read(run.metrics, {}).items()}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise damaged(run.metrics, f"has other contents than metrics ({reason_of(error)})") from error
 
 
 def _parent_of(facts: Mapping[str, Any]) -> Parent | None:
+    """Return the parent of a run; None if it has none, or if its metrics cannot be read."""
     if not facts.get("parent"):
         return None
     parent = RunFolder(Path(facts["parent"]))
-    metrics = _metrics_of(parent)
+    try:
+        metrics = _metrics_of(parent)
+    except RunError as error:
+        log.warning(error.problems[0])
+        return None
     return Parent(parent.path.name, metrics) if metrics else None
+
+
+def _read(path: Path, default: Any) -> Any:
+    """Return the contents of a JSON file of a run, or a default if there is none. Raises RunError if it is damaged."""
+    if not path.is_file():
+        return default
+    try:
+        return read_json(path)
+    except (OSError, ValueError) as error:
+        raise damaged(path, f"cannot be read ({reason_of(error)})") from error
 
 
 def _rows_of(path: Path, columns: Sequence[str], parse: Callable[..., Row]) -> list[Row]:

@@ -256,6 +256,21 @@ def test_a_parent_with_other_images_is_not_subtracted(run: RunFolder) -> None:
     assert ["points against the parent run" in page for page in pages] == [True, False, False]
 
 
+@pytest.mark.parametrize("text", ['{"test": ', '{"test": {"n": 3}}', "[1]"])
+def test_damaged_metrics_of_a_parent_do_not_fail_the_report_of_its_child(
+    text: str, run: RunFolder, tmp_path: Path
+) -> None:
+    """The child is reported without its parent, whose own report says which file is damaged."""
+    copies = [RunFolder(Path(shutil.copytree(run.path, tmp_path / name))) for name in ("parent", "child")]
+    copies[0].metrics.write_text(text)
+    update_facts(copies[1], {"parent": str(copies[0].path)})
+    with pytest.raises(RunError) as caught:
+        RunReport.load(copies[0])
+
+    assert RunReport.load(copies[1]).parent is None
+    assert caught.value.facts["path"] == copies[0].metrics
+
+
 def test_a_run_that_kept_its_parents_weights_says_so(run: RunFolder) -> None:
     """Where no epoch was better, a difference to the parent would be one of precision."""
     found = RunReport.load(run)
