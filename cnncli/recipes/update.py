@@ -22,9 +22,10 @@ from cnncli.dataset.table import ImageTable
 from cnncli.engines.build import graphs_in_use
 from cnncli.errors import ConfigError, DataError, Message, RunError, printable
 from cnncli.evaluation.agreement import PairedTest, RunPredictions, compare_predictions
+from cnncli.evaluation.calibration import Calibration
 from cnncli.features.extract import require_cached
 from cnncli.inference.evaluate_rows import extraction_of
-from cnncli.inference.predictor import load_predictor, trunk_file
+from cnncli.inference.predictor import load_predictor, load_spec, trunk_file
 from cnncli.inference.split_outputs import outputs_of_images
 from cnncli.metrics.classification import wilson_interval
 from cnncli.networks.backend import import_keras_meanwhile, standard_settings
@@ -140,7 +141,7 @@ def update(parent: RunFolder, data: Path, runs_dir: Path, console: Console) -> U
 
 
 def _child_config(parent: RunFolder) -> Config:
-    """Return the config of an updated run: the parent's, with an exact solver."""
+    """Return the config of an updated run: the parent's, with an exact solver and the coverage of its calibration."""
     require_finished(parent)
     config = load_resolved(parent.config)
     for key, reason in exact_obstacles(config):
@@ -150,7 +151,14 @@ def _child_config(parent: RunFolder) -> Config:
     name = f"{config.name[: MAX_NAME_LENGTH - len(SUFFIX)].removesuffix(SUFFIX)}{SUFFIX}" if config.name else None
     training = config.training.model_copy(update={"solver": "exact"})
     data = config.data.model_copy(update={"train_images": None, "min_images": 1})
-    changed = {"training": training, "name": name, "data": data, "cache": cache_settings(config.cache)}
+    changed: dict[str, Any] = {"training": training, "name": name, "data": data}
+    changed["cache"] = cache_settings(config.cache)
+    if calibration := Calibration.load(parent.engine, len(load_spec(parent.engine).classes)):
+        changed["evaluation"] = config.evaluation.model_copy(update={"coverage": calibration.coverage})
+        if calibration.min_confidences:
+            text = "The minimum confidences that `cnncli calibrate` chose for the parent are those of its head."
+            remedy = "Choose new ones for the updated run."
+            log.warning(Message("data-update-calibration", f"{text} {remedy}", path=parent.path))
     return config.model_copy(update=changed)
 
 

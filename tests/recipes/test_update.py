@@ -16,7 +16,9 @@ from PIL import Image
 from cnncli.cli import main
 from cnncli.dataset.manifest import Manifest
 from cnncli.errors import ConfigError, DataError
+from cnncli.evaluation.calibration import Calibration
 from cnncli.inference.predictor import load_predictor
+from cnncli.recipes.calibrate import calibrate
 from cnncli.recipes.evaluate import evaluate
 from cnncli.recipes.report import report
 from cnncli.recipes.resume import resume
@@ -131,6 +133,21 @@ def test_an_updated_run_is_evaluated_and_reported_without_the_old_images(
         Manifest.from_csv(run.folder.manifest).split("train")
     )
     assert run.folder.report.is_file()
+
+
+def test_the_coverage_of_a_calibration_is_kept(
+    parent: Run, gradients: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The updated run answers the fraction that was chosen for its parent; confidences of another head are not kept."""
+    folder = RunFolder(Path(shutil.copytree(parent.path, tmp_path / parent.path.name)))
+    calibrate(folder, coverage=0.5, costs={load_predictor(folder.engine, folder.model).spec.classes[0]: 5})
+    updated = update(folder, gradients, tmp_path / "runs", CONSOLE).run.folder
+    calibration = Calibration.load(updated.engine, 3)
+
+    assert calibration is not None
+    assert calibration.coverage == 0.5
+    assert not calibration.min_confidences
+    assert "data-update-calibration" in [getattr(record.msg, "code", "") for record in caplog.records]
 
 
 def test_known_images_keep_their_split(parent: Run, gradients: Path, tmp_path: Path) -> None:
