@@ -228,7 +228,7 @@ def _report(error: ImageError, warned: set[str], level: int) -> None:
 def _print_line(prediction: Prediction) -> None:
     pairs = zip(prediction.labels, prediction.probabilities, strict=True)
     classes = "  ".join(f"{label} {percent(probability)}" for label, probability in pairs) or "no label"
-    answer = f"unknown ({classes})" if prediction.unknown else classes
+    answer = f"unknown, {prediction.reason} ({classes})" if prediction.unknown else classes
     click.echo(printable(f"{prediction.path}: {answer}"))
 
 

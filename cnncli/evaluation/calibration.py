@@ -38,6 +38,8 @@ QUANTILES = 1_001
 """Number of quantiles of the doubt about validation images, from which thresholds for any coverage follow."""
 NEVER = 1.01
 """Threshold that no confidence reaches, for a class that never has the wanted precision."""
+UNLIKE, UNCERTAIN, TOO_LOW = "unlike the training images", "uncertain", "below the minimum confidence"
+"""Why an image is `unknown`: its distance or its uncertainty is above the threshold, or its class has a minimum."""
 
 Doubts = NDArray[np.float64]
 
@@ -120,12 +122,35 @@ class Calibration:
             activation: Activation of the head.
             distances: (n,) to the training images; None if the run has no frozen network.
         """
-        parts = []
+        parts = self._doubts(logits, activation, distances)
+        return np.asarray(np.max(list(parts.values()), axis=0)) if parts else None
+
+    def reasons(
+        self,
+        logits: NDArray[Any],
+        activation: str,
+        distances: NDArray[np.float64] | None,
+        unknown: NDArray[np.bool_],
+    ) -> list[str | None]:
+        """Return why images are `unknown`, None for the others; for the arguments, see `doubt` and `are_unknown`."""
+        parts, threshold = self._doubts(logits, activation, distances), self.threshold()
+        reasons: list[str | None] = []
+        for place, is_unknown in enumerate(unknown):
+            doubts = {reason: values[place] for reason, values in parts.items() if values[place] > threshold}
+            largest = max(doubts, key=lambda reason: doubts[reason], default=TOO_LOW)
+            reasons.append(largest if is_unknown else None)
+        return reasons
+
+    def _doubts(
+        self, logits: NDArray[Any], activation: str, distances: NDArray[np.float64] | None
+    ) -> dict[str, Doubts]:
+        """Return the parts of the doubt (n,) by the reason that they give."""
+        parts = {}
         if self.distance is not None and distances is not None:
-            parts.append(self.distance.apply(distances))
+            parts[UNLIKE] = self.distance.apply(distances)
         if self.uncertainty is not None:
-            parts.append(self.uncertainty.apply(uncertainty_of(logits, activation)))
-        return np.asarray(np.max(parts, axis=0)) if parts else None
+            parts[UNCERTAIN] = self.uncertainty.apply(uncertainty_of(logits, activation))
+        return parts
 
     def threshold(self, coverage: float | None = None) -> float:
         """Return the doubt up to which images are answered, for a fraction of the validation images (0-1)."""
@@ -203,7 +228,7 @@ def _confidences(values: Any, n_classes: int) -> tuple[float, ...]:
 def uncertainty_of(logits: NDArray[Any], activation: str) -> NDArray[np.float64]:
     """Return the negative lead (n,) of the best class over the next one in logits (n, units).
 
-    It orders images as their confidences do, which saturate at 1.
+    For two classes, it orders images as their confidences do, which saturate at 1.
     """
     best = np.partition(ranking_scores(logits, activation), -2, axis=1)[:, -2:]
     return np.asarray(best[:, 0] - best[:, 1])

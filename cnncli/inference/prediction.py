@@ -27,6 +27,8 @@ class Prediction:
             validation images; None if the run has none.
         unknown: Whether the image is too unlike the training images, or too uncertain, to be answered; None if the run
             always answers.
+        reason: Why it is unknown: `unlike the training images`, `uncertain` or `below the minimum confidence`, that of
+            `cnncli calibrate`; None if it is answered.
     """
 
     path: str
@@ -34,11 +36,12 @@ class Prediction:
     probabilities: tuple[float, ...]
     confidence: float | None = None
     unknown: bool | None = None
+    reason: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the entry of `predict --json`."""
         pairs = zip(self.labels, self.probabilities, strict=True)
-        trust = {"confidence": self.confidence, "unknown": self.unknown}
+        trust = {"confidence": self.confidence, "unknown": self.unknown, "reason": self.reason}
         return {
             "path": self.path,
             "predictions": [{"label": label, "probability": p} for label, p in pairs],
@@ -55,4 +58,5 @@ class Prediction:
         else:
             order = order[: top or DEFAULT_TOP]
         labels = tuple(spec.classes[n] for n in order)
-        return cls(name, labels, tuple(probabilities[order].tolist()), answer.confidence, answer.unknown)
+        trust = (answer.confidence, answer.unknown, answer.reason)
+        return cls(name, labels, tuple(probabilities[order].tolist()), *trust)

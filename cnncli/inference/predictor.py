@@ -97,11 +97,14 @@ class Predictor:
             return [Answer(row) for row in probabilities]
         confidences = self.spec.confidences(outputs.logits, calibration.temperature)
         unknown: Sequence[bool | None] = [None] * len(probabilities)
+        reasons: Sequence[str | None] = [None] * len(probabilities)
         if calibration.abstains:
             doubts = calibration.doubt(outputs.logits, self.spec.activation, outputs.distances)
             calibrated = self.spec.probabilities(outputs.logits, calibration.temperature)
-            unknown = calibration.are_unknown(doubts, calibrated).tolist()
-        return [Answer(*one) for one in zip(probabilities, confidences.tolist(), unknown, strict=True)]
+            found = calibration.are_unknown(doubts, calibrated)
+            unknown = found.tolist()
+            reasons = calibration.reasons(outputs.logits, self.spec.activation, outputs.distances, found)
+        return [Answer(*one) for one in zip(probabilities, confidences.tolist(), unknown, reasons, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -113,11 +116,13 @@ class Answer:
         confidence: Calibrated probability of the predicted class, or of the least certain label; None without a
             calibration.
         unknown: Whether the image is not answered; None if every image is.
+        reason: Why it is not answered; None if it is.
     """
 
     probabilities: NDArray[np.float64]
     confidence: float | None = None
     unknown: bool | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True)

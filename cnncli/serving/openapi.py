@@ -21,6 +21,7 @@ class ImagePrediction(BaseModel):
     predictions: list[ClassProbability]
     confidence: float | None = None
     unknown: bool | None = None
+    reason: str | None = None
     maps: dict[str, list[list[float]]] | None = None
 
 

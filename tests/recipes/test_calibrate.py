@@ -80,7 +80,8 @@ def test_every_image_of_json_says_whether_it_is_unknown(
     words = ["predict", "--run", str(run.path), str(data / "validation")]
     assert main([*words, "--json"]) == 0
     entries = json.loads(capsys.readouterr().out)
-    assert [set(one) for one in entries] == [{"path", "predictions", "confidence", "unknown"}] * 40
+    always = {"path", "predictions", "confidence", "unknown"}
+    assert [set(one) for one in entries] == [always | ({"reason"} if one["unknown"] else set()) for one in entries]
     assert sum(one["unknown"] for one in entries) == 2
 
     assert main([*words, "--csv", "--top", "1"]) == 0
@@ -88,7 +89,20 @@ def test_every_image_of_json_says_whether_it_is_unknown(
     assert [row["unknown"] for row in rows] == [str(one["unknown"]).lower() for one in entries]
 
     assert main([*words, "--top", "1", "--coverage", "0.5"]) == 0
-    assert sum(": unknown (" in line for line in capsys.readouterr().out.splitlines()) == 20
+    assert sum(": unknown, u" in line for line in capsys.readouterr().out.splitlines()) == 20
+
+
+def test_an_unknown_image_has_the_reason(copy: RunFolder, data: Path) -> None:
+    """A black image is unlike the others; with a high cost, the class of an ordinary one needs a higher confidence."""
+    path = next((data / "validation").rglob("*.png"))
+    (black,) = predict(copy, [BLACK])
+    calibrate(copy, coverage=1.0, costs=dict.fromkeys(load_spec(copy.engine).classes, 1e12))
+    (ordinary,) = predict(copy, [path])
+
+    assert isinstance(black, Prediction)
+    assert isinstance(ordinary, Prediction)
+    assert (black.unknown, black.reason) == (True, "unlike the training images")
+    assert (ordinary.unknown, ordinary.reason) == (True, "below the minimum confidence")
 
 
 def test_a_precision_is_reached_on_validation(copy: RunFolder) -> None:
