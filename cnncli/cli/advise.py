@@ -144,7 +144,9 @@ def _size_in_words(found: Advice) -> str:
     removed = found.curve.removed_by_doubling
     effect = f"twice as many would remove {percent(removed.value)} of the errors of the head"
     interval = percent_range(removed.low, removed.high)
-    return f"{found.size.capitalize()}: {counted}, and {effect} ({interval})."
+    text = f"{found.size.capitalize()}: {counted}, and {effect} ({interval})."
+    hint = "Wrong labels have the same effect: `cnncli data review RUN` finds them."
+    return text if found.curve.would_help else f"{text} {hint}"
 
 
 def _kind_in_words(found: Advice) -> str:

@@ -93,9 +93,15 @@ def _print_tables(found: CalibratedRun, console: Console) -> None:
             else ("class", "minimum confidence", "answered", "precision"),
             [
                 (
-                    *(one.name, "never" if one.min_confidence > 1 else percent(one.min_confidence)),
+                    *(one.name, _minimum(one.min_confidence)),
                     *(percent(one.answered), "–" if one.precision is None else percent(one.precision)),
                 )
                 for one in found.classes
             ],
         )
+
+
+def _minimum(confidence: float) -> str:
+    if confidence > 1:
+        return "never"
+    return percent(confidence) if confidence else "–"

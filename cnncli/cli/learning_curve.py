@@ -85,10 +85,11 @@ def _verdict(found: LearningCurve) -> str:
     gain, removed = found.forecasts[1].gain, found.removed_by_doubling
     word = "would help" if found.would_help else "would help little"
     points = f"{100 * gain.value:.1f} points ({100 * gain.low:.1f} to {100 * gain.high:.1f})"
-    return (
-        f"Twice as many images {word}: accuracy +{points}, {percent(removed.value)} fewer errors "
-        f"({percent_range(removed.low, removed.high)})."
-    )
+    text = f"Twice as many images {word}: accuracy +{points}, {percent(removed.value)} fewer errors"
+    text += f" ({percent_range(removed.low, removed.high)})."
+    if not found.would_help and found.points[-1].accuracy.value < 1:
+        text += " What limits the accuracy can be the backbone or wrong labels, which `cnncli data review RUN` finds."
+    return text
 
 
 def _needed(found: LearningCurve, accuracy: float, needed: Estimate) -> str:
@@ -99,8 +100,9 @@ def _needed(found: LearningCurve, accuracy: float, needed: Estimate) -> str:
         return f"{text}; there are {present:,.0f}."
     numbers = [_rough(max(one, fewest)) if one <= limit else "never" for one in (needed.low, needed.high)]
     if not math.isfinite(needed.value) or needed.value > limit:
-        earliest = "" if numbers[0] == "never" else f" (95 % interval from {numbers[0]} {found.unit})"
-        return f"More images of this kind will probably not reach {percent(accuracy)}{earliest}."
+        text = f"More images of this kind will probably not reach {percent(accuracy)}"
+        earliest = "" if numbers[0] == "never" else f"; if they do, then with at least {numbers[0]} {found.unit}"
+        return f"{text}{earliest}."
     interval = f"95 % interval {numbers[0]} to {numbers[1]}"
     if needed.value <= present:
         about = f"about {_rough(max(needed.value, fewest))} {found.unit} ({interval})"

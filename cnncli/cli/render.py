@@ -122,7 +122,8 @@ def print_trust(found: Assessment, console: Console) -> None:
         console.print(f"temperature {found.temperature:.2f}: calibration error {before}{change}")
     if (answers := found.answers) is not None:
         n_unknown = answers.n - answers.answered
-        accuracy = f", {percent(answers.accuracy)} of them right" if answers.answered else ""
+        interval = percent_range(*answers.accuracy_ci95)
+        accuracy = f", {percent(answers.accuracy)} of them right ({interval})" if answers.answered else ""
         console.print(f"answered {percent(answers.answered / answers.n)}{accuracy}; unknown {n_unknown:,}")
 
 

@@ -70,7 +70,8 @@ class Metrics:
             multi-label.
         per_class: Results of each class, in the order of `classes`; if multi-label, at its threshold.
         evaluated: Further results, those of `EVALUATED` that apply, by name. Averages are over the classes that have
-            images; those of a multi-label classifier are described at `MultiLabelMetrics`.
+            images, that of F1 also over those that are predicted, as in scikit-learn; those of a multi-label
+            classifier are described at `MultiLabelMetrics`.
         reliability: The reliability diagram of the probabilities.
     """
 

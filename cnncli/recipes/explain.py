@@ -207,7 +207,7 @@ def draw_explanations(found: Sequence[Explanation], run: RunFolder, path: Path) 
         for one in image.classes
     ]
     columns = ("image", *found[0].classes[0].maps)
-    lines = "red or bright: speaks for the class · blue: speaks against it"
+    lines = "red or bright: speaks for the class · blue: speaks against it · no color: nothing speaks for it"
     draw_contact_sheet(rows, columns, f"{printable(run.path.name)}: explanations", lines, path)
     return path
 

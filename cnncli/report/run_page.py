@@ -171,9 +171,11 @@ def _mistakes(report: RunReport) -> str:
         return paragraph("There are none.")
     lines = f"{counted(len(wrong), 'mistake')} in {counted(len(report.found.images), 'image')}"
     lines += f"; the {len(shown)} most confident are shown" if len(shown) < len(wrong) else ", the most confident first"
-    text = f"{lines}. Some may be wrong labels: `cnncli data review {shlex.quote(report.run.path.name)}` ranks them."
+    command = f"cnncli data review {shlex.quote(report.run.path.name)} --split {report.found.split}"
+    text = f"{lines}. Some may be wrong labels: `{command}` ranks them."
     images = [(_pictures(report, Path(one.path)), Path(one.path).name, _caption(one)) for one in shown]
-    seen = " Warm colors show where the network looked (Grad-CAM)." if report.explanations else ""
+    seen = " Warm colors show what speaks for the predicted class (Grad-CAM)" if report.explanations else ""
+    seen += "; where there are none, nothing does." if seen else ""
     return paragraph(text + seen) + image_grid(images)
 
 
@@ -227,8 +229,8 @@ def _calibration(report: RunReport) -> str:
     found, metrics = report.found, report.found.metrics
     least = 0.0 if metrics.is_multi_label else 1 / len(metrics.classes)
     bins = found.corrected.bins if found.corrected else metrics.reliability
-    lines = [_reliability_line("probabilities", 1, metrics.reliability)] if found.corrected else []
-    lines.append(_reliability_line("confidence", 0, bins))
+    lines = [_reliability_line("by uncorrected probability", 1, metrics.reliability)] if found.corrected else []
+    lines.append(_reliability_line("by confidence", 0, bins))
     lines.append(Line("ideal", 6, [least, 1.0], [least, 1.0], is_dashed=True))
     text = "" if metrics.is_multi_label else _right_by_confidence(found.images)
     if (error := metrics.evaluated.get("calibration_error")) is not None:
@@ -295,7 +297,8 @@ def _coverage(report: RunReport) -> str:
     text = "Images that are unlike the training images, or uncertain, are answered with “unknown”."
     if (answers := report.found.answers) and answers.answered:
         share = percent(answers.answered / answers.n)
-        text += f" {share} of these images are answered, {percent(answers.accuracy)} of them correctly."
+        text += f" {share} of these images are answered, {percent(answers.accuracy)} of them correctly"
+        text += f" (95 % interval {percent_range(*answers.accuracy_ci95)})."
     return paragraph(text) + line_chart(
         "accuracy of the answers", "fraction answered", lines, is_fraction=True, x_is_fraction=True
     )
@@ -403,7 +406,8 @@ def _percent(fraction: float | None) -> str:
 def _solution(solution: Mapping[str, Any]) -> str:
     """Return how a head was solved, with the strengths from which one was chosen."""
     strengths = solution.get("strengths") or []
-    text = f"The head was solved exactly: {solution['method']}, L2 strength {solution['l2']:.2g}"
+    of_what = " for standardized features" if strengths else ""
+    text = f"The head was solved exactly: {solution['method']}, L2 strength {solution['l2']:.2g}{of_what}"
     if not strengths:
         return paragraph(f"{text}.")
     x = [math.log10(one["l2"]) for one in strengths]

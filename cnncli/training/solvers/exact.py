@@ -81,7 +81,7 @@ class Solution:
             return f"{self.method}, L2 {self.l2:g}"
         best = min(self.strengths, key=lambda strength: strength.loss)
         results = f"loss {decimal(best.loss)}, accuracy {percent(best.accuracy)}"
-        return f"{self.method}, L2 {self.l2:.2g} by cross-validation ({results})"
+        return f"{self.method}, L2 {self.l2:.2g} for standardized features ({results})"
 
 
 @dataclass(frozen=True)
