@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import cached_property
@@ -38,6 +38,7 @@ from cnncli.serving.openapi import BODY, PROBLEMS, ImagePrediction
 from cnncli.serving.pages import read_page
 from cnncli.serving.refusals import Limits, Refused, status_of
 from cnncli.serving.server_metrics import ServerMetrics
+from cnncli.terminal.suggestions import did_you_mean
 from cnncli.version import __version__
 
 NamedImages = Sequence[tuple[str, ImageSource]]
@@ -158,6 +159,7 @@ class PredictionApi:
         maps: Annotated[bool, Query(description="Whether to add class activation maps, if the run has them")] = False,
     ) -> Response:
         """Classify images: the body is an image file, or multipart with several."""
+        _require_known(request.query_params, ("top", "maps"))
         images = await self._read_images(request)
         found, errors = [], []
         async with self._time_limit():
@@ -328,6 +330,14 @@ def _http_refusal(error: Exception) -> Refused:
     if error.status_code == 404:
         return Refused(404, Message("serve-not-found", "there is no such address; GET /openapi.json lists all."))
     return Refused(error.status_code, Message("serve-request-invalid", f"the request is refused ({error.detail})."))
+
+
+def _require_known(parameters: Iterable[str], known: Sequence[str]) -> None:
+    """Raise Refused for a misspelled parameter, which would be ignored otherwise."""
+    for name in parameters:
+        if name not in known:
+            hint = did_you_mean(name, known) or f"Parameters: {', '.join(known)}."
+            raise invalid(f"{printable(name)}: there is no such parameter. {hint}")
 
 
 def _query_refusal(error: Exception) -> Refused:

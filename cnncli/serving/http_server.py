@@ -77,6 +77,8 @@ def serve(app: ASGIApp, listening: socket.socket, limits: Limits) -> None:
     """Answer requests until a signal, whose exception is raised after open requests have been answered."""
     for name in ("uvicorn", "python_multipart"):  # a request that cannot be read is the client's problem
         logging.getLogger(name).setLevel(logging.ERROR)
+    # A second Ctrl-C cancels what the first one waits for; uvicorn would report that as a failure of the application.
+    logging.getLogger("uvicorn.error").addFilter(lambda record: "CancelledError" not in record.getMessage())
     config = uvicorn.Config(
         app,
         http=partial(TimedProtocol, header_s=limits.header_s),  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ import json
 import re
 import signal
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -160,6 +161,9 @@ def test_top_limits_the_classes(server: Served, images: list[Path]) -> None:
     body = images[0].read_bytes()
 
     assert len(server.send("POST", "/predict?top=1", body).document[0]["predictions"]) == 1
+    refused = server.send("POST", "/predict?tpo=1", body)
+    assert refused.status in range(400, 500)
+    assert "top" in refused.document["error"]
     refused = server.send("POST", "/predict?top=0", body)
     assert (refused.status, refused.document["code"]) == (400, "serve-request-invalid")
 
@@ -425,6 +429,19 @@ def test_a_signal_ends_the_server(run: Run, number: signal.Signals, code: int) -
         one.process.send_signal(number)
 
         assert one.process.wait(20) == code
+
+
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_leaves_no_traceback(run: Run, second: signal.Signals, tmp_path: Path) -> None:
+    """Whoever presses Ctrl-C twice gets no error of libraries that are being ended."""
+    with served(run.path, log=tmp_path / "errors.txt") as one:
+        assert one.send("GET", "/health").status == 200
+        for number in (signal.SIGINT, second):
+            one.process.send_signal(number)
+            time.sleep(0.05)
+        one.process.wait(20)
+
+    assert "Traceback" not in (tmp_path / "errors.txt").read_text()
 
 
 def test_the_page_loads_nothing_from_elsewhere(server: Served) -> None:
