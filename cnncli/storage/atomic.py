@@ -82,7 +82,7 @@ def output_path(path: Path, suffixes: Sequence[str] = FIGURES) -> Path:
     if path.suffix.lower() not in suffixes:
         expected = f"a name that ends in {' or '.join(suffixes)}"
         text = f"{printable(path)}: expected {expected}"
-        raise CnncliError(Message("usage-plot-suffix", text, path=path, expected=expected))
+        raise CnncliError(Message("usage-suffix", text, path=path, expected=expected))
     if not path.parent.is_dir():
         text = f"{printable(path)}: no such folder: {printable(path.parent)}"
         raise CnncliError(Message("usage-out-folder-missing", text, path=path.parent))

@@ -126,7 +126,7 @@ def test_the_same_config_gives_the_same_sheet(config: Path, capsys: pytest.Captu
     ("words", "code"),
     [
         (["augmentation={}"], "augmentation-off"),
-        (["--out", "sheet.jpg"], "usage-plot-suffix"),
+        (["--out", "sheet.jpg"], "usage-suffix"),
         (["--out", "no/sheet.png"], "usage-out-folder-missing"),
     ],
 )

@@ -51,7 +51,7 @@ def test_kernels_have_numbers_and_biases(capsys: pytest.CaptureFixture[str]) -> 
     [
         (["--size", "2", "--padding", "0"], "usage-value-invalid"),
         (["--example", "max-pooling", "--stride", "1"], "usage-options-conflict"),
-        (["--out", "steps.jpg"], "usage-plot-suffix"),
+        (["--out", "steps.jpg"], "usage-suffix"),
     ],
 )
 def test_impossible_convolutions_are_refused(words: list[str], code: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -357,7 +357,7 @@ def test_summary_draws_networks(here: Path, capsys: pytest.CaptureFixture[str], 
     assert main(["summary", "tiny.yaml", "--plot", str(tmp_path / "tiny.svg")]) == 0
     assert (tmp_path / "tiny.svg").stat().st_size > 10_000
     assert main(["summary", "tiny.yaml", "--plot", str(tmp_path / "tiny.jpg")]) == 2
-    assert "[usage-plot-suffix]" in capsys.readouterr().err
+    assert "[usage-suffix]" in capsys.readouterr().err
     assert main(["summary", "tiny.yaml", "--plot", str(tmp_path / "nowhere/tiny.png")]) == 2
     assert "[usage-out-folder-missing]" in capsys.readouterr().err
 

@@ -131,8 +131,8 @@ def test_classes_and_a_layer_can_be_chosen(
     [
         (["--class", "stripe"], "usage-class-unknown"),
         (["--layer", "block9_conv"], "cut-layer-without-maps"),
-        (["--out", "figure.jpg"], "usage-plot-suffix"),
-        (["--npz", "maps.txt"], "usage-plot-suffix"),
+        (["--out", "figure.jpg"], "usage-suffix"),
+        (["--npz", "maps.txt"], "usage-suffix"),
     ],
 )
 def test_wrong_arguments_are_named(

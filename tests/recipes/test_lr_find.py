@@ -97,7 +97,7 @@ def test_the_last_stage_is_tested_after_those_before_it(
         ({"mode": "feature-extraction", "training": {}}, [], "config-no-learning-rate"),
         ({}, ["--stage", "haed"], "usage-stage-unknown"),
         ({}, ["--from", "1", "--to", "0.1"], "usage-value-invalid"),
-        ({}, ["--out", "rates.txt"], "usage-plot-suffix"),
+        ({}, ["--out", "rates.txt"], "usage-suffix"),
     ],
 )
 def test_what_cannot_be_tested_is_refused_at_once(

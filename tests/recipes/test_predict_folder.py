@@ -183,7 +183,7 @@ def test_predicted_labels_follow_the_thresholds(run: Run) -> None:
 @pytest.mark.parametrize(
     ("words", "code"),
     [
-        (["--table", "a.txt"], "usage-plot-suffix"),
+        (["--table", "a.txt"], "usage-suffix"),
         (["--table", "a.csv", "--csv"], "usage-options-conflict"),
         (["--sort-into", "sorted", "--csv"], "usage-options-conflict"),
         (["--copy"], "usage-options-conflict"),

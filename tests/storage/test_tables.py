@@ -134,7 +134,7 @@ def test_a_table_replaces_the_old_one_or_leaves_it(tmp_path: Path, kind: str) ->
 @pytest.mark.parametrize(
     ("name", "module", "code"),
     [
-        ("a.txt", "", "usage-plot-suffix"),
+        ("a.txt", "", "usage-suffix"),
         ("absent/a.csv", "", "usage-out-folder-missing"),
         ("a.xlsx", "openpyxl", "data-xlsx-not-installed"),
         ("a.parquet", "pyarrow", "data-parquet-not-installed"),
