@@ -20,6 +20,7 @@ from cnncli.cli.options import (
 )
 from cnncli.errors import CnncliError, ConfigError, Message
 from cnncli.terminal.console import Console
+from cnncli.terminal.formatting import counted
 
 if TYPE_CHECKING:
     from cnncli.config.schema import Config
@@ -170,6 +171,8 @@ def print_best(found: Sweep, console: Console) -> None:
         names = ", ".join(run.name for run in found.comparison.runs if run.name in found.chosen)
         console.print("")
         console.print(f"best {found.monitor}: {names}")
+        if n := sum(run.folder is None for run in found.comparison.runs):
+            console.print(f"{counted(n, 'head')} only tried on cached features, without a run directory")
     text = metric_of(found.monitor).text
     for name, points in found.searches.items():
         if points:

@@ -10,7 +10,11 @@ from cnncli.metrics.classification import Metrics
 from cnncli.metrics.table import VALIDATION
 from cnncli.report.page import Dot, dot_plot, escape, paragraph
 from cnncli.report.run_report import RunReport
+from cnncli.shards.shard import is_there
 from cnncli.terminal.formatting import counted, percent, percent_range, signed_points
+
+FEW = 10
+"""Number of training images that must be there for a review of the labels to be suggested."""
 
 
 def verdict(report: RunReport) -> str:
@@ -75,7 +79,7 @@ def _next_steps(report: RunReport, metrics: Metrics) -> list[str]:
     if labels:
         images = f" {report.reviewed_splits} images" if report.reviewed_splits else ""
         steps.append(f"Suspicious labels: {len(doubtful):,} of {len(labels):,}{images}; see Suspicious labels.")
-    else:
+    elif all(is_there(row.path) for row in report.manifest.split("train")[:FEW]):
         steps.append(f"`cnncli data review {shlex.quote(name)}` finds labels that are probably wrong.")
     if any(stage.get("solution") for stage in report.stages) and not metrics.is_multi_label:
         config = shlex.quote(f"{report.run.path.parent.name}/{name}/{report.run.config.name}")
