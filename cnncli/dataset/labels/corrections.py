@@ -1,7 +1,8 @@
 """A table of labels that a person has reviewed. `data.labels` reads it; images are neither moved nor deleted.
 
 It has a row for each image of a run, except those that are left out, with its label, its split and the decision. A
-second table lists the images that are left out, because the first one may be that of a run with other images.
+second table lists the images that are left out. Both keep their rows about images that the run does not have, such as
+those that an earlier run had, or that were left out of its training.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from cnncli.storage.atomic import write_atomically
 from cnncli.storage.locks import exclusive
 
 COLUMNS = ("path", "label", "split", "given_label", "decision")
+EXCLUDED_COLUMNS = ("path", "given_label")
 
 Labels = tuple[str, ...]
 Decision = Literal["confirmed", "corrected", "excluded"]
@@ -87,13 +89,15 @@ class Corrections:
         with exclusive(self.path.with_name(f"{self.path.stem}.lock")):
             if self.path.is_file():
                 self._merge(self._read())
-            header = [*COLUMNS, *([self.group_column] if self.group_column else [])]
-            if excluded := [row for row in self.rows if self.decision(row) == "excluded"]:
-                cells = [(row.file, LABEL_SEPARATOR.join(row.labels)) for row in excluded]
-                write_atomically(self.excluded, _csv_text([("path", "given_label"), *cells]))
+            header = (*COLUMNS, *([self.group_column] if self.group_column else []))
+            excluded = [row for row in self.rows if self.decision(row) == "excluded"]
+            cells = self._of_others(self.excluded, EXCLUDED_COLUMNS)
+            cells += [(row.file, LABEL_SEPARATOR.join(row.labels)) for row in excluded]
+            if cells:
+                write_atomically(self.excluded, _csv_text([EXCLUDED_COLUMNS, *cells]))
             else:
                 self.excluded.unlink(missing_ok=True)
-            write_atomically(self.path, _csv_text([header, *self._cells()]))
+            write_atomically(self.path, _csv_text([header, *self._cells(), *self._of_others(self.path, header)]))
             self._saved = dict(self.labels)
 
     def _merge(self, found: dict[str, Labels | None]) -> None:
@@ -102,6 +106,15 @@ class Corrections:
         changes = {one: new for one, new in self.labels.items() if one not in before or before[one] != new}
         undone = before.keys() - self.labels.keys()
         self.labels = {file: labels for file, labels in found.items() if file not in undone} | changes
+
+    def _of_others(self, path: Path, columns: Sequence[str]) -> list[tuple[str, ...]]:
+        """Return the cells of a table about images that the run does not have, in some columns."""
+        if not path.is_file():
+            return []
+        known, table = {row.file for row in self.rows}, load_table(path)
+        empty = [""] * len(table.rows)
+        cells = zip(*(table.column(name) if name in table.columns else empty for name in columns), strict=True)
+        return [one for one in cells if one[0] not in known]
 
     def _cells(self) -> Iterator[tuple[str, ...]]:
         for row in self.rows:

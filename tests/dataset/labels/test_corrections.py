@@ -64,6 +64,21 @@ def test_images_that_the_table_does_not_know_are_undecided(rows: list[ImageRecor
     assert later.counts()["excluded"] == 1
 
 
+def test_decisions_about_images_of_another_run_are_kept(rows: list[ImageRecord], tmp_path: Path) -> None:
+    """A run that was trained without the image that was left out does not bring it back, nor drop other decisions."""
+    first = _decided(rows, tmp_path / "corrections.csv")
+    first.save()
+    left_out = [row for row in rows if first.decision(row) == "excluded"]
+    second = Corrections(first.path, [row for row in rows[1:] if row not in left_out], is_multi_label=False)
+    second.load()
+    second.save()
+    last = Corrections(first.path, rows, is_multi_label=False)
+    last.load()
+
+    assert left_out
+    assert last.labels == first.labels
+
+
 def test_two_reviews_at_a_time_keep_the_decisions_of_both(rows: list[ImageRecord], tmp_path: Path) -> None:
     """What another page has saved in the meantime is merged, also where it was undone; one's own change wins."""
     first = _decided(rows, tmp_path / "corrections.csv")
