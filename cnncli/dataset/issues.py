@@ -136,6 +136,9 @@ _WORDING: Mapping[str, str] = {
     "data-beside-splits": "{path}: ignored folders next to the split folders: {names}",
     "data-skipped-images": "unreadable images left out: {n}",
     "data-leaks-accepted": "images in several splits, accepted by data.allow_leakage: {n}",
+    "data-update-not-compared": (
+        "images of the run without a thumbnail in the cache: {n}; new images that resemble them can be in another split"
+    ),
     "data-too-many-to-compare": "too many images ({n}) or similar pairs to compare; some may not have been found",
     "data-shard-refused": "{path}: {reason}",
     "data-shard-without-labels": (

@@ -64,7 +64,9 @@ def assign_splits(
     missing = {name: fraction for name, fraction in missing.items() if fraction > 0}
     pool = REST if found.has_splits else UNSPLIT
     is_drawn = bool(missing) or not found.has_splits
-    looks = [one for one in old if one.facts.thumbnail] if is_drawn else []
+    # Images that the run has take the splits of their digests. As pairs, they would count against the limit of these.
+    known = {one.digest for one in images}
+    looks = [one for one in old if one.facts.thumbnail and one.digest not in known] if is_drawn else []
     near = similar([*images, *(replace(one, split=OLD) for one in looks)], [pool] if missing else [], console)
     final, issues, n = list(images), list[Issue](), len(images)
     among = [pair for pair in near.pairs if max(pair[:2]) < n]
@@ -83,7 +85,9 @@ def assign_splits(
     elif "test" not in filled:
         issues.append(note("data-no-test-split"))
     if not near.is_complete:
-        issues.append(note("data-too-many-to-compare", n=len(images)))
+        issues.append(note("data-too-many-to-compare", n=n + len(looks)))
+    if is_drawn and (unseen := sum(not one.facts.thumbnail and one.digest not in known for one in old)):
+        issues.append(note("data-update-not-compared", n=unseen))
     pairs, divided = list[Pair](), list[Pair]()
     for one, other, score in among:
         if final[one].split != final[other].split:
