@@ -66,8 +66,9 @@ def command(
     """Choose which images a run answers, and which are unknown.
 
     RUN is a run directory or its name; default: the newest finished run. Everything is chosen by the validation images
-    and recorded in the run; minimum confidences of earlier calls are replaced. Prints the accuracy of the answers over
-    their fraction, and the minimum confidence of each class.
+    and recorded in the run; minimum confidences of earlier calls are replaced. Predictions, metrics and report of the
+    run are written again; `cnncli report` adds explanations, `cnncli evaluate --figures` the figures. Prints the
+    accuracy of the answers over their fraction, and the minimum confidence of each class.
     """
     from cnncli.cli.render import open_named_run, print_trust
     from cnncli.recipes.calibrate import calibrate

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from cnncli.dataset.manifest import Manifest
 from cnncli.dataset.records import ImageRecord
 from cnncli.engines.engine import Array
+from cnncli.errors import reason_of
 from cnncli.evaluation.assessment import Assessment
 from cnncli.evaluation.calibration import Calibration, coverage_curve
 from cnncli.evaluation.outputs import Outputs, load_outputs, save_outputs
@@ -31,9 +32,11 @@ from cnncli.metrics.curves import class_curves
 from cnncli.metrics.reliability import measure_reliability
 from cnncli.networks.keras_metrics import compute_keras_metrics
 from cnncli.networks.losses import evaluate_losses
+from cnncli.runs.documents import damaged
 from cnncli.runs.folder import RunFolder
 from cnncli.runtime.threads import batched, map_ordered, workers
 from cnncli.storage.atomic import write_atomically
+from cnncli.storage.safe_io import read_json
 from cnncli.terminal.console import Console
 
 ROWS_OF_DISTANCES = 512
@@ -95,6 +98,20 @@ def load_assessment(run: RunFolder, split: str) -> Assessment | None:
     outputs = load_outputs(run.outputs, split, len(rows), spec.units)
     calibration = Calibration.load(run.engine, len(spec.classes))
     return None if outputs is None else assess(spec, calibration, manifest, rows, split, outputs)
+
+
+def load_metrics(run: RunFolder) -> dict[str, Metrics]:
+    """Return the metrics of metrics.json by split; none if the run has not finished.
+
+    Raises:
+        RunError: They are damaged.
+    """
+    if not run.metrics.is_file():
+        return {}
+    try:
+        return {split: Metrics.from_dict(one) for split, one in read_json(run.metrics).items()}
+    except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise damaged(run.metrics, f"cannot be read ({reason_of(error)})") from error
 
 
 def save_metrics(run: RunFolder, metrics: Mapping[str, Metrics]) -> None:

@@ -20,7 +20,7 @@ from cnncli.evaluation.calibration import (
     thresholds_for,
 )
 from cnncli.evaluation.outputs import Outputs, load_outputs
-from cnncli.inference.evaluate_rows import load_assessment, save_assessments, save_metrics
+from cnncli.inference.evaluate_rows import assess, load_metrics, save_assessments, save_metrics
 from cnncli.inference.predictor import load_spec, save_calibration, save_thresholds
 from cnncli.inference.spec import PredictorSpec
 from cnncli.metrics.classification import choose_thresholds
@@ -28,7 +28,6 @@ from cnncli.metrics.multilabel import LabelMetrics
 from cnncli.recipes.report import write_report
 from cnncli.runs.folder import RunFolder, update_facts
 from cnncli.runs.listing import require_finished
-from cnncli.storage.safe_io import read_json
 from cnncli.terminal.suggestions import did_you_mean
 
 
@@ -117,25 +116,30 @@ def calibrate(
     calibration, labels = replace(calibration, coverage=coverage or calibration.coverage), manifest.labels(rows)
     if spec.is_multi_label:
         spec = replace(spec, thresholds=_thresholds(spec, calibration, outputs, labels, precision, costs))
-        save_thresholds(run.engine, spec.thresholds)
     else:
         limits = _min_confidences(spec, calibration, outputs, labels, precision, costs)
         calibration = replace(calibration, min_confidences=limits)
-    save_calibration(run.engine, calibration)
-    assessments = _assess_again(run, manifest)
-    return CalibratedRun(run.path, calibration, assessments["validation"])
+    return CalibratedRun(run.path, calibration, _record(run, spec, calibration, manifest)["validation"])
 
 
-def _assess_again(run: RunFolder, manifest: Manifest) -> dict[str, Assessment]:
-    """Bring predictions, metrics and report of a run in line with its new calibration; return its evaluations.
+def _record(run: RunFolder, spec: PredictorSpec, calibration: Calibration, manifest: Manifest) -> dict[str, Assessment]:
+    """Write a calibration, and with it the predictions, metrics and report of the run; return its evaluations.
 
     Thresholds of labels change every metric, and limits of confidence which predictions are `unknown`.
     """
-    evaluated = {split: one for split in manifest.counts() if (one := load_assessment(run, split))}
-    metrics = {split: one.metrics for split, one in evaluated.items() if split in read_json(run.metrics)}
-    save_assessments(run, tuple(evaluated.values()), {})
-    save_metrics(run, metrics)
-    update_facts(run, {"metrics": {split: one.summary() for split, one in metrics.items()}})
+    evaluated = {}
+    for split in manifest.counts():
+        rows = manifest.split(split)
+        if outputs := load_outputs(run.outputs, split, len(rows), spec.units):
+            evaluated[split] = assess(spec, calibration, manifest, rows, split, outputs)
+    metrics = {split: evaluated[split].metrics for split in load_metrics(run) if split in evaluated}
+    save_assessments(run, tuple(evaluated.values()), {})  # fails before anything is written if a file is damaged
+    if spec.is_multi_label:
+        save_thresholds(run.engine, spec.thresholds)
+    save_calibration(run.engine, calibration)
+    if metrics:
+        save_metrics(run, metrics)
+        update_facts(run, {"metrics": {split: one.summary() for split, one in metrics.items()}})
     write_report(run)
     return evaluated
 

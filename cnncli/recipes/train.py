@@ -23,7 +23,7 @@ from cnncli.engines.engine import EngineChoice
 from cnncli.errors import DataError, Message, printable
 from cnncli.evaluation.cross_validation import Pool, cross_validate
 from cnncli.features.extract import Counts
-from cnncli.inference.evaluate_rows import save_metrics
+from cnncli.inference.evaluate_rows import load_metrics, save_metrics
 from cnncli.inference.saved_run import SavedRunEvaluation, evaluate_saved_run, save_model, save_solved_model
 from cnncli.metrics.classification import Metrics
 from cnncli.metrics.table import kept_epoch
@@ -88,13 +88,15 @@ class Run:
         """Load a finished run from its files.
 
         Raises:
-            RunError: Its metrics cannot be read.
+            RunError: Its metrics or its time cannot be read.
         """
+        if not folder.metrics.is_file():
+            raise damaged(folder.metrics, "is missing")
+        metrics = load_metrics(folder)
         try:
-            metrics = {split: Metrics.from_dict(values) for split, values in read_json(folder.metrics).items()}
             seconds = float(folder.read_facts()["seconds"])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise damaged(folder.metrics, f"cannot be read ({error})") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise damaged(folder.facts, f"has no time ({error})") from error
         return cls(folder, metrics, seconds, Counts(), layers=0)
 
     @property

@@ -20,7 +20,7 @@ from cnncli.errors import RunError, reason_of
 from cnncli.evaluation.assessment import Assessment
 from cnncli.evaluation.predictions import PredictedImage, mistakes
 from cnncli.images.decode import PixelSpec
-from cnncli.inference.evaluate_rows import load_assessment
+from cnncli.inference.evaluate_rows import load_assessment, load_metrics
 from cnncli.inference.spec import PredictorSpec
 from cnncli.metrics.classification import Metrics
 from cnncli.runs.documents import damaged
@@ -128,7 +128,7 @@ class RunReport:
         is_finished = facts["state"] == "finished"
         found = (load_assessment(run, "test") or load_assessment(run, "validation")) if is_finished else None
         spec = PredictorSpec.load(run.engine) if is_finished else None
-        metrics = _metrics_of(run)
+        metrics = load_metrics(run)
         return cls(
             run=run,
             facts=facts,
@@ -223,21 +223,13 @@ def read_reviewed_labels(run: RunFolder) -> list[ReviewedLabel]:
     return _rows_of(run.review / "labels.csv", columns, ReviewedLabel.from_cells)
 
 
-def _metrics_of(run: RunFolder) -> dict[str, Metrics]:
-    """Return the metrics of the splits of a run; none if it has not finished. Raises RunError if they are damaged."""
-    try:
-        return {split: Metrics.from_dict(one) for split, one in _read(run.metrics, {}).items()}
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise damaged(run.metrics, f"has other contents than metrics ({reason_of(error)})") from error
-
-
 def _parent_of(facts: Mapping[str, Any]) -> Parent | None:
     """Return the parent of a run; None if it has none, or if its metrics cannot be read."""
     if not facts.get("parent"):
         return None
     parent = RunFolder(Path(facts["parent"]))
     try:
-        metrics = _metrics_of(parent)
+        metrics = load_metrics(parent)
     except RunError as error:
         log.warning(error.problems[0])
         return None

@@ -18,7 +18,7 @@ from cnncli.errors import ConfigError, RunError
 from cnncli.evaluation.calibration import Calibration
 from cnncli.evaluation.predictions import read_predictions
 from cnncli.inference.prediction import Prediction
-from cnncli.inference.predictor import load_spec
+from cnncli.inference.predictor import load_predictor, load_spec
 from cnncli.recipes.calibrate import calibrate
 from cnncli.recipes.evaluate import evaluate
 from cnncli.recipes.predict import predict
@@ -123,6 +123,18 @@ def test_predictions_and_report_follow_a_calibration(copy: RunFolder) -> None:
 
     assert sum(one.unknown is True for one in images) == 20
     assert copy.report.read_text() != before
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "predictions.csv"])
+def test_a_damaged_file_is_reported_before_anything_is_written(name: str, copy: RunFolder) -> None:
+    """A calibration never leaves a run with the results of another one."""
+    (copy.path / name).write_text("{")
+    before = load_predictor(copy.engine, copy.model).calibration
+    with pytest.raises(RunError) as caught:
+        calibrate(copy, coverage=0.5)
+
+    assert caught.value.facts["path"] == copy.path / name
+    assert load_predictor(copy.engine, copy.model).calibration == before
 
 
 def test_costs_and_precision_apply_together(copy: RunFolder) -> None:
