@@ -298,12 +298,15 @@ def choose(cells: Iterable[Cell], runs: Iterable[ComparedRun], metric: str) -> f
 def best_so_far(cells: Iterable[Cell], runs: Iterable[ComparedRun], metric: str) -> tuple[Point, ...]:
     """Return the best mean of a metric over the seeds after each trial, with the extremes of those seeds.
 
-    Trials that failed count; the first points are missing if they have no value.
+    Trials that failed count; the first points are missing if they have no value. Settings with which some seeds failed
+    have one only if there are no others, so that the best value never gets worse.
     """
+    groups = _values(cells, runs, metric).values()
+    has_complete = any(_is_complete(values) for values in groups)
     tried: list[Mapping[str, float]] = []
     points = []
-    for number, values in enumerate(_values(cells, runs, metric).values(), start=1):
-        tried += [values] if values else []
+    for number, values in enumerate(groups, start=1):
+        tried += [values] if values and (_is_complete(values) or not has_complete) else []
         if best := _best(tried, metric):
             points.append(Point(number, fmean(best.values()), min(best.values()), max(best.values())))
     return tuple(points)
@@ -332,5 +335,10 @@ def _best(groups: Sequence[Mapping[str, float]], metric: str) -> Mapping[str, fl
     sign = -1 if metric_of(metric).lower_is_better else 1
     there = [{name: one for name, one in values.items() if not math.isnan(one)} for values in groups]
     pairs = zip(groups, there, strict=True)
-    ranks = [(len(found) == len(values), sign * fmean(found.values())) for values, found in pairs]
+    ranks = [(_is_complete(values), sign * fmean(found.values())) for values, found in pairs]
     return there[ranks.index(max(ranks))] if ranks else None
+
+
+def _is_complete(values: Mapping[str, float]) -> bool:
+    """Return whether no run of some settings failed."""
+    return bool(values) and not any(map(math.isnan, values.values()))

@@ -113,6 +113,8 @@ def test_settings_with_a_failed_seed_are_not_the_best(tmp_path: Path) -> None:
     assert choose(cast("Any", cells), runs, "val_accuracy") == {"b-0", "b-1", "b-2"}
     assert choose(cast("Any", cells), runs[:2], "val_accuracy") == {"a-0"}
     assert choose(cast("Any", cells), [], "val_accuracy") == frozenset()
+    points = [best_so_far(cast("Any", cells), some, "val_accuracy") for some in (runs, runs[:2])]
+    assert [[(one.x, one.value) for one in some] for some in points] == [[(2, 0.9)], [(1, 0.95), (2, 0.95)]]
 
 
 def test_a_failed_run_does_not_stop_a_sweep(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
