@@ -23,11 +23,12 @@ from cnncli.engines.build import graphs_in_use
 from cnncli.errors import ConfigError, DataError, Message, RunError, printable
 from cnncli.evaluation.agreement import PairedTest, RunPredictions, compare_predictions
 from cnncli.evaluation.calibration import Calibration
+from cnncli.evaluation.outputs import load_outputs
 from cnncli.features.extract import require_cached
 from cnncli.inference.evaluate_rows import extraction_of
 from cnncli.inference.predictor import load_predictor, load_spec, trunk_file
 from cnncli.inference.split_outputs import outputs_of_images
-from cnncli.metrics.classification import wilson_interval
+from cnncli.metrics.classification import choose_thresholds, wilson_interval
 from cnncli.networks.backend import import_keras_meanwhile, standard_settings
 from cnncli.networks.template import has_templates
 from cnncli.recipes.evaluate import other_data
@@ -155,11 +156,19 @@ def _child_config(parent: RunFolder) -> Config:
     changed["cache"] = cache_settings(config.cache)
     if calibration := Calibration.load(parent.engine, len(load_spec(parent.engine).classes)):
         changed["evaluation"] = config.evaluation.model_copy(update={"coverage": calibration.coverage})
-        if calibration.min_confidences:
-            text = "The minimum confidences that `cnncli calibrate` chose for the parent are those of its head."
+        if calibration.min_confidences or _has_chosen_thresholds(parent):
+            text = "The limits that `cnncli calibrate` chose for classes of the parent are those of its head."
             remedy = "Choose new ones for the updated run."
             log.warning(Message("data-update-calibration", f"{text} {remedy}", path=parent.path))
     return config.model_copy(update=changed)
+
+
+def _has_chosen_thresholds(parent: RunFolder) -> bool:
+    """Return whether the thresholds of a run's labels are others than those that a training chooses."""
+    spec, manifest = load_spec(parent.engine), Manifest.from_csv(parent.manifest)
+    rows = manifest.split("validation")
+    outputs = load_outputs(parent.outputs, "validation", len(rows), spec.units) if spec.is_multi_label else None
+    return outputs is not None and spec.thresholds != choose_thresholds(outputs.logits, manifest.labels(rows))
 
 
 def _merge(old: Manifest, new: Manifest, data: Path) -> Manifest:
