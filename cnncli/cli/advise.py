@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cnncli.cli.crossval import folds_option
+from cnncli.cli.learning_curve import other_limits
 from cnncli.cli.options import (
     OUT_FILE,
     config_argument,
@@ -145,8 +146,7 @@ def _size_in_words(found: Advice) -> str:
     effect = f"twice as many would remove {percent(removed.value)} of the errors of the head"
     interval = percent_range(removed.low, removed.high)
     text = f"{found.size.capitalize()}: {counted}, and {effect} ({interval})."
-    hint = "Wrong labels have the same effect: `cnncli data review RUN` finds them."
-    return text if found.curve.would_help else f"{text} {hint}"
+    return " ".join(filter(None, (text, other_limits(found.curve))))
 
 
 def _kind_in_words(found: Advice) -> str:

@@ -87,9 +87,14 @@ def _verdict(found: LearningCurve) -> str:
     points = f"{100 * gain.value:.1f} points ({100 * gain.low:.1f} to {100 * gain.high:.1f})"
     text = f"Twice as many images {word}: accuracy +{points}, {percent(removed.value)} fewer errors"
     text += f" ({percent_range(removed.low, removed.high)})."
-    if not found.would_help and found.points[-1].accuracy.value < 1:
-        text += " What limits the accuracy can be the backbone or wrong labels, which `cnncli data review RUN` finds."
-    return text
+    return " ".join(filter(None, (text, other_limits(found))))
+
+
+def other_limits(found: LearningCurve) -> str:
+    """Return what can limit an accuracy that more images would not improve; nothing if they would, or at 100 %."""
+    if found.would_help or found.points[-1].accuracy.value == 1:
+        return ""
+    return "What limits the accuracy can be the backbone or wrong labels, which `cnncli data review RUN` finds."
 
 
 def _needed(found: LearningCurve, accuracy: float, needed: Estimate) -> str:
@@ -101,7 +106,8 @@ def _needed(found: LearningCurve, accuracy: float, needed: Estimate) -> str:
     numbers = [_rough(max(one, fewest)) if one <= limit else "never" for one in (needed.low, needed.high)]
     if not math.isfinite(needed.value) or needed.value > limit:
         text = f"More images of this kind will probably not reach {percent(accuracy)}"
-        earliest = "" if numbers[0] == "never" else f"; if they do, then with at least {numbers[0]} {found.unit}"
+        is_known = present < needed.low <= limit
+        earliest = f"; if they do, then with at least {numbers[0]} {found.unit}" if is_known else ""
         return f"{text}{earliest}."
     interval = f"95 % interval {numbers[0]} to {numbers[1]}"
     if needed.value <= present:

@@ -75,6 +75,10 @@ def too_costly(image: ImageFile.ImageFile, file: BinaryFile) -> Message | None:
     return None
 
 
+MOST_EXPANDED = 64
+"""Maximum number of bytes to which a byte of PackBits expands: two can stand for 128."""
+
+
 def unpacked_bytes(packed: bytes, limit: int) -> int:
     """Return the size of data that is run-length encoded by PackBits, counted to a little above the limit.
 

@@ -183,7 +183,7 @@ def describe_test(test: PairedTest) -> str:
     if test.p_holm >= SIGNIFICANT:
         facts = f"{signed_points(difference)} points from {test.first} to {test.second}"
         interval = f"95 % interval {signed_points(low)} to {signed_points(high)}"
-        text = f"It cannot be told which of {test.first} and {test.second} is better"
+        text = f"The results do not show which of {test.first} and {test.second} is better"
         return f"{text}: {facts} ({interval}; {chance})."
     better, other = test.second, test.first
     if difference < 0:
