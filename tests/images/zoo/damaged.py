@@ -92,7 +92,7 @@ def disguised_kinds(shades: Shades) -> Iterator[Kind]:
     }
     for file, data in damaged.items():
         yield kind(file, data, Refused("image-truncated" if file.endswith("avif") else "image-damaged"))
-    yield kind("scan.dcm", bytes(128) + b"DICM" + bytes(100), Refused("image-without-pixels"))
+    yield kind("scan.dcm", bytes(128) + b"DICM" + bytes(100), Refused("image-damaged"))
     raw = b"\0\0\0\x18ftypcrx \0\0\0\x01crx isom"
     yield kind("raw.cr3", raw, LeftOut("camera RAW file", Refused("image-unknown-format")))
     for file, data in others.items():
