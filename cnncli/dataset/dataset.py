@@ -80,9 +80,8 @@ def read_dataset(
         DataError: There is no such folder, or the table of labels cannot be used.
     """
     if old is not None:
-        old = recall_facts(
-            old, data
-        )  # before others of the same folders are verified, since that forgets deleted files
+        # Before others of the same folders are verified, since that forgets deleted files.
+        old = recall_facts(old, data)
     found = read_labels(data)
     images = verify_records(found.records, data, console)
     found.records = []  # `images` has them with facts; a million of them take some 100 MB
