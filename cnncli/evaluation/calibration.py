@@ -122,29 +122,22 @@ class Calibration:
             activation: Activation of the head.
             distances: (n,) to the training images; None if the run has no frozen network.
         """
-        parts = self._doubts(logits, activation, distances)
-        return np.asarray(np.max(list(parts.values()), axis=0)) if parts else None
+        return largest(self.doubts_by_reason(logits, activation, distances))
 
-    def reasons(
-        self,
-        logits: NDArray[Any],
-        activation: str,
-        distances: NDArray[np.float64] | None,
-        unknown: NDArray[np.bool_],
-    ) -> list[str | None]:
-        """Return why images are `unknown`, None for the others; for the arguments, see `doubt` and `are_unknown`."""
-        parts, threshold = self._doubts(logits, activation, distances), self.threshold()
+    def reasons(self, parts: Mapping[str, Doubts], unknown: NDArray[np.bool_]) -> list[str | None]:
+        """Return why images are `unknown`, None for the others, from the parts of the doubt about them."""
+        threshold = self.threshold()
         reasons: list[str | None] = []
         for place, is_unknown in enumerate(unknown):
             doubts = {reason: values[place] for reason, values in parts.items() if values[place] > threshold}
-            largest = max(doubts, key=lambda reason: doubts[reason], default=TOO_LOW)
-            reasons.append(largest if is_unknown else None)
+            reason = max(doubts, key=lambda reason: doubts[reason], default=TOO_LOW)
+            reasons.append(reason if is_unknown else None)
         return reasons
 
-    def _doubts(
+    def doubts_by_reason(
         self, logits: NDArray[Any], activation: str, distances: NDArray[np.float64] | None
     ) -> dict[str, Doubts]:
-        """Return the parts of the doubt (n,) by the reason that they give."""
+        """Return the parts of the doubt (n,) by the reason that they give; for the arguments, see `doubt`."""
         parts = {}
         if self.distance is not None and distances is not None:
             parts[UNLIKE] = self.distance.apply(distances)
@@ -223,6 +216,11 @@ def _confidences(values: Any, n_classes: int) -> tuple[float, ...]:
     if len(numbers) not in (0, n_classes):
         raise ValueError(f"{len(numbers)} confidences for {n_classes} classes")
     return numbers
+
+
+def largest(parts: Mapping[str, Doubts]) -> Doubts | None:
+    """Return the doubt (n,), the largest of its parts; None if there are none."""
+    return np.asarray(np.max(list(parts.values()), axis=0)) if parts else None
 
 
 def uncertainty_of(logits: NDArray[Any], activation: str) -> NDArray[np.float64]:

@@ -23,7 +23,7 @@ from cnncli.engines.mirrored import run_averaged
 from cnncli.engines.openvino import LOGITS, TAIL, TRUNK, OpenVinoEngine, convert_graph, has_bfloat16
 from cnncli.errors import EngineError, Message, RunError, printable
 from cnncli.evaluation.calibration import FILE as CALIBRATION
-from cnncli.evaluation.calibration import Calibration
+from cnncli.evaluation.calibration import Calibration, largest
 from cnncli.evaluation.outputs import Outputs
 from cnncli.evaluation.reference import FILE as REFERENCE
 from cnncli.evaluation.reference import FeatureReference
@@ -99,11 +99,10 @@ class Predictor:
         unknown: Sequence[bool | None] = [None] * len(probabilities)
         reasons: Sequence[str | None] = [None] * len(probabilities)
         if calibration.abstains:
-            doubts = calibration.doubt(outputs.logits, self.spec.activation, outputs.distances)
+            parts = calibration.doubts_by_reason(outputs.logits, self.spec.activation, outputs.distances)
             calibrated = self.spec.probabilities(outputs.logits, calibration.temperature)
-            found = calibration.are_unknown(doubts, calibrated)
-            unknown = found.tolist()
-            reasons = calibration.reasons(outputs.logits, self.spec.activation, outputs.distances, found)
+            found = calibration.are_unknown(largest(parts), calibrated)
+            unknown, reasons = found.tolist(), calibration.reasons(parts, found)
         return [Answer(*one) for one in zip(probabilities, confidences.tolist(), unknown, reasons, strict=True)]
 
 
