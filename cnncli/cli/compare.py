@@ -126,7 +126,7 @@ def print_comparison(
 
 def print_results(comparison: Comparison, console: Console) -> None:
     """Print a row of results for each run, and for each published value."""
-    from cnncli.recipes.compare import PREFIXES, metric_of, split_of
+    from cnncli.metrics.table import PREFIXES, metric_of, split_of
 
     split, name = split_of(comparison.metric)
     text = metric_of(comparison.metric).text
@@ -165,7 +165,7 @@ def print_table_of_settings(
     names: Sequence[str], settings: Mapping[str, Sequence[Any]], console: Console, results: Sequence[str] = ()
 ) -> None:
     """Print a row for each run or, if the settings are many, for each setting; `results` are those of validation."""
-    from cnncli.recipes.compare import setting_text
+    from cnncli.report.comparison_page import setting_text
 
     rows = {**({"val_accuracy": results} if results else {}), **settings}
     columns = [[setting_text(value) for value in values] for values in rows.values()]

@@ -92,8 +92,8 @@ def command(
 def _print_differences(runs: Sequence[RunSummary], as_json: bool, console: Console) -> None:
     """Print the settings in which runs differ, and their validation accuracies; the test is not shown."""
     from cnncli.cli.compare import print_table_of_settings
-    from cnncli.recipes.compare import differing_settings, load_runs
     from cnncli.runs.folder import RunFolder
+    from cnncli.runs.results import differing_settings, load_runs
     from cnncli.terminal.formatting import percent, percent_range
 
     loaded = load_runs([RunFolder(run.path) for run in runs])

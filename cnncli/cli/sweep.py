@@ -165,7 +165,7 @@ def print_sweep(found: Sweep, as_json: bool, console: Console) -> None:
 
 def print_best(found: Sweep, console: Console) -> None:
     """Print the chosen runs, and the best value of each search with the number of its trial."""
-    from cnncli.recipes.compare import metric_of
+    from cnncli.metrics.table import metric_of
 
     if found.chosen and len(found.comparison.runs) > len(found.chosen):
         names = ", ".join(run.name for run in found.comparison.runs if run.name in found.chosen)

@@ -20,6 +20,8 @@ VALIDATION = "val_"
 """Prefix of the names of validation metrics, as in Keras."""
 TEST = "test_"
 """Prefix of the names of test metrics."""
+PREFIXES = {"validation": VALIDATION, "test": TEST, "training": ""}
+"""Prefix of the metrics of each split."""
 LAST = "last"
 """In place of a metric, to keep the last epoch instead of the best one."""
 GOOD_ENOUGH = 0.99
@@ -82,6 +84,30 @@ EVALUATED: dict[str, MetricInfo] = {
 def metric_named(name: str) -> MetricInfo | None:
     """Return the facts about a metric of the table or of Keras by its name, without the prefix `val_`, or None."""
     return METRICS.get(name) or KERAS_METRICS.get(name)
+
+
+def split_of(metric: str) -> tuple[str, str]:
+    """Return the split of a metric and its name in the table.
+
+    >>> split_of("test_accuracy"), split_of("loss")
+    (('test', 'accuracy'), ('training', 'loss'))
+    """
+    split, prefix = next(pair for pair in PREFIXES.items() if metric.startswith(pair[1]))
+    return split, metric.removeprefix(prefix)
+
+
+def find_metric(metric: str) -> MetricInfo | None:
+    """Return a metric that runs can have by its name with the prefix of a split, or None."""
+    _, name = split_of(metric)
+    return EVALUATED.get(name) or metric_named(name)
+
+
+def metric_of(metric: str) -> MetricInfo:
+    """Return a metric that runs have by its name with the prefix of a split."""
+    found = find_metric(metric)
+    if found is None:  # names come from runs, or have been checked
+        raise ValueError(metric)
+    return found
 
 
 def compute_metrics(predictions: Predictions) -> dict[str, float]:

@@ -23,21 +23,13 @@ from cnncli.config.search import Optuna
 from cnncli.config.sweep_plan import GRID, Cell, Draw, Search
 from cnncli.config.writer import differences
 from cnncli.errors import CnncliError, ConfigError, Message, printable
-from cnncli.metrics.table import EVALUATED, METRICS, TEST, VALIDATION
-from cnncli.recipes.compare import (
-    ComparedRun,
-    Comparison,
-    available_metrics,
-    compare_runs,
-    default_metric,
-    metric_of,
-    require_metric,
-    split_of,
-)
+from cnncli.metrics.table import EVALUATED, METRICS, TEST, VALIDATION, metric_of, split_of
+from cnncli.recipes.compare import Comparison, compare_runs
 from cnncli.recipes.resume import resume, with_batch_size_of
 from cnncli.recipes.train import index_images, train
 from cnncli.report.comparison import Point, Published, draw_best_so_far
 from cnncli.runs.folder import RunFolder, run_folders
+from cnncli.runs.results import RunResults, available_metrics, default_metric, require_metric
 from cnncli.storage.atomic import output_path
 from cnncli.terminal.console import Console
 from cnncli.training.head_trials import HeadTrials
@@ -169,7 +161,7 @@ class Trials:
         self._stopped = frozenset[str]()
         self._heads = HeadTrials(runs_dir, lambda config: index_images(config, console), console)
         self._known = _runs_by_name(runs_dir)
-        self.runs: dict[str, ComparedRun] = {}
+        self.runs: dict[str, RunResults] = {}
         self.problems: dict[Message, None] = {}
         self._done: set[str] = set()
 
@@ -225,7 +217,7 @@ class Trials:
             study.tell(fmean(results) if len(results) == len(proposed) else None)
         return tuple(cells.values())
 
-    def _run(self, cell: Cell, run: Callable[[Cell], ComparedRun]) -> None:
+    def _run(self, cell: Cell, run: Callable[[Cell], RunResults]) -> None:
         self._done.add(cell.name)
         try:
             self.runs[cell.name] = run(cell)
@@ -233,30 +225,30 @@ class Trials:
             self.problems |= dict.fromkeys(error.problems)
             self._known = _runs_by_name(self._runs_dir)
             if (failed := self._find(cell)) is not None:
-                self.runs[cell.name] = ComparedRun.load(failed)
+                self.runs[cell.name] = RunResults.load(failed)
 
-    def _try(self, cell: Cell) -> ComparedRun:
+    def _try(self, cell: Cell) -> RunResults:
         """Return the result of a cell's head if it is solved exactly, or else its run."""
         if cell.config.training.solver == "exact" and self._find(cell) is None:
             trial = self._heads.measure(cell.config)
             if trial is not None:
                 metrics = {"validation": trial.validation}
                 facts = {"name": cell.name, "best_epoch": 1, "seconds": trial.seconds, "metrics": metrics}
-                return ComparedRun(None, cell.name, facts, cell.config, (trial.row,))
+                return RunResults(None, cell.name, facts, cell.config, (trial.row,))
         return self._train(cell)
 
-    def _train(self, cell: Cell, is_trial: bool = True) -> ComparedRun:
+    def _train(self, cell: Cell, is_trial: bool = True) -> RunResults:
         run = self._find(cell)
         if run is None:
             options: dict[str, Any] = {"is_trial": is_trial, "machines": self._machines}
-            return ComparedRun.load(train(cell.config, self._runs_dir, self._console, **options).folder)
+            return RunResults.load(train(cell.config, self._runs_dir, self._console, **options).folder)
         if cell.name in self._stopped:
-            return ComparedRun.load(run)
+            return RunResults.load(run)
         if (state := run.read_facts()["state"]) not in ("finished", "failed"):
-            return ComparedRun.load(resume(run, self._console, machines=self._machines).folder)
+            return RunResults.load(resume(run, self._console, machines=self._machines).folder)
         text = f"{printable(run.path.name)} exists ({state}); it is not trained again."
         log.info(Message("run-exists", text, path=run.path, received=state))
-        return ComparedRun.load(run)
+        return RunResults.load(run)
 
     def _find(self, cell: Cell) -> RunFolder | None:
         """Return the newest run of a cell, preferably a finished one, or None."""
@@ -285,7 +277,7 @@ def _runs_by_name(runs_dir: Path) -> dict[str, list[tuple[RunFolder, str]]]:
     return found
 
 
-def choose(cells: Iterable[Cell], runs: Iterable[ComparedRun], metric: str) -> frozenset[str]:
+def choose(cells: Iterable[Cell], runs: Iterable[RunResults], metric: str) -> frozenset[str]:
     """Return the names of the runs, one per seed, whose settings have the best mean of a metric.
 
     Returns an empty set if no run has that metric.
@@ -295,7 +287,7 @@ def choose(cells: Iterable[Cell], runs: Iterable[ComparedRun], metric: str) -> f
     return frozenset(best or ())
 
 
-def best_so_far(cells: Iterable[Cell], runs: Iterable[ComparedRun], metric: str) -> tuple[Point, ...]:
+def best_so_far(cells: Iterable[Cell], runs: Iterable[RunResults], metric: str) -> tuple[Point, ...]:
     """Return the best mean of a metric over the seeds after each trial, with the extremes of those seeds.
 
     Trials that failed count; the first points are missing if they have no value. Settings with which some seeds failed
@@ -313,7 +305,7 @@ def best_so_far(cells: Iterable[Cell], runs: Iterable[ComparedRun], metric: str)
 
 
 def _values(
-    cells: Iterable[Cell], runs: Iterable[ComparedRun], metric: str
+    cells: Iterable[Cell], runs: Iterable[RunResults], metric: str
 ) -> dict[tuple[tuple[str, str], ...], dict[str, float]]:
     """Return the values of a metric by settings and name of the run, NaN for a run that failed or was stopped.
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cnncli.catalogue.metrics import MetricInfo
+from cnncli.config.tree import format_value
 from cnncli.evaluation.agreement import Agreement, Disagreement, PairedTest
 from cnncli.images.decode import PixelSpec
 from cnncli.report.comparison import Curve
@@ -73,7 +75,7 @@ class ComparisonPage:
     runs: Sequence[PageRun]
     metric: MetricInfo
     x: str
-    settings: Mapping[str, Sequence[str]]
+    settings: Mapping[str, Sequence[Any]]
     agreement: Agreement | None
     pixels: PixelSpec
 
@@ -146,7 +148,7 @@ class ComparisonPage:
         return section("Curves", chart)
 
     def _settings(self) -> str:
-        rows = [(key, *values) for key, values in self.settings.items()]
+        rows = [(key, *map(setting_text, values)) for key, values in self.settings.items()]
         columns = ("setting", *(run.name for run in self.runs))
         if not rows:
             return section("Settings", paragraph("All settings are equal."))
@@ -174,6 +176,11 @@ class ComparisonPage:
         file = "/".join(one.image.path.parts[-2:])
         caption = f"<b>{escape(truth)}</b>{''.join(lines)}<br>{escape(file)}"
         return [image_uri(one.image.path, self.pixels)], f"{truth}. {'; '.join(texts)}", caption
+
+
+def setting_text(value: Any) -> str:
+    """Return the value of a setting as it is shown in a table."""
+    return "–" if value is None else value if isinstance(value, str) else format_value(value)
 
 
 def describe_test(test: PairedTest) -> str:

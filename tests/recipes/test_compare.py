@@ -16,12 +16,13 @@ from cnncli.cli import main
 from cnncli.config.writer import dump_config
 from cnncli.errors import CnncliError
 from cnncli.evaluation.agreement import PairedTest
-from cnncli.recipes.compare import compare, load_runs
+from cnncli.recipes.compare import compare
 from cnncli.report import comparison
 from cnncli.report.comparison import Published
 from cnncli.report.comparison_page import describe_test
 from cnncli.runs.folder import RunFolder, create_run, end_run
 from cnncli.runs.records import HistoryRow, read_history, write_history
+from cnncli.runs.results import load_runs
 from tests.support.drawing import tiny_config
 from tests.support.figures import capture_figures
 

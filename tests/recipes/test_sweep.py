@@ -22,11 +22,11 @@ from cnncli.config.search import Optuna, read_axis
 from cnncli.config.sweep_plan import Cell, Draw, plan_searches
 from cnncli.config.writer import dump_config
 from cnncli.dataset.source import read_config
-from cnncli.recipes.compare import load_runs
 from cnncli.recipes.sweep import best_so_far, choose, sweep
 from cnncli.recipes.train import index_images
 from cnncli.report import comparison
 from cnncli.runs.folder import run_folders
+from cnncli.runs.results import load_runs
 from cnncli.terminal.console import Console
 from cnncli.training.head_trials import FOLDER, HeadTrials
 from tests.recipes.test_compare import make_run
