@@ -20,7 +20,7 @@ COLUMNS = ("run", "state", "mode", "backbone", "validation", "test", "95 % inter
 OPTIONAL = ("mode", "time", "images", "backbone", "95 % interval")
 """Columns that a narrow terminal does not show, the least important first."""
 
-MAX_LISTED = 8
+MAX_LISTED = 3
 
 Preferred = Literal["finished", "unfinished"]
 
@@ -35,7 +35,7 @@ def open_run(name: str | Path | None, runs_dir: Path, prefer: Preferred = "finis
         prefer: Which of several runs to return: the newest finished or the newest unfinished one.
 
     Raises:
-        RunError: There is no such run (the message lists existing runs), or it contains links in place of files.
+        RunError: There is no such run (the message lists similar or the newest ones), or it contains links.
         MachineError: The path starts with `~` and there is no such home folder, or it is not UTF-8.
     """
     run = _find(name, runs_dir, prefer)
@@ -86,21 +86,25 @@ def _newest(runs_dir: Path, name: str | None, prefer: Preferred) -> RunFolder:
 
 
 def _not_found(runs_dir: Path, name: str | None, states: Mapping[str, str]) -> Message:
-    """Return a message that lists existing runs, those with similar names first, then the newest."""
-    similar = {folder for folder in states if name and closest(name, [folder, folder.partition("_")[2]])}
-    ordered = sorted(states, key=lambda folder: (folder in similar, folder), reverse=True)
-    listed = ", ".join(f"{printable(folder)} ({states[folder]})" for folder in ordered[:MAX_LISTED])
-    more = f" and {len(ordered) - MAX_LISTED} more" if len(ordered) > MAX_LISTED else ""
+    """Return a message that lists the runs with similar names or, if there are none, the newest runs."""
+    newest = sorted(states, reverse=True)
+    similar = [folder for folder in newest if name and closest(name, [folder, folder.partition("_")[2]])]
+    shown = (similar or newest)[:MAX_LISTED]
+    listed = ", ".join(f"{printable(folder)} ({states[folder]})" for folder in shown)
+    if len(shown) < len(newest):
+        listed = f"{'Similar' if similar else 'Newest'} runs: {listed}; `cnncli runs` lists all {len(newest)}"
+    else:
+        listed = f"Runs there: {listed}"
     remedy = ", which has no runs. `cnncli train` creates one; --runs-dir selects another folder."
     subject = "no finished run" if name is None else f"{printable(name)}: no such run"
-    names = sorted({folder.partition("_")[2] for folder in states})
+    names = sorted({folder.partition("_")[2] for folder in shown})
     hint = f"{did_you_mean(name or '', names)} ".lstrip()
     return Message(
         "run-none-finished" if name is None else "run-not-found",
-        f"{subject} in {printable(runs_dir)}{f'. {hint}Runs there: {listed}{more}' if ordered else remedy}",
+        f"{subject} in {printable(runs_dir)}{f'. {hint}{listed}' if shown else remedy}",
         path=runs_dir,
         received=name,
-        expected=tuple(ordered[:MAX_LISTED]),
+        expected=tuple(shown),
     )
 
 

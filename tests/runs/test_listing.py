@@ -254,31 +254,47 @@ def test_a_copied_run_works_where_it_is(tmp_path: Path) -> None:
 
 
 def test_an_unknown_run_lists_what_there_is(tmp_path: Path, clock: list[datetime]) -> None:
-    """The error lists existing runs, those with similar names first."""
+    """The error lists the existing runs if none has a similar name and they are few."""
     finished_run(tmp_path, "vgg16-features")
     create_run(tmp_path, "mobilenet", FILES)
 
     with pytest.raises(RunError) as caught:
-        open_run("vgg61-features", tmp_path)
+        open_run("resnet", tmp_path)
 
     assert caught.value.codes == ("run-not-found",)
-    assert (caught.value.facts["received"], caught.value.facts["path"]) == ("vgg61-features", tmp_path)
+    assert (caught.value.facts["received"], caught.value.facts["path"]) == ("resnet", tmp_path)
     assert caught.value.facts["expected"] == ("2026-11-21T120000Z_vgg16-features", "2026-11-21T120000Z_mobilenet")
     assert "vgg16-features (finished)" in str(caught.value)
     assert "mobilenet (interrupted)" in str(caught.value)
+    assert "cnncli runs" not in str(caught.value)
+
+
+def test_of_many_runs_those_with_similar_names_are_listed(tmp_path: Path, clock: list[datetime]) -> None:
+    """The error lists the newest runs with similar names, suggests the name, and refers to the list of all runs."""
+    for name in ("vgg16-features", "a", "vgg16-features", "b"):
+        finished_run(tmp_path, name)
+        clock[0] += timedelta(seconds=1)
+
+    with pytest.raises(RunError) as caught:
+        open_run("vgg61-features", tmp_path)
+
+    assert caught.value.facts["expected"] == ("2026-11-21T120002Z_vgg16-features", "2026-11-21T120000Z_vgg16-features")
     assert "Did you mean vgg16-features?" in str(caught.value)
+    assert str(caught.value).endswith("`cnncli runs` lists all 4")
 
 
 def test_a_long_list_of_runs_is_shortened(tmp_path: Path, clock: list[datetime]) -> None:
-    """Eight names are listed, and the others are counted."""
+    """The newest three are listed, and the message refers to the list of all runs."""
     for k in range(11):
         create_run(tmp_path, f"r{k}", FILES)
+        clock[0] += timedelta(seconds=1)
 
     with pytest.raises(RunError) as caught:
         open_run("zzz", tmp_path)
 
-    assert len(caught.value.facts["expected"]) == 8  # type: ignore[arg-type]
-    assert str(caught.value).endswith("and 3 more")
+    newest = ("2026-11-21T120010Z_r10", "2026-11-21T120009Z_r9", "2026-11-21T120008Z_r8")
+    assert caught.value.facts["expected"] == newest
+    assert str(caught.value).endswith("`cnncli runs` lists all 11")
 
 
 def test_no_finished_run_lists_the_others(tmp_path: Path, clock: list[datetime]) -> None:
