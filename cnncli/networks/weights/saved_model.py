@@ -197,9 +197,6 @@ def _build(description: Mapping[str, Any], weights_bytes: int) -> keras.Model:
     Weights have initial values, except in `backend.uninitialized`.
     """
     keras = import_keras()
-    from keras.src.backend.common.stateless_scope import in_stateless_scope
-    from keras.src.backend.common.variables import initialize_all_variables
-
     layers = description["config"]["layers"]
     allow_depth(len(layers))
     settings = {**description["config"], "layers": [_trainable(layer) for layer in layers]}
@@ -208,8 +205,8 @@ def _build(description: Mapping[str, Any], weights_bytes: int) -> keras.Model:
             described = {**description, "config": settings, "compile_config": None}
             model = keras.saving.deserialize_keras_object(described, safe_mode=True)
         _check_sizes(model, weights_bytes)
-        if not in_stateless_scope():  # a summary builds networks without values
-            initialize_all_variables()
+        with keras.StatelessScope():  # at its end, the variables get values, unless it is inside another scope
+            pass
         was_trainable = {layer["name"]: layer["config"].get("trainable", True) for layer in layers}
         for layer in model.layers:
             layer.trainable = bool(was_trainable[layer.name])
