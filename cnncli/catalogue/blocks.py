@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
@@ -186,96 +184,6 @@ def repeated(blocks: Sequence[Block]) -> Iterator[tuple[int, Block]]:
     """Yield each block as often as it is repeated, with its number in the list."""
     for item, block in enumerate(blocks):
         yield from ((item, block) for _ in range(block.repeat))
-
-
-@dataclass(frozen=True)
-class Misfit:
-    """A kernel or pooling window that is larger than the feature maps below it.
-
-    Attributes:
-        key: The setting of its size, below the network's options.
-        received: The value of that setting.
-        what: Description of the problem, to follow the key.
-        expected: Description of remedies, to follow `expected`.
-    """
-
-    key: str
-    received: int | tuple[int, int]
-    what: str
-    expected: str
-
-
-def find_misfit(options: Mapping[str, Any], height: int, width: int) -> Misfit | None:
-    """Return the first kernel or window of a ConvNet that is larger than its input, or None.
-
-    Args:
-        options: All options with their defaults.
-        height: Height of the images in pixels.
-        width: Width of the images in pixels.
-    """
-    sides = image = (height, width)
-    for number, (item, block) in enumerate(repeated(blocks_of(options))):
-        for part in ("kernel_size", "pooling.size"):
-            reduced = [_reduced(block, part, axis, side) for axis, side in enumerate(sides)]
-            if any(side < 1 for side in reduced):
-                is_list, is_first = options["blocks"] is not None, number == 0 and sides == image
-                key = f"blocks.{item}.{part}" if is_list else "pool_size" if part == "pooling.size" else part
-                owner = "" if is_list else f" in block {number + 1}"
-                return _misfit(key, owner, block, part, sides, is_first)
-            sides = (reduced[0], reduced[1])
-    return None
-
-
-def _reduced(block: Block, part: str, axis: int, side: int) -> int:
-    """Return the height or width of the feature maps after a part of a block; below 1 if its window does not fit."""
-    extent, stride, padding = _window(block, part, axis)
-    if padding == "same":
-        return math.ceil(side / stride)
-    side = (side + 2 * padding - extent) // stride + 1
-    if part == "kernel_size" and side > 0:
-        # All further convolutions have stride 1; each changes the size by the same number of pixels.
-        side += (block.convolutions - 1) * (2 * padding - extent + 1)
-    return side
-
-
-def _window(block: Block, part: str, axis: int) -> tuple[int, int, int | Literal["same"]]:
-    """Return extent, stride and padding of a block's kernel or pooling window, 1, 1 and 0 if it has none."""
-    pooling = block.pooling
-    if part == "kernel_size":
-        if block.filters is None:
-            return 1, 1, 0
-        size, strides, padding = block.kernel_size, block.strides, block.padding
-    else:
-        if pooling is None or pooling.kind == "maxout":
-            return 1, 1, 0
-        size, padding = pooling.size, pooling.padding
-        strides = size if pooling.strides is None else pooling.strides
-    dilation = block.dilation if part == "kernel_size" else 1
-    extent = (_at(size, axis) - 1) * dilation + 1
-    margin: int | Literal["same"] = "same" if padding == "same" else 0 if padding == "valid" else _at(padding, axis)
-    return extent, _at(strides, axis), margin
-
-
-def _at(value: int | tuple[int, int], axis: int) -> int:
-    return value if isinstance(value, int) else value[axis]
-
-
-def _misfit(key: str, owner: str, block: Block, part: str, sides: tuple[int, int], is_first: bool) -> Misfit:
-    """Describe the kernel or window of a block that is larger than its input."""
-    pooling, is_kernel = block.pooling, part == "kernel_size"
-    size = block.kernel_size if is_kernel or pooling is None else pooling.size
-    extents = [_window(block, part, axis)[0] for axis in (0, 1)]
-    what = f"the {'kernel' if is_kernel else 'window'} of {extents[0]} × {extents[1]} pixels{owner}"
-    if is_kernel and block.dilation > 1:
-        what += f", with dilation {block.dilation},"
-    if is_kernel and block.convolutions > 1:
-        what += f", {block.convolutions} times in succession,"
-    where = "the images" if is_first else "the feature maps"
-    remedies = ["a larger data.image_size", f"a smaller {'kernel' if is_kernel else 'window'}"]
-    remedies += [] if is_first else ["fewer blocks"]
-    remedies += ["padding: same"] if is_kernel or "." in key else []
-    expected = f"{', '.join(remedies[:-1])} or {remedies[-1]}"
-    return Misfit(key, size, f"{what} is larger than {where} of {sides[0]} × {sides[1]}", expected)
 
 
 BLOCKS_DOC = "ConvNet: blocks, each with settings of its own, instead of all other options."

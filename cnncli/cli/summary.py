@@ -15,8 +15,8 @@ from cnncli.terminal.console import Console
 from cnncli.terminal.formatting import kilobytes
 
 if TYPE_CHECKING:
+    from cnncli.catalogue.windows import Pair
     from cnncli.networks.arithmetic import LayerNumbers
-    from cnncli.networks.layers import Pair
     from cnncli.recipes.summary import Comparison, Summary
 
 NOTHING = "–"

@@ -12,8 +12,8 @@ from functools import reduce
 from itertools import product
 from typing import Any
 
-from cnncli.catalogue.blocks import find_misfit
 from cnncli.catalogue.losses import CROSS_ENTROPY, LOSSES
+from cnncli.catalogue.misfits import find_misfit
 from cnncli.catalogue.optimizers import OPTIMIZERS
 from cnncli.catalogue.settings import Option, with_defaults
 from cnncli.config.backbone_settings import BackboneConfig
@@ -146,16 +146,16 @@ def _contradictions(draft: Draft) -> Iterator[Problem]:
 
 
 def _misfits(draft: Draft, group: str, backbone: BackboneConfig, size: tuple[int, int]) -> Iterator[Problem]:
-    """Yield the first kernel or pooling window of a ConvNet that is larger than the feature maps below it."""
+    """Yield the first setting of a ConvNet's blocks that does not fit the feature maps below it."""
     allowed, options = backbone.network.options, {**backbone.options}
     are_valid = all(name in allowed and allowed[name].accepts(value) for name, value in options.items())
     is_wrong = any(key.startswith(f"{group}.options.") for key in draft.wrong)
     if "blocks" not in allowed or is_wrong or not are_valid:
         return
-    if misfit := find_misfit(with_defaults(allowed, options), *size):
-        key, needs = f"{group}.options.{misfit.key}", ("data.image_size", f"{group}.name")
-        code = "config-image-size-too-small"
-        yield from draft.problem(code, key, misfit.what, misfit.expected, needs=needs)
+    channels = backbone.network.trained_channels if backbone.is_pretrained else draft.config.data.channels
+    if misfit := find_misfit(with_defaults(allowed, options), *size, channels):
+        key, needs = f"{group}.options.{misfit.key}", ("data.image_size", "data.color", "data.bands", f"{group}.name")
+        yield from draft.problem(misfit.code, key, misfit.what, misfit.expected, needs=needs)
 
 
 def _contradictions_of_top(draft: Draft, group: str, backbone: BackboneConfig) -> Iterator[Problem]:

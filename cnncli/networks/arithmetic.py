@@ -14,13 +14,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from cnncli.catalogue.windows import Pair, Window
 from cnncli.networks.backend import import_keras
 from cnncli.networks.graph import nodes_in_order, replay
-from cnncli.networks.layers import Pair
 from cnncli.networks.receptive_field import (
     Field,
     Shape,
-    Window,
     field_formula,
     field_of,
     merge_fields,

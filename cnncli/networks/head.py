@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from cnncli.catalogue.windows import pair
 from cnncli.config.head_settings import (
     ActivationLayer,
     BatchNormLayer,
@@ -15,7 +16,7 @@ from cnncli.config.head_settings import (
     HeadLayer,
 )
 from cnncli.networks.backend import import_keras
-from cnncli.networks.layers import initializer_of, pair
+from cnncli.networks.layers import initializer_of
 from cnncli.runtime.random_keys import key_of
 
 if TYPE_CHECKING:

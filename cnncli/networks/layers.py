@@ -7,17 +7,15 @@ with the result; the nodes below it begin with it.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, Literal
 
 from cnncli.catalogue.blocks import Initializer
+from cnncli.catalogue.windows import Pair, pair, same_padding
 from cnncli.networks.backend import import_keras
 
 if TYPE_CHECKING:
     import keras
 
-Pair = tuple[int, int]
-"""A number for height and one for width."""
 Padding = Literal["valid", "same"] | int | Pair
 """Padding of each side: none, as much as keeps height and width at stride 1, or a number of pixels, the same in both
 directions or (above and below, left and right)."""
@@ -191,17 +189,6 @@ def initializer_of(name: Initializer, fan_in: int, seed: int | None = None) -> A
     if name not in ("zeros", "ones"):
         words["config"] = {"seed": seed}
     return initializers.get(words)
-
-
-def pair(value: int | Pair) -> Pair:
-    """Return (vertical, horizontal) of one number or two."""
-    return (value, value) if isinstance(value, int) else (value[0], value[1])
-
-
-def same_padding(n: int, extent: int, stride: int) -> Pair:
-    """Return the zeros before and after n pixels with which `same` keeps ceil(n / stride) outputs, as in TensorFlow."""
-    total = max((math.ceil(n / stride) - 1) * stride + extent - n, 0)
-    return total // 2, total - total // 2
 
 
 def _pad_same(x: keras.KerasTensor, size: Pair, strides: Pair, name: str) -> keras.KerasTensor:

@@ -1,4 +1,4 @@
-"""Windows of convolutions and pooling, and the receptive fields that they give."""
+"""Windows of the layers of a network, and the receptive fields that they give."""
 
 from __future__ import annotations
 
@@ -6,26 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from cnncli.networks.layers import Pair, pair, same_padding
+from cnncli.catalogue.windows import Pair, Window, pair, same_padding
 
 Shape = tuple[int, ...]
 """Shape of a tensor without the batch."""
-
-
-@dataclass(frozen=True)
-class Window:
-    """A kernel or a pooling window: size, stride, zeros before and after, and dilation, by height and width."""
-
-    size: Pair
-    stride: Pair
-    padding: tuple[Pair, Pair]
-    dilation: Pair
-
-    @property
-    def extent(self) -> Pair:
-        """Pixels that the window spans with its dilation."""
-        height, width = ((size - 1) * step + 1 for size, step in zip(self.size, self.dilation, strict=True))
-        return height, width
 
 
 @dataclass(frozen=True)
@@ -52,13 +36,13 @@ def window_of(operation: Any, shape: Shape) -> Window | None:
     if len(shape) != 3 or getattr(operation, "data_format", None) == "channels_first":  # LRN pools over channels
         return None
     if type(operation).__name__.startswith("Global") and type(operation).__name__.endswith("Pooling2D"):
-        return Window((shape[0], shape[1]), (1, 1), ((0, 0), (0, 0)), (1, 1))
+        return Window((shape[0], shape[1]))
     size = getattr(operation, "kernel_size", None) or getattr(operation, "pool_size", None)
     if size is None or getattr(operation, "strides", 1) == ():
         return None
     size = pair(size)
     stride, dilation = pair(operation.strides or size), pair(getattr(operation, "dilation_rate", 1))
-    window = Window(size, stride, ((0, 0), (0, 0)), dilation)
+    window = Window(size, stride, dilation=dilation)
     if str(operation.padding).lower() != "same":
         return window
     rows, columns = map(same_padding, shape[:2], window.extent, stride)

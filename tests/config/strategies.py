@@ -10,7 +10,8 @@ from pydantic.fields import FieldInfo
 
 from cnncli.augmentation.settings import AugmentationConfig
 from cnncli.catalogue.activations import ACTIVATIONS
-from cnncli.catalogue.blocks import Block, find_misfit
+from cnncli.catalogue.blocks import Block
+from cnncli.catalogue.misfits import find_misfit
 from cnncli.catalogue.networks import NETWORKS
 from cnncli.catalogue.optimizers import OPTIMIZERS
 from cnncli.catalogue.settings import Option, Settings, with_defaults
@@ -198,7 +199,7 @@ def _is_too_large(options: Mapping[str, Any], image_size: int | list[int] | None
     size = image_size or info.input_size
     height, width = (size, size) if isinstance(size, int) else size
     options = BackboneConfig.model_validate({"name": info.name, "options": options}).options
-    return find_misfit(with_defaults(info.options, options), height, width) is not None
+    return find_misfit(with_defaults(info.options, options), height, width, channels=3) is not None
 
 
 @st.composite

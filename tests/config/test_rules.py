@@ -210,6 +210,18 @@ CASES = [
         "identity",
     ),
     (
+        "data: {path: images, image_size: 32, color: grayscale}\n"
+        "backbone:\n"
+        "  name: ConvNet\n"
+        "  weights: none\n"
+        "  options:\n"
+        "    blocks:\n"
+        "      - {filters: 8, padding: same}\n"
+        "      - {filters: 16, padding: same, shortcut: identity}",
+        "config-block-impossible 8:38 backbone.options.blocks.1.shortcut",
+        "identity",
+    ),
+    (
         "data: {path: images, image_size: 9}\n"
         "backbone: {name: ConvNet, weights: none, options: {filters: [8, 8, 8], pool_size: 2}}",
         "config-image-size-too-small 2:72 backbone.options.pool_size",

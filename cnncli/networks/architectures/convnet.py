@@ -6,7 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cnncli.catalogue.blocks import Block, PoolingConfig, blocks_of, find_misfit, repeated
+from cnncli.catalogue.blocks import Block, PoolingConfig, blocks_of, repeated
+from cnncli.catalogue.misfits import find_misfit
+from cnncli.catalogue.windows import pair
 from cnncli.errors import ConfigError, Message
 from cnncli.networks import layers
 from cnncli.networks.architectures import Network, NetworkSpec
@@ -16,7 +18,6 @@ from cnncli.networks.graph import allow_depth
 if TYPE_CHECKING:
     import keras
 
-KEY = "backbone.options.blocks"
 LAYERS = {
     "keras.layers": frozenset({"DepthwiseConv2D", "SeparableConv2D"}),
     "keras.initializers": frozenset({"Orthogonal", "OrthogonalInitializer"}),
@@ -29,26 +30,25 @@ def build(spec: NetworkSpec) -> Network:
     Raises:
         ConfigError: The image is too small for a block, a shortcut has another shape, or groups do not divide channels.
     """
-    keras, (height, width, _) = import_keras(), spec.input_shape
-    if misfit := find_misfit(spec.options, height, width):
+    keras = import_keras()
+    if misfit := find_misfit(spec.options, *spec.input_shape):
         key = f"backbone.options.{misfit.key}"
         text = f"{key}: {misfit.what}, expected {misfit.expected}."
         facts = {"key": key, "received": misfit.received, "expected": misfit.expected}
-        raise ConfigError(Message("config-image-size-too-small", text, **facts))
+        raise ConfigError(Message(misfit.code, text, **facts))
     images = keras.Input(spec.input_shape, name="input_layer")
     x = images
     blocks = list(repeated(blocks_of(spec.options)))
     allow_depth(sum(8 * block.convolutions + 8 for _, block in blocks))
-    for number, (item, block) in enumerate(blocks, start=1):
-        x = _Builder(f"{KEY}.{item}", number, block).build(x)
+    for number, (_, block) in enumerate(blocks, start=1):
+        x = _Builder(number, block).build(x)
     return Network(keras.Model(images, x, name="convnet"))
 
 
 @dataclass(frozen=True)
 class _Builder:
-    """Builds one block, whose layers are named `block1_…`; `key` is the setting that errors name."""
+    """Builds one block, whose layers are named `block1_…`."""
 
-    key: str
     number: int
     block: Block
 
@@ -87,7 +87,7 @@ class _Builder:
         return self._add_shortcut(x, block_input) if is_last and block.add == "after" else x
 
     def _convolve(self, x: keras.KerasTensor, size: Any, strides: Any, name: str) -> keras.KerasTensor:
-        keras, block, channels, size = import_keras(), self.block, x.shape[-1], layers.pair(size)
+        keras, block, channels, size = import_keras(), self.block, x.shape[-1], pair(size)
         bias = block.bias if block.bias is not None else block.batch_norm == "none"
         regularizer = keras.regularizers.L1L2(block.l1, block.l2) if block.l1 or block.l2 else None
         settings: dict[str, Any] = {"name": name}
@@ -111,12 +111,11 @@ class _Builder:
             return keras.layers.SeparableConv2D(block.filters, size, strides, **settings)(x)
         if block.kind == "depthwise":
             settings |= {
-                "depth_multiplier": self._multiple(channels),
+                "depth_multiplier": (block.filters or channels) // channels,
                 "depthwise_initializer": self._initializer(math.prod(size)),
                 "depthwise_regularizer": regularizer,
             }
             return keras.layers.DepthwiseConv2D(size, strides, **settings)(x)
-        self._require_divisible(channels, block.groups, "groups")
         settings |= {
             "groups": block.groups,
             "kernel_initializer": self._initializer(math.prod(size) * channels // block.groups),
@@ -139,39 +138,14 @@ class _Builder:
             )(block_input)
             if block.batch_norm != "none":
                 block_input = keras.layers.BatchNormalization(name=f"{name}_bn")(block_input)
-        shapes = [tuple(tensor.shape[1:]) for tensor in (block_input, x)]
-        if shapes[0] != shapes[1]:
-            remedy = (
-                "Use padding: same." if block.shortcut == "projection" else "Use shortcut: projection, or equal shapes."
-            )
-            text = f"a shortcut of shape {list(shapes[0])} cannot be added to {list(shapes[1])}. {remedy}"
-            raise self._error("shortcut", text, block.shortcut)
         return keras.layers.Add(name=self._name("add"))([x, block_input])
 
     def _pool(self, x: keras.KerasTensor, pooling: PoolingConfig) -> keras.KerasTensor:
         size, strides, name = pooling.size, pooling.strides, self._name("pool")
         if pooling.kind == "maxout":
-            pieces = layers.pair(size)[0]
-            self._require_divisible(x.shape[-1], pieces, "pooling.size")
-            return layers.maxout(x, pieces, name=name)
+            return layers.maxout(x, pair(size)[0], name=name)
         strides = size if strides is None else strides
         return layers.pool(x, pooling.kind, size, strides, pooling.padding, name=name)
 
     def _initializer(self, fan_in: int) -> Any:
         return layers.initializer_of(self.block.initializer, fan_in)
-
-    def _multiple(self, channels: int) -> int:
-        """Return the filters of each channel of a depthwise convolution."""
-        filters = self.block.filters or channels
-        if filters % channels:
-            text = f"depthwise convolutions need a multiple of the {channels} channels"
-            raise self._error("filters", text, filters)
-        return filters // channels
-
-    def _require_divisible(self, channels: int, by: int, setting: str) -> None:
-        if channels % by:
-            raise self._error(setting, f"{channels} channels cannot be divided into equal parts", by)
-
-    def _error(self, setting: str, text: str, received: object) -> ConfigError:
-        key = f"{self.key}.{setting}"
-        return ConfigError(Message("config-block-impossible", f"{key}: {text}", key=key, received=received))

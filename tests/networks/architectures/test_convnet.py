@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import pytest
 
-from cnncli.catalogue.blocks import Block, PoolingConfig, find_misfit
+from cnncli.catalogue.blocks import Block, PoolingConfig
+from cnncli.catalogue.misfits import find_misfit
 from cnncli.catalogue.networks import NETWORKS
 from cnncli.catalogue.settings import with_defaults
 from cnncli.config.backbone_settings import BackboneConfig
@@ -94,4 +96,22 @@ def test_sizes_are_checked_as_keras_computes_them(blocks: list[Block]) -> None:
             fits = min(maps.shape[1:]) > 0
         except ValueError:
             fits = False
-        assert (find_misfit(options, side, side) is None) == fits, side
+        assert (find_misfit(options, side, side, 3) is None) == fits, side
+
+
+@pytest.mark.parametrize("padding", ["valid", "same", 1])
+@pytest.mark.parametrize("strides", [1, (1, 2)])
+@pytest.mark.parametrize("convolutions", [1, 2])
+def test_shortcuts_are_checked_as_keras_computes_shapes(padding: Any, strides: Any, convolutions: int) -> None:
+    """A shortcut is refused exactly where Keras gives it another shape than the output of the convolutions."""
+    keras, input_shape = import_keras(), (11, 10, 4)
+    for filters, kernel_size in product((4, 8), (3, 4)):
+        block = Block(
+            filters=filters, kernel_size=kernel_size, padding=padding, strides=strides, convolutions=convolutions
+        )
+        options = with_defaults(NETWORKS["ConvNet"].options, {"blocks": [block]})
+        output = build(NetworkSpec(NETWORKS["ConvNet"], input_shape, options)).model.output.shape
+        projection = keras.layers.Conv2D(filters, 1, strides).compute_output_shape((None, *input_shape))
+        for shortcut, shape in (("identity", (None, *input_shape)), ("projection", projection)):
+            options["blocks"] = [block.model_copy(update={"shortcut": shortcut})]
+            assert (find_misfit(options, *input_shape) is None) == (shape == output), (shortcut, block)
