@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cnncli.recipes.compare import Comparison
 
 SPLITS = ("training", "validation", "test")
-INTERVAL = "95 % interval"
+INTERVAL, IMAGES = "95 % interval", "images"
 MAX_SETTINGS = 4
 """Number of differing settings that are columns of a table in any case."""
 
@@ -125,33 +125,39 @@ def print_comparison(
 
 
 def print_results(comparison: Comparison, console: Console) -> None:
-    """Print a row of results for each run, and for each published value."""
+    """Print a row of results for each run, and for each published value; classes only if their numbers differ."""
     from cnncli.metrics.table import PREFIXES, metric_of, split_of
+    from cnncli.report.comparison_page import count_text
 
     split, name = split_of(comparison.metric)
     text = metric_of(comparison.metric).text
     names = {one: PREFIXES[one] + name for one in SPLITS}
     with_interval = {one for one, full in names.items() if any(run.interval(full) for run in comparison.runs)}
-    headings = ["run", "epoch"]
+    with_images = {one for one in SPLITS if any(run.n_images(one) for run in comparison.runs)}
+    with_classes = len({run.n_classes for run in comparison.runs}) > 1
+    headings = ["run", "epoch", *(["classes"] if with_classes else [])]
     for one, full in names.items():
         heading = f"training {name}" if one == "training" else full
-        headings += [heading, *([INTERVAL] if one in with_interval else [])]
+        headings += [heading, *([INTERVAL] if one in with_interval else []), *([IMAGES] if one in with_images else [])]
     rows = []
     for run in comparison.runs:
         epochs = f"{len(run.history)}" if run.best_epoch is None else f"{run.best_epoch} of {len(run.history)}"
         epochs = "–" if run.is_solved else epochs
         cells, seconds = [run.name, epochs], run.facts.get("seconds")
+        cells += [count_text(run.n_classes)] if with_classes else []
         for one, full in names.items():
             value, interval = run.final(full), run.interval(full)
             cells.append("–" if value is None else text(value))
             cells += ["–" if interval is None else percent_range(*interval)] if one in with_interval else []
+            cells += [count_text(run.n_images(one))] if one in with_images else []
         rows.append((*cells, "–" if seconds is None else duration(seconds)))
     for published in comparison.published:
-        cells = [f"published: {published.name}", ""]
+        cells = [f"published: {published.name}", "", *([""] if with_classes else [])]
         for one in SPLITS:
-            cells += [text(published.value) if one == split else "", *([""] if one in with_interval else [])]
+            cells += [text(published.value) if one == split else ""]
+            cells += [""] * ((one in with_interval) + (one in with_images))
         rows.append((*cells, ""))
-    console.table((*headings, "time"), rows, optional=("time", "epoch", INTERVAL))
+    console.table((*headings, "time"), rows, optional=("time", "epoch", INTERVAL, IMAGES))
 
 
 def print_settings(comparison: Comparison, console: Console) -> None:
@@ -183,6 +189,8 @@ def print_agreement(found: Agreement, console: Console) -> None:
     if not found.tests:
         console.print(f"The runs share no {found.split} images.")
         return
+    if found.n_left_out:
+        console.print(f"The runs share {found.n:,} {found.split} images; {found.n_left_out:,} others are left out.")
     if len(found.tests) == 1:
         console.print(describe_test(found.tests[0]))
     else:

@@ -23,6 +23,7 @@ from cnncli.runs.results import (
     default_metric,
     differing_settings,
     load_runs,
+    require_comparable,
     require_metric,
 )
 from cnncli.storage.atomic import output_path
@@ -79,12 +80,14 @@ def compare(
 
     Raises:
         RunError: The records of a run are damaged.
-        ConfigError: A run has no setting or quantity `x`, or no run has the metric.
+        ConfigError: A run has no setting or quantity `x`, or no run has the metric, or they compute it in
+            different ways.
         CnncliError: `out` is not the name of a PNG, or its folder does not exist.
     """
     path = None if out is None else output_path(out, (".png",))
     runs = load_runs(folders)
     metric = metric or default_metric(runs)
+    require_comparable(metric, runs)
     require_metric(metric, available_metrics(runs))
     return compare_runs(runs, path, metric, x, published)
 
@@ -138,7 +141,7 @@ def write_page(comparison: Comparison, path: Path, x: str = "epoch") -> None:
     _, name = split_of(comparison.metric)
     axis = x if x in DURING_TRAINING else "epoch"
     runs = [
-        PageRun(run.name, _split_results(run), curve_of(run, name, axis), run.facts.get("seconds"))
+        PageRun(run.name, _split_results(run), curve_of(run, name, axis), run.facts.get("seconds"), run.n_classes)
         for run in comparison.runs
     ]
     pixels = comparison.runs[0].config.data.pixel_spec((1, 1))

@@ -29,7 +29,13 @@ from cnncli.recipes.resume import resume, with_batch_size_of
 from cnncli.recipes.train import index_images, train
 from cnncli.report.comparison import Point, Published, draw_best_so_far
 from cnncli.runs.folder import RunFolder, run_folders
-from cnncli.runs.results import RunResults, available_metrics, default_metric, require_metric
+from cnncli.runs.results import (
+    RunResults,
+    available_metrics,
+    default_metric,
+    require_comparable,
+    require_metric,
+)
 from cnncli.storage.atomic import output_path
 from cnncli.terminal.console import Console
 from cnncli.training.head_trials import HeadTrials
@@ -122,6 +128,7 @@ def sweep(
     if not runs:
         raise CnncliError(tuple(trials.problems))
     metric = metric or default_metric(runs)
+    require_comparable(metric, runs)
     require_metric(metric, available_metrics(runs))
     monitor = (VALIDATION if any(run.has_validation for run in runs) else "") + split_of(metric)[1]
     chosen = choose(cells, runs, monitor) if monitor.startswith(VALIDATION) else frozenset[str]()
@@ -139,9 +146,10 @@ def sweep(
     return Sweep(comparison, chosen, tuple(trials.problems), monitor, document, tried if is_search else {})
 
 
-def _require_possible(metric: str | None, cells: Iterable[Cell]) -> None:
-    """Raise ConfigError before the training if none of the runs will have the metric."""
+def _require_possible(metric: str | None, cells: Sequence[Cell]) -> None:
+    """Raise ConfigError before the training if none of the runs will have the metric, or they cannot be compared."""
     if metric is not None:
+        require_comparable(metric, [RunResults(None, cell.name, {}, cell.config, ()) for cell in cells])
         names = dict.fromkeys([*METRICS, *(name for cell in cells for name in metrics_of(cell.config)), *EVALUATED])
         if split_of(metric)[1] not in names:
             require_metric(metric, [prefix + name for prefix in (VALIDATION, TEST, "") for name in names])

@@ -51,12 +51,13 @@ class SplitResult:
 
 @dataclass(frozen=True)
 class PageRun:
-    """A run on the page: its results by split, its curves, and its duration."""
+    """A run on the page: its results by split, its curves, its duration, and its number of classes if it is known."""
 
     name: str
     results: Mapping[str, SplitResult]
     curve: Curve
     seconds: float | None
+    n_classes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -98,13 +99,21 @@ class ComparisonPage:
 
     def _results(self) -> str:
         splits = [split for split in ("validation", "test") if any(split in run.results for run in self.runs)]
-        rows = []
+        rows, with_classes = [], len({run.n_classes for run in self.runs}) > 1
         for run in self.runs:
+            classes = [count_text(run.n_classes)] if with_classes else []
             cells = [run.results[split].text if split in run.results else "–" for split in splits]
-            counts = [f"{run.results[split].n:,}" if split in run.results else "–" for split in splits]
+            counts = [count_text(run.results[split].n if split in run.results else None) for split in splits]
             time = "–" if run.seconds is None else duration(run.seconds)
-            rows.append((run.name, *(text for pair in zip(cells, counts, strict=True) for text in pair), time))
-        columns = ("run", *(name for split in splits for name in (f"{split} accuracy", "images")), "time")
+            rows.append(
+                (run.name, *classes, *(text for pair in zip(cells, counts, strict=True) for text in pair), time)
+            )
+        columns = (
+            "run",
+            *(["classes"] if with_classes else []),
+            *(name for split in splits for name in (f"{split} accuracy", "images")),
+            "time",
+        )
         dots = [
             (
                 run.name,
@@ -176,6 +185,11 @@ class ComparisonPage:
         file = "/".join(one.image.path.parts[-2:])
         caption = f"<b>{escape(truth)}</b>{''.join(lines)}<br>{escape(file)}"
         return [image_uri(one.image.path, self.pixels)], f"{truth}. {'; '.join(texts)}", caption
+
+
+def count_text(count: int | None) -> str:
+    """Return a number of images or classes as it is shown in a table."""
+    return "–" if count is None else f"{count:,}"
 
 
 def setting_text(value: Any) -> str:

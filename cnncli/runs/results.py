@@ -9,35 +9,48 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from cnncli.catalogue.losses import CROSS_ENTROPY
+from cnncli.catalogue.metrics import KERAS_METRICS
 from cnncli.config.reader import load_resolved
 from cnncli.config.rules import idle_settings
 from cnncli.config.schema import Config
 from cnncli.config.writer import plain_settings
 from cnncli.errors import ConfigError, Message, printable
 from cnncli.metrics.classification import table_metrics
-from cnncli.metrics.table import EVALUATED, PREFIXES, VALIDATION, find_metric, split_of
+from cnncli.metrics.table import EVALUATED, METRICS, PREFIXES, VALIDATION, find_metric, split_of
 from cnncli.runs.documents import damaged
 from cnncli.runs.folder import RunFolder, state_of
 from cnncli.runs.records import HistoryRow, read_history
 from cnncli.storage.safe_io import read_json
+from cnncli.terminal.formatting import counted
 
 
 @dataclass(frozen=True)
 class RunResults:
-    """Results of a run; an unfinished run has no final metrics, and a head that a sweep tried has no folder."""
+    """Results of a run; an unfinished run has no final metrics, and a head that a sweep tried has no folder.
+
+    Attributes:
+        folder: The run directory, or None.
+        name: Name that is shown.
+        facts: The content of run.json.
+        config: The resolved config.
+        history: The rows of history.csv.
+        n_classes: Number of classes; None if the run is not evaluated.
+    """
 
     folder: RunFolder | None
     name: str
     facts: Mapping[str, Any]
     config: Config
     history: tuple[HistoryRow, ...]
+    n_classes: int | None = None
 
     @classmethod
     def load(cls, folder: RunFolder) -> RunResults:
         """Load a run, also while it is being trained. Raises RunError if its records are damaged."""
-        facts, config = _facts_with_top5(folder), load_resolved(folder.config)
+        (facts, n_classes), config = _read_metrics(folder), load_resolved(folder.config)
         history = read_history(folder.history) if folder.history.is_file() else ()
-        return cls(folder, facts.get("name") or folder.path.name, facts, config, history)
+        return cls(folder, facts.get("name") or folder.path.name, facts, config, history, n_classes)
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -92,6 +105,42 @@ class RunResults:
         low, high = self.summary(split).get("top1_ci95") or (None, None)
         return (low, high) if name == "accuracy" and low is not None and high is not None else None
 
+    def n_images(self, split: str) -> int | None:
+        """Return the number of evaluated images of a split; None if it is not evaluated."""
+        return self.summary(split).get("n")
+
+    @property
+    def n_outputs(self) -> int | None:
+        """Number of outputs of the head, one for two classes and a sigmoid; None if the run is not evaluated."""
+        is_one = self.n_classes == 2 and self._is_sigmoid and not self.config.data.labels.is_multi_label
+        return 1 if is_one else self.n_classes
+
+    @property
+    def _is_sigmoid(self) -> bool:
+        return self.config.head.activation == "sigmoid"
+
+    def definition(self, name: str) -> str:
+        """Return how the run computes a metric, if that depends on its loss or its classes; empty if not, or unknown.
+
+        Values of different definitions cannot be compared, as those of different losses.
+        """
+        is_multi_label, loss = self.config.data.labels.is_multi_label, self.config.training.loss
+        if name == "loss" and loss == CROSS_ENTROPY:
+            return "binary cross-entropy" if self._is_sigmoid and (self.n_outputs or 1) > 1 else "cross-entropy"
+        if name == "loss":
+            return f"{loss} on one output" if self.n_outputs == 1 else loss
+        if is_multi_label and name in ("brier_score", "log_loss", "calibration_error"):
+            return "averaged over labels"
+        if name == "brier_score" and self.n_classes:
+            return (
+                "squared error of one of two classes" if self.n_classes == 2 else "squared errors summed over classes"
+            )
+        if name in ("log_loss", "calibration_error"):
+            return "of the class of an image"
+        if name in KERAS_METRICS and name not in METRICS and self.n_outputs:
+            return f"of {counted(self.n_outputs, 'output')}"
+        return ""
+
     def to_dict(self) -> dict[str, Any]:
         """Return the run as a document for JSON."""
         return {
@@ -101,6 +150,7 @@ class RunResults:
             "epochs": len(self.history),
             "best_epoch": self.best_epoch,
             "seconds": self.facts.get("seconds"),
+            "n_classes": self.n_classes,
             "metrics": {split: self.summary(split) for split in ("validation", "test") if self.summary(split)},
             "history": [row.to_dict() for row in self.history],
         }
@@ -122,20 +172,20 @@ def load_runs(folders: Sequence[RunFolder]) -> tuple[RunResults, ...]:
     return tuple(replace(run, name=name) for run, name in zip(runs, repeated, strict=True))
 
 
-def _facts_with_top5(folder: RunFolder) -> dict[str, Any]:
-    """Return the facts of a run, whose metrics include the top-5 accuracies of metrics.json."""
+def _read_metrics(folder: RunFolder) -> tuple[dict[str, Any], int | None]:
+    """Return the facts of a run, with the top-5 accuracies of metrics.json, and its number of classes there."""
     facts = folder.read_facts()
     if not facts.get("metrics") or not folder.metrics.is_file():
-        return facts
+        return facts, None
     try:
-        top5 = {split: values["top5"] for split, values in read_json(folder.metrics).items() if "top5" in values}
+        found = read_json(folder.metrics)
+        top5 = {split: values["top5"] for split, values in found.items() if "top5" in values}
+        n_classes = max((len(values["classes"]) for values in found.values() if "classes" in values), default=None)
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise damaged(folder.metrics, f"cannot be read ({error})") from error
     metrics = facts["metrics"]
-    return {
-        **facts,
-        "metrics": {**metrics, **{split: {**metrics.get(split, {}), "top5": top5[split]} for split in top5}},
-    }
+    metrics = {**metrics, **{split: {**metrics.get(split, {}), "top5": top5[split]} for split in top5}}
+    return {**facts, "metrics": metrics}, n_classes
 
 
 def differing_settings(runs: Sequence[RunResults]) -> dict[str, tuple[Any, ...]]:
@@ -157,9 +207,13 @@ def default_metric(runs: Sequence[RunResults]) -> str:
 
 
 def available_metrics(runs: Sequence[RunResults]) -> tuple[str, ...]:
-    """Return the names of the metrics that at least one run has: of validation, test and training, sorted by name."""
+    """Return the names of the metrics that at least one run has: of validation, test and training, sorted by name.
+
+    Those that the runs compute in different ways are left out.
+    """
     names = {name for run in runs for row in run.history for name in row.metrics}
     names |= {prefix + name for run in runs for split, prefix in PREFIXES.items() for name in run.results(split)}
+    names = {name for name in names if len(_definitions(runs, name)) < 2}
     return tuple(sorted(names, key=lambda name: (list(PREFIXES).index(split_of(name)[0]), name)))
 
 
@@ -169,3 +223,21 @@ def require_metric(metric: str, available: Sequence[str]) -> None:
         return
     text = f"--metric {printable(metric)}: the runs do not have this metric. They have {', '.join(available)}."
     raise ConfigError(Message("usage-metric-unknown", text, received=metric, expected=tuple(available)))
+
+
+def require_comparable(metric: str, runs: Sequence[RunResults]) -> None:
+    """Raise ConfigError if runs compute a metric in different ways."""
+    found = _definitions(runs, metric)
+    if len(found) < 2:
+        return
+    reason = "; ".join(f"{printable(name)}: {definition}" for definition, name in found.items())
+    text = f"--metric {printable(metric)}: the runs compute it in different ways ({reason}). Choose another metric."
+    raise ConfigError(Message("usage-metric-not-comparable", text, received=metric, reason=reason))
+
+
+def _definitions(runs: Sequence[RunResults], metric: str) -> dict[str, str]:
+    """Return the ways in which runs compute a metric, each with the name of the first of them."""
+    pairs = [(run.definition(split_of(metric)[1]), run.name) for run in runs]
+    return {
+        definition: next(name for other, name in pairs if other == definition) for definition, _ in pairs if definition
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from cnncli.report.comparison import Published
 from cnncli.report.comparison_page import describe_test
 from cnncli.runs.folder import RunFolder, create_run, end_run
 from cnncli.runs.records import HistoryRow, read_history, write_history
-from cnncli.runs.results import load_runs
+from cnncli.runs.results import available_metrics, load_runs
 from tests.support.drawing import tiny_config
 from tests.support.figures import capture_figures
 
@@ -234,16 +235,16 @@ def test_the_table_has_results_and_differing_settings(tmp_path: Path, capsys: py
     words = ["compare", "a", "b", "--metric", "test_accuracy", "--published", "0.985=Chollet 2021"]
 
     assert main([*words, "--runs-dir", str(tmp_path)]) == 0
-    out, interval = capsys.readouterr().out, ["95", "%", "interval"]
-    assert [line.split() for line in out.splitlines()] == [
-        ["run", "epoch", "training", "accuracy", "val_accuracy", *interval, "test_accuracy", *interval, "time"],
-        ["a", "3", "of", "3", "70.0", "%", "60.0", "%", "40.0–70.0", "%", "70.0", "%", "60.0–80.0", "%", "6.0", "s"],
-        ["b", "3", "of", "3", "70.0", "%", "60.0", "%", "40.0–70.0", "%", "80.0", "%", "70.0–90.0", "%", "6.0", "s"],
-        ["published:", "Chollet", "2021", "98.5", "%"],
-        [],
-        ["run", "training.optimizer.name"],
-        ["a", "adam"],
-        ["b", "sgd"],
+    columns = "val_accuracy 95 % interval images test_accuracy 95 % interval images time"
+    assert [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()] == [
+        f"run epoch training accuracy {columns}",
+        "a 3 of 3 70.0 % 60.0 % 40.0–70.0 % 100 70.0 % 60.0–80.0 % 100 6.0 s",
+        "b 3 of 3 70.0 % 60.0 % 40.0–70.0 % 100 80.0 % 70.0–90.0 % 100 6.0 s",
+        "published: Chollet 2021 98.5 %",
+        "",
+        "run training.optimizer.name",
+        "a adam",
+        "b sgd",
     ]
 
 
@@ -330,3 +331,67 @@ def test_a_published_value_is_a_number(capsys: pytest.CaptureFixture[str]) -> No
     """--published without a number is refused."""
     assert main(["compare", "a", "--published", "Chollet"]) == 2
     assert "[usage-value-invalid]" in capsys.readouterr().err
+
+
+def add_evaluation(run: RunFolder, n: int, classes: str, **metrics: float) -> RunFolder:
+    """Give a run more results for n test images of classes with names of one letter."""
+    facts = json.loads(run.facts.read_text())
+    facts["metrics"]["test"] |= {"n": n, **metrics}
+    run.facts.write_text(json.dumps(facts))
+    run.metrics.write_text(json.dumps({"test": {"classes": list(classes)}}))
+    return run
+
+
+def test_the_numbers_of_images_and_classes_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The accuracy of a run with another class is that of other images: text, JSON and page have both numbers."""
+    add_evaluation(make_run(tmp_path, "parent", 0.7), 100, "ab")
+    add_evaluation(make_run(tmp_path, "updated", 0.8), 1_120, "abc")
+    page, words = tmp_path / "both.html", ["compare", "parent", "updated", "--runs-dir", str(tmp_path)]
+
+    assert main(words) == 0
+    rows = [re.split(r"  +", line) for line in capsys.readouterr().out.splitlines()[:3]]
+    assert [row[2] for row in rows] == ["classes", "2", "3"]
+    assert [row[6] for row in rows] == ["images", "100", "100"]
+    assert [row[9] for row in rows] == ["images", "100", "1,120"]
+    assert main([*words, "--json"]) == 0
+    documents = json.loads(capsys.readouterr().out)["runs"]
+    assert [(one["n_classes"], one["metrics"]["test"]["n"]) for one in documents] == [(2, 100), (3, 1_120)]
+    assert main([*words, "--html", str(page)]) == 0
+    assert re.findall(r"<td[^>]*>(2|3|100|1,120)</td>", page.read_text()) == ["2", "100", "100", "3", "100", "1,120"]
+
+
+def test_classes_are_shown_only_if_their_numbers_differ(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Runs of the same classes have no column of them."""
+    for name in ("a", "b"):
+        add_evaluation(make_run(tmp_path, name, 0.7), 100, "ab")
+
+    assert main(["compare", "a", "b", "--runs-dir", str(tmp_path)]) == 0
+    assert "classes" not in capsys.readouterr().out
+
+
+def test_metrics_of_different_definitions_are_not_compared(tmp_path: Path) -> None:
+    """The Brier score of two classes is half the sum over both; with three classes it is the sum."""
+    scores = {"brier_score": 0.02, "log_loss": 0.1}
+    two, other_two = (add_evaluation(make_run(tmp_path, name, 0.7), 100, "ab", **scores) for name in ("two", "other"))
+    three = add_evaluation(make_run(tmp_path, "three", 0.8), 120, "abc", **scores)
+
+    with pytest.raises(CnncliError) as caught:
+        compare([two, three], None, "test_brier_score")
+    assert caught.value.code == "usage-metric-not-comparable"
+    assert compare([two, three], None, "test_log_loss").metric == "test_log_loss"
+    assert compare([two, other_two], None, "test_brier_score").metric == "test_brier_score"
+    assert "test_brier_score" not in available_metrics(load_runs([two, three]))
+    assert "test_brier_score" in available_metrics(load_runs([two, other_two]))
+
+
+def test_different_losses_are_not_compared(tmp_path: Path) -> None:
+    """A hinge loss and a cross-entropy have no common scale; smoothing is not part of the reported loss."""
+    plain = make_run(tmp_path, "plain", 0.7)
+    smooth = make_run(tmp_path, "smooth", 0.7, training={"label_smoothing": 0.1, "epochs": 3})
+    hinge = make_run(tmp_path, "hinge", 0.7, training={"loss": "hinge", "epochs": 3})
+
+    assert compare([plain, smooth], None, "val_loss").metric == "val_loss"
+    with pytest.raises(CnncliError) as caught:
+        compare([plain, hinge], None, "val_loss")
+    assert caught.value.code == "usage-metric-not-comparable"
+    assert compare([plain, hinge], None).metric == "val_accuracy"

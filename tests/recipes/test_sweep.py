@@ -247,6 +247,17 @@ def test_a_metric_that_no_run_will_have_is_refused_before_training(
     assert document["chosen"]
 
 
+def test_losses_that_cannot_be_compared_are_refused_before_training(
+    source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A sweep does not choose between a hinge loss and a cross-entropy by their values."""
+    words = ["sweep", str(source), "training.loss=cross-entropy,hinge", "--runs-dir", str(source.parent / "runs")]
+
+    assert main([*words, "--metric", "val_loss"]) == 2
+    assert "[usage-metric-not-comparable]" in capsys.readouterr().err
+    assert not list(run_folders(source.parent / "runs"))
+
+
 RESULTS = {"avg": 0.7, "max": 0.9, "flatten": 0.5}
 """Results that a test reports for values of head.pooling."""
 
