@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from cnncli.config.reader import load_resolved
 from cnncli.dataset.manifest import Manifest
 from cnncli.dataset.records import ImageRecord
-from cnncli.errors import DataError, Message, ParityError
+from cnncli.errors import DataError, Message, ParityError, printable
 from cnncli.evaluation.parity import Reported, lowest, spread
 from cnncli.export.formats import FORMATS, N_IMAGES, PRECISIONS, TOLERANCE, Precision, choose_pairs, module_of
 from cnncli.export.metadata import FILE, describe
@@ -37,6 +37,7 @@ from cnncli.shards.shard import is_there
 from cnncli.storage.atomic import sync_file, sync_folder, write_atomically
 from cnncli.storage.locks import Lock, exclusive
 from cnncli.terminal.console import Console
+from cnncli.terminal.formatting import counted
 from cnncli.training.int8 import CALIBRATION_IMAGES, decode_inputs
 
 FAILED = ".failed"
@@ -93,8 +94,11 @@ def export(run: RunFolder, settings: ExportSettings, console: Console) -> list[E
     require_finished(run)
     predictor, manifest = load_predictor(run.engine, run.model), Manifest.from_csv(run.manifest)
     rows = _images_of(manifest, settings.n_images)
+    console.phase("images", f"{rows[0].split} {len(rows):,}, on which every exported file is run")
     pixels = _decode(rows, predictor.spec.pixels)
+    console.phase("network", f"{load_resolved(run.config).networks} of {printable(run.path.name)} in float32")
     source = _build_source(run, predictor, manifest, settings, needs_calibration="int8" in settings.precisions)
+    console.phase("predict", f"{counted(len(rows), 'image')} with the run, to compare")
     expected = _expect(predictor, manifest, rows, pixels, source)
     folder = (settings.out or run.exports).absolute()
     folder.mkdir(parents=True, exist_ok=True)
@@ -105,9 +109,8 @@ def export(run: RunFolder, settings: ExportSettings, console: Console) -> list[E
         lock.acquire(exclusive=False, wait=True)
         np.save(Path(work, "pixels.npy"), pixels)
         for name, precision in pairs:
-            console.phase("export", f"{name} in {precision}")
             task = ExportTask(name, precision, folder, Path(work), settings.tolerance)
-            found.append(task.run(source, expected))
+            found.append(task.run(source, expected, console))
             record(run, found)
     return found
 
@@ -138,8 +141,10 @@ class ExportTask:
         """Name of the folder of the export."""
         return f"{self.format}-{self.precision}"
 
-    def run(self, source: ExportSource, expected: Expected) -> Exported:
+    def run(self, source: ExportSource, expected: Expected, console: Console) -> Exported:
         """Write the export under a temporary name, run it, and give it its final name."""
+        calibrated = f", calibrated on {counted(len(source.calibration), 'training image')}"
+        console.phase("export", f"{self.format} in {self.precision}{calibrated if self.precision == 'int8' else ''}")
         temporary = _temporary(self.folder / self.name, "new")
         temporary.mkdir()
         try:
@@ -150,6 +155,8 @@ class ExportTask:
                 module_of(self.format).write(source, temporary, self.precision)
             size_bytes = sum(path.stat().st_size for path in temporary.rglob("*") if path.is_file())
             (temporary / FILE).write_text(json.dumps(source.metadata, indent=2) + "\n", encoding="utf-8")
+            n, runtime = len(expected.in_float32), FORMATS[self.format].runtime
+            console.phase("verify", f"{runtime} runs {counted(n, 'image')} in a new process, one at a time")
             found = self._check(temporary, expected, size_bytes)
             final = self.folder / (self.name if found.holds else self.name + FAILED)
             publish(temporary, final)

@@ -277,6 +277,16 @@ def test_json_has_the_documented_keys(copy: RunFolder, tmp_path: Path, capsys: p
     assert not copy.exports.exists()
 
 
+def test_every_phase_is_announced(copy: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    """Before each phase that takes seconds, a line on stderr says what is loaded, predicted, written and verified."""
+    words = ["--format", "openvino", "--format", "litert", "--images", "5"]
+    assert main(["export", str(copy.path), *words]) == 0
+
+    titles = [line.partition(" ")[0] for line in capsys.readouterr().err.splitlines()]
+    phases = ["images", "network", "predict", "export", "verify", "export", "verify"]
+    assert [title for title in titles if title in phases] == phases
+
+
 def _lose(copy: RunFolder, n: int) -> None:
     """Let the manifest of a run name files that are not there for its first n validation images."""
     with copy.manifest.open(newline="") as file:
