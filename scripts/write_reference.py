@@ -82,7 +82,7 @@ def _takes_null(setting: Setting) -> bool:
 
 
 def _description(setting: Setting) -> str:
-    return " ".join((setting.field.description or "").split())
+    return " ".join(setting.doc.split())
 
 
 def _accepted(setting: Setting) -> str:

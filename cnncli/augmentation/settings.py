@@ -68,6 +68,11 @@ class AugmentationConfig(Settings):
 
         def __init__(self, **settings: object) -> None: ...
 
+    @classmethod
+    def docs(cls) -> dict[str, str]:
+        """Return the docstrings below the fields, also of the operations, by name."""
+        return {name: doc for group in OPERATIONS for name, doc in group.docs().items()} | super().docs()
+
     @property
     def is_active(self) -> bool:
         """Whether any operation is active, so that views differ from the image."""

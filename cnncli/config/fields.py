@@ -32,6 +32,11 @@ class Setting:
         """Last word of the key."""
         return self.key.rpartition(".")[2]
 
+    @property
+    def doc(self) -> str:
+        """Description of the setting."""
+        return self.field.description or self.group.docs().get(self.name, "")
+
 
 def all_settings(group: type[Settings] = Config, key: str = "") -> Iterator[Setting]:
     """Yield every setting in the order of the schema, with groups before their contents."""

@@ -137,7 +137,7 @@ def test_a_wrong_value_is_reported_with_line_and_column(setting: Setting, tmp_pa
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.key)
 def test_every_setting_is_documented(setting: Setting) -> None:
     """Every setting has a description, a text for its expected values, and a default if it is optional."""
-    assert setting.field.description
+    assert setting.doc
     assert "annotation" not in expectation(setting.field)
     last = setting.key.rpartition(".")[2]
     items = (".conv", ".dense", ".dropout", ".batch_norm", ".activation", ".name")
