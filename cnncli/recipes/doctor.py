@@ -44,7 +44,7 @@ SHOWN_FLAGS = {
 }
 """Processor features that decide about speed, with Linux's names."""
 
-_ASK_OPENVINO = "from cnncli.engines.openvino import has_bfloat16; print(has_bfloat16())"
+_ASK_OPENVINO = "from cnncli.engines.openvino import has_bfloat16, the_core; the_core(); print(has_bfloat16())"
 _ASK_NVIDIA = ("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader,nounits")
 
 

@@ -13,7 +13,10 @@ from typing import Any
 from cnncli.runtime.threads import workers
 
 PACKAGES = ("cnncli", "tensorflow", "keras", "openvino", "nncf", "numpy", "pillow")
-VECTOR_FLAGS = ("avx", "avx2", "fma", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16")
+VECTOR_FLAGS = (
+    *("avx", "avx2", "fma", "avx_vnni", "avx_ne_convert"),
+    *("avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16"),
+)
 MATRIX_FLAGS = ("amx_tile", "amx_int8", "amx_bf16")
 """Instruction sets that determine which kernels an engine uses."""
 VARIABLES = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "CUDA_VISIBLE_DEVICES")
