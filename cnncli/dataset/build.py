@@ -23,6 +23,7 @@ from cnncli.terminal.console import Console
 
 if TYPE_CHECKING:
     from cnncli.config.data_settings import DataConfig
+    from cnncli.config.schema import Config
 
 
 def build_manifest(
@@ -61,6 +62,16 @@ def build_manifest(
         is_multi_label=dataset.found.is_multi_label,
         similar=tuple((one, other, score) for (one, other), score in similar),
     )
+
+
+def index_images(config: Config, console: Console) -> Manifest:
+    """Build the manifest of a config's data, and report its splits and issues."""
+    manifest = build_manifest(config.data, config.seed, console)
+    sizes = ", ".join(f"{split} {len(manifest.split(split)):,}" for split in manifest.counts())
+    kind = "labels" if manifest.is_multi_label else "classes"
+    console.phase("images", f"{len(manifest.classes)} {kind} · {sizes}")
+    manifest.log_issues()
+    return manifest
 
 
 def manifest_of_folder(

@@ -12,12 +12,12 @@ from cnncli.config.overrides import variable_notes
 from cnncli.config.rules import notes_of
 from cnncli.config.schema import Config
 from cnncli.config.solver import exact_obstacles
+from cnncli.dataset.build import index_images
 from cnncli.engines.build import graphs_in_use
 from cnncli.errors import ConfigError, Message
 from cnncli.evaluation.cross_validation import DEFAULT_FOLDS, CrossValidation, Pool, cross_validate
 from cnncli.networks.backend import import_keras_meanwhile, standard_settings
 from cnncli.networks.template import has_templates
-from cnncli.recipes.train import index_images
 from cnncli.storage.atomic import output_path, write_atomically
 from cnncli.storage.cache_dir import GRAPHS, make_cache_dir
 from cnncli.terminal.console import Console

@@ -13,13 +13,13 @@ from cnncli.config.overrides import variable_notes
 from cnncli.config.rules import notes_of
 from cnncli.config.schema import Config
 from cnncli.config.solver import exact_obstacles
+from cnncli.dataset.build import index_images
 from cnncli.engines.build import graphs_in_use
 from cnncli.features.extract import Counts, extract
 from cnncli.features.merge import too_small
 from cnncli.features.parts import ImagePart
 from cnncli.networks.backend import import_keras_meanwhile, standard_settings
 from cnncli.networks.template import has_templates
-from cnncli.recipes.train import index_images
 from cnncli.storage.cache_dir import FEATURES, GRAPHS, make_cache_dir
 from cnncli.terminal.console import Console
 from cnncli.training.context import TrainingContext

@@ -13,11 +13,11 @@ from cnncli.config.modes import Stage, stages_of
 from cnncli.config.schema import Config
 from cnncli.config.solver import describe_solver
 from cnncli.config.training_settings import StageConfig
+from cnncli.dataset.build import index_images
 from cnncli.engines.build import graphs_in_use
 from cnncli.errors import ConfigError, Message, printable
 from cnncli.networks.backend import import_keras_meanwhile, standard_settings
 from cnncli.networks.classifier import Classifier, build_classifier
-from cnncli.recipes.train import index_images
 from cnncli.report.rate_range_plot import draw_rate_range
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.records import RunWriter

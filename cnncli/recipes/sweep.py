@@ -22,11 +22,12 @@ from cnncli.config.schema import Config
 from cnncli.config.search import Optuna
 from cnncli.config.sweep_plan import GRID, Cell, Draw, Search
 from cnncli.config.writer import differences
+from cnncli.dataset.build import index_images
 from cnncli.errors import CnncliError, ConfigError, Message, printable
 from cnncli.metrics.table import EVALUATED, METRICS, TEST, VALIDATION, metric_of, split_of
 from cnncli.recipes.compare import Comparison, compare_runs
 from cnncli.recipes.resume import resume, with_batch_size_of
-from cnncli.recipes.train import index_images, train
+from cnncli.recipes.train import train
 from cnncli.report.comparison import Point, Published, draw_best_so_far
 from cnncli.runs.folder import RunFolder, run_folders
 from cnncli.runs.results import (

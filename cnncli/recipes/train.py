@@ -16,8 +16,7 @@ from cnncli.config.reader import load_resolved
 from cnncli.config.rules import notes_of
 from cnncli.config.schema import Config
 from cnncli.config.solver import describe_solver
-from cnncli.dataset.build import build_manifest
-from cnncli.dataset.manifest import Manifest
+from cnncli.dataset.build import index_images
 from cnncli.engines.build import graphs_in_use
 from cnncli.engines.engine import EngineChoice
 from cnncli.errors import DataError, Message, printable
@@ -278,16 +277,6 @@ def train_run(
         raise evaluation.error
     layers = len(countable_layers(classifier)) if last.cut.trunk else 0
     return Run(run, evaluation.metrics, seconds, outcome.features + evaluation.features, layers)
-
-
-def index_images(config: Config, console: Console) -> Manifest:
-    """Build the manifest of a config's data, and report its splits and issues."""
-    manifest = build_manifest(config.data, config.seed, console)
-    sizes = ", ".join(f"{split} {len(manifest.split(split)):,}" for split in manifest.counts())
-    kind = "labels" if manifest.is_multi_label else "classes"
-    console.phase("images", f"{len(manifest.classes)} {kind} · {sizes}")
-    manifest.log_issues()
-    return manifest
 
 
 def draw_figures(run: RunFolder, *, with_evaluation: bool = True) -> None:

@@ -21,9 +21,9 @@ from cnncli.cli import main
 from cnncli.config.search import Optuna, read_axis
 from cnncli.config.sweep_plan import Cell, Draw, plan_searches
 from cnncli.config.writer import dump_config
+from cnncli.dataset.build import index_images
 from cnncli.dataset.source import read_config
 from cnncli.recipes.sweep import best_so_far, choose, sweep
-from cnncli.recipes.train import index_images
 from cnncli.report import comparison
 from cnncli.runs.folder import run_folders
 from cnncli.runs.results import load_runs
