@@ -9,10 +9,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
+from cnncli.engines import openvino
 from cnncli.engines.build import choose_engine
 from cnncli.engines.engine import BATCH, Engine, EngineChoice, padded_batches
 from cnncli.engines.keras import KerasEngine
@@ -82,6 +84,19 @@ def test_features_do_not_depend_on_neighbors(name: str, precision: str, pixels: 
 
     for one, other in zip(straight, shuffled, strict=True):
         assert one[order].tobytes() == other.tobytes()
+
+
+def test_a_processor_without_such_instructions_has_no_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenVINO, which takes time to load, is only asked about bfloat16 where the processor may have it."""
+    asked = Mock()
+    monkeypatch.setattr(openvino, "the_core", asked)
+    monkeypatch.setattr(openvino, "cpu", lambda: {"flags": ["avx", "avx2", "fma"]})
+    assert not has_bfloat16()
+    asked.assert_not_called()
+
+    monkeypatch.setattr(openvino, "cpu", lambda: {"flags": None})
+    asked.return_value.get_property.return_value = ["FP32", "BF16"]
+    assert has_bfloat16()
 
 
 def test_rows_of_a_matrix_product_do_not_depend_on_neighbors() -> None:
