@@ -167,7 +167,7 @@ def solve_head(problem: HeadProblem) -> LinearHead:
         n_folds = int(problem.folds.max()) + 1 if cost <= MAX_COST_OF_FOLDS else 1
         strengths, start = _choose_strength(rows, problem.folds[:, None] != np.arange(n_folds))
         l2 = _best(strengths).l2
-    found = rows.in_float64().solve(np.ones((len(space.rows), 1)), l2, start, EXACT, MAX_ITERATIONS)
+    found = rows.in_float64().problems(np.ones((len(space.rows), 1))).solve(l2, start, EXACT, MAX_ITERATIONS)
     kernel, bias = rows.unpack(found.x[0])
     penalty = l2 * float(np.square(kernel).sum())
     method: Method = "linear support vector machine" if problem.loss == "hinge" else "logistic regression"
@@ -195,7 +195,7 @@ def solve_folds(problem: HeadProblem) -> list[LinearHead]:
         tried, start = [[] for _ in singles], np.zeros((n_folds, rows.size), np.float32)
         strengths, stretches = [problem.l2] * n_folds, np.ones((n_folds, space.rows.shape[1], 1), np.float32)
     penalties = np.array(strengths, np.float32)[:, None, None] * stretches
-    found = rows.in_float64().solve(folds.use(singles), penalties, start, EXACT, MAX_ITERATIONS)
+    found = rows.in_float64().problems(folds.use(singles)).solve(penalties, start, EXACT, MAX_ITERATIONS)
     method: Method = "linear support vector machine" if problem.loss == "hinge" else "logistic regression"
     heads = []
     for fold, x in enumerate(found.x):
@@ -221,12 +221,12 @@ def _choose_strengths(
         evaluations = [
             [(n, sum(pair) - fold) for n, pair in enumerate(pairs) if fold in pair] for fold in range(n_folds)
         ]
-    use, stretches = folds.use(pairs), folds.stretches(pairs)
+    problems, stretches = rows.problems(folds.use(pairs)), folds.stretches(pairs)
     tried: list[list[Strength]] = [[] for _ in range(n_folds)]
     x = np.zeros((len(pairs), rows.size), np.float32)
     start = np.zeros((n_folds, rows.size), np.float32)
     for l2 in STRENGTHS:
-        x = rows.solve(use, np.float32(l2) * stretches, x, ROUGH, MAX_ROUGH_ITERATIONS).x
+        x = problems.solve(np.float32(l2) * stretches, x, ROUGH, MAX_ROUGH_ITERATIONS).x
         losses, are_correct = rows.evaluate(x)
         for fold, held_out in enumerate(evaluations):
             loss, accuracy = (
@@ -263,8 +263,9 @@ class _Folds:
     @classmethod
     def of(cls, space: Space, folds: NDArray[np.int64], n_folds: int) -> _Folds:
         """Return the folds of rows (n, r) that are not rotated, with the number of the fold of each, (n,)."""
-        parts = [space.rows[folds == fold].astype(np.float64) for fold in range(n_folds)]
-        sums, squares = (np.stack([(part**power).sum(axis=0) for part in parts]) for power in (1, 2))
+        parts = [space.rows[folds == fold] for fold in range(n_folds)]
+        sums = np.stack([part.sum(axis=0, dtype=np.float64) for part in parts])
+        squares = np.stack([_squares(part) for part in parts])
         sizes = np.array([len(part) for part in parts])
         return cls(folds[:, None] == np.arange(n_folds), sizes, sums, squares, space.scale)
 
@@ -319,9 +320,10 @@ def _choose_strength(rows: _Rows, use: NDArray[np.bool_]) -> tuple[list[Strength
     `use` (n, folds) is true for the rows on which the head of each fold is solved; it is evaluated on the others.
     """
     strengths: list[Strength] = []
+    problems = rows.problems(use.astype(np.float32))
     x = best = np.zeros((use.shape[1], rows.size), np.float32)
     for l2 in STRENGTHS:
-        x = rows.solve(use.astype(np.float32), l2, x, ROUGH, MAX_ROUGH_ITERATIONS).x
+        x = problems.solve(l2, x, ROUGH, MAX_ROUGH_ITERATIONS).x
         losses, are_correct = rows.evaluate(x)
         strengths.append(Strength(l2, float(losses[~use].mean(dtype=np.float64)), float(are_correct[~use].mean())))
         if strengths[-1] is _best(strengths):
@@ -339,6 +341,11 @@ def _evaluate(
     if is_multi_label or scores.shape[2] == 1:
         return losses, ((scores > 0) == (targets[:, None] > 0.5)).all(axis=2)
     return losses, scores.argmax(axis=2) == targets.argmax(axis=1)[:, None]
+
+
+def _squares(rows: Array) -> NDArray[np.float64]:
+    """Return the sum of the squares of each feature, (r,), of rows (n, r)."""
+    return np.asarray(np.einsum("nr,nr->r", rows, rows, dtype=np.float64))
 
 
 def _scale_of(deviations: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -371,9 +378,10 @@ class Space:
     def of(cls, features: NDArray[np.float32], *, standardize: bool, rotate: bool = True) -> Space:
         """Center features (n, features), divide them by their standard deviation if `standardize`, and maybe rotate."""
         mean, scale = features.mean(axis=0, dtype=np.float64), np.ones(features.shape[1])
+        rows = features - mean.astype(np.float32)
         if standardize:
-            scale = _scale_of(features.std(axis=0, dtype=np.float64))
-        rows = (features - mean.astype(np.float32)) / scale.astype(np.float32)
+            scale = _scale_of(np.sqrt(_squares(rows) / len(rows)))
+            rows /= scale.astype(np.float32)
         if rows.shape[1] <= len(rows) or not rotate:
             return cls(rows, mean, scale, None)
         wide = rows.astype(np.float64)
@@ -422,6 +430,11 @@ class _Rows:
             problem.labels.ndim == 2,
         )
 
+    @cached_property
+    def squared_length(self) -> float:
+        """Mean squared length of a row."""
+        return float(_squares(self.rows).sum()) / len(self.rows)
+
     @property
     def size(self) -> int:
         """Number of variables: the kernel (r, units), then the bias."""
@@ -441,36 +454,56 @@ class _Rows:
 
     def evaluate(self, x: Array) -> tuple[Array, NDArray[np.bool_]]:
         """Return the loss of each row, and whether it is classified correctly, both (n, P), for solutions (P, N)."""
-        return _evaluate(self._scores(x), self.targets, self.weights, self.loss, self.is_multi_label)
+        return _evaluate(self.scores(x), self.targets, self.weights, self.loss, self.is_multi_label)
 
-    def solve(self, use: Array, l2: float | Array, start: Array, tolerance: float, max_iterations: int) -> Minimum:
-        """Solve P problems, each on the rows whose entry in `use` (n, P) is 1, from `start` (P, N) on.
+    def problems(self, use: Array) -> _Problems:
+        """Return P problems, each on the rows whose entry in `use` (n, P) is 1."""
+        return _Problems(self, (use / use.sum(axis=0)).astype(self.rows.dtype))
 
-        `l2` is the strength of the penalty: one number, or that of each row of each kernel, (P, r, 1).
-        """
-        fractions = (use / use.sum(axis=0)).astype(self.rows.dtype)
-        penalty = np.asarray(l2, self.rows.dtype) / 2 if self.is_difference else np.asarray(l2, self.rows.dtype)
-
-        def objective(x: Array) -> tuple[NDArray[np.float64], Array]:
-            losses, slopes = self.loss(self._scores(x), self.targets, self.weights)
-            slopes *= fractions[:, :, None]
-            values = x.reshape(len(x), -1, slopes.shape[2])
-            kernels, gradients = values[:, :-1], np.empty_like(values)
-            products = self.rows.T @ slopes.reshape(len(slopes), -1)
-            gradients[:, :-1] = products.reshape(-1, *slopes.shape[1:]).transpose(1, 0, 2) + 2 * penalty * kernels
-            gradients[:, -1] = slopes.sum(axis=0)
-            found = np.einsum("np,np->p", losses, fractions, dtype=np.float64)
-            penalties = (penalty * np.square(kernels)).sum(axis=(1, 2), dtype=np.float64)
-            return found + penalties, gradients.reshape(x.shape)
-
-        squared_length = float(np.einsum("nr,nr->", self.rows, self.rows, dtype=np.float64)) / len(self.rows)
-        first_step = 1.0 / (1.0 + squared_length + 2 * float(penalty.max()))
-        _, without_weights = objective(np.zeros_like(start, self.rows.dtype))
-        tolerance *= float(np.abs(without_weights).max())
-        return minimize(objective, start.astype(self.rows.dtype), first_step, tolerance, max_iterations)
-
-    def _scores(self, x: Array) -> Array:
+    def scores(self, x: Array) -> Array:
         """Return the scores (n, P, units) of solutions (P, N)."""
         values = x.reshape(len(x), -1, self.targets.shape[1])
         kernels = values[:, :-1].transpose(1, 0, 2).reshape(self.rows.shape[1], -1)
         return (self.rows @ kernels).reshape(len(self.rows), *values[:, -1].shape) + values[:, -1]
+
+
+@dataclass(frozen=True)
+class _Problems:
+    """P problems on the same rows, of which each has its `fractions` (n, P) of the mean loss."""
+
+    rows: _Rows
+    fractions: Array
+
+    @cached_property
+    def steepest(self) -> float:
+        """Largest absolute entry of a gradient without weights, which no penalty changes."""
+        _, gradients = self._mean_loss(np.zeros((self.fractions.shape[1], self.rows.size), self.fractions.dtype))
+        return float(np.abs(gradients).max())
+
+    def solve(self, l2: float | Array, start: Array, tolerance: float, max_iterations: int) -> Minimum:
+        """Solve the problems, from `start` (P, N) on, until the gradients are the fraction `tolerance` of `steepest`.
+
+        `l2` is the strength of the penalty: one number, or that of each row of each kernel, (P, r, 1).
+        """
+        dtype, units = self.fractions.dtype, self.rows.targets.shape[1]
+        penalty = np.asarray(l2, dtype) / (2 if self.rows.is_difference else 1)
+
+        def objective(x: Array) -> tuple[NDArray[np.float64], Array]:
+            losses, gradients = self._mean_loss(x)
+            kernels = x.reshape(len(x), -1, units)[:, :-1]
+            gradients.reshape(len(x), -1, units)[:, :-1] += 2 * penalty * kernels
+            return losses + (penalty * np.square(kernels)).sum(axis=(1, 2), dtype=np.float64), gradients
+
+        first_step = 1.0 / (1.0 + self.rows.squared_length + 2 * float(penalty.max()))
+        return minimize(objective, start.astype(dtype), first_step, tolerance * self.steepest, max_iterations)
+
+    def _mean_loss(self, x: Array) -> tuple[NDArray[np.float64], Array]:
+        """Return the mean losses (P,) of solutions (P, N), and their gradients."""
+        rows = self.rows
+        losses, slopes = rows.loss(rows.scores(x), rows.targets, rows.weights)
+        slopes *= self.fractions[:, :, None]
+        gradients = np.empty((len(x), x.shape[1] // slopes.shape[2], slopes.shape[2]), x.dtype)
+        products = rows.rows.T @ slopes.reshape(len(slopes), -1)
+        gradients[:, :-1] = products.reshape(-1, *slopes.shape[1:]).transpose(1, 0, 2)
+        gradients[:, -1] = slopes.sum(axis=0)
+        return np.einsum("np,np->p", losses, self.fractions, dtype=np.float64), gradients.reshape(x.shape)

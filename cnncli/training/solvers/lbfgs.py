@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-MEMORY = 10
+MEMORY = 20
 """Number of recent steps that approximate the curvature."""
 SUFFICIENT_DECREASE = 1e-4
 """Fraction of the decrease expected from the slope with which a step is accepted (Armijo's condition)."""
