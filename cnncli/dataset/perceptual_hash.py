@@ -90,7 +90,9 @@ def hashes_of(gray: NDArray[np.uint8]) -> NDArray[np.uint64]:
     """
     square = gray.reshape(-1, GRAY_SIDE, GRAY_SIDE).astype(np.float32)
     spectrum = (_COSINES @ square @ _COSINES.T).reshape(-1, _FREQUENCIES**2)
-    bits = spectrum > np.median(spectrum[:, 1:], axis=1, keepdims=True)
+    middle = (_FREQUENCIES**2 - 1) // 2
+    median = np.partition(spectrum[:, 1:], middle, axis=1)[:, middle : middle + 1]  # np.median imports numpy.ma: 0.02 s
+    bits = spectrum > median
     bits[:, 0] = False
     return np.packbits(bits, axis=1).view(np.uint64).reshape(-1)
 

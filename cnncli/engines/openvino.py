@@ -14,7 +14,6 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-import ml_dtypes
 import numpy as np
 
 from cnncli.engines.engine import BATCH, Array, EngineChoice, Precision, padded_batches
@@ -36,9 +35,6 @@ MAX_STREAMS = 8
 
 BFLOAT16_FLAGS = {"avx512f", "amx_bf16", "avx_ne_convert"}
 """Instructions without which a processor has no bfloat16, so that OpenVINO, which loads in 0.2 s, is not asked."""
-
-_NUMPY: dict[Precision, Any] = {"float32": np.float32, "bfloat16": ml_dtypes.bfloat16, "int8": ml_dtypes.bfloat16}
-"""Types of results. The rounding to bfloat16 is small compared with that of a quantized graph."""
 
 
 def streams_for(cores: int) -> tuple[int, int]:
@@ -125,6 +121,15 @@ def convert_graph(model: keras.Model, path: Path, *, pixels: bool) -> None:
         raise OSError(code, os.strerror(code), str(path)) from error
 
 
+def _dtype_of(precision: Precision) -> Any:
+    """Return the type of results; rounding to bfloat16 is small compared with a quantized graph."""
+    if precision == "float32":
+        return np.float32
+    import ml_dtypes
+
+    return ml_dtypes.bfloat16
+
+
 class OpenVinoEngine:
     """A compiled OpenVINO model that runs several requests in parallel, one per core.
 
@@ -155,7 +160,7 @@ class OpenVinoEngine:
         self.choice = EngineChoice("openvino", precision)
         self.batch = batch or BATCH
         self.streams, self._threads = (1, workers()) if self.batch == 1 else streams_for(workers())
-        self.path, self._dtype, self._adapt = path, _NUMPY[dtype or precision], adapt
+        self.path, self._results, self._adapt = path, dtype or precision, adapt
         self._compiling = threading.Lock()
         if not when_needed:
             self._compile()
@@ -217,7 +222,8 @@ class OpenVinoEngine:
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """See `Engine.run`."""
         ports = self._compile().outputs
-        outputs = [np.empty((len(inputs[0]), *port.shape[1:]), self._dtype) for port in ports]
+        dtype = _dtype_of(self._results)
+        outputs = [np.empty((len(inputs[0]), *port.shape[1:]), dtype) for port in ports]
         request = self._idle.get()
         try:
             for rows, batch in padded_batches(inputs, self.batch):

@@ -148,9 +148,12 @@ def write_segment(key: Path, digests: Digests, arrays: Sequence[Array]) -> Segme
 
 
 def _dtype(name: str) -> np.dtype[Any]:
+    if name != "bfloat16":
+        return np.dtype(name)
     import ml_dtypes
 
-    return np.dtype(ml_dtypes.bfloat16 if name == "bfloat16" else name)
+    dtype: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+    return dtype
 
 
 def _segment_name(index: bytes) -> str:
