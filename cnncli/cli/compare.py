@@ -134,7 +134,7 @@ def print_results(comparison: Comparison, console: Console) -> None:
     names = {one: PREFIXES[one] + name for one in SPLITS}
     with_interval = {one for one, full in names.items() if any(run.interval(full) for run in comparison.runs)}
     with_images = {one for one in SPLITS if any(run.n_images(one) for run in comparison.runs)}
-    with_classes = len({run.n_classes for run in comparison.runs}) > 1
+    with_classes = len({run.n_classes for run in comparison.runs} - {None}) > 1
     headings = ["run", "epoch", *(["classes"] if with_classes else [])]
     for one, full in names.items():
         heading = f"training {name}" if one == "training" else full

@@ -171,6 +171,8 @@ def print_best(found: Sweep, console: Console) -> None:
         names = ", ".join(run.name for run in found.comparison.runs if run.name in found.chosen)
         console.print("")
         console.print(f"best {found.monitor}: {names}")
+        if found.lead:
+            console.print(found.lead.text)
         if n := sum(run.folder is None for run in found.comparison.runs):
             console.print(f"{counted(n, 'head')} only tried on cached features, without a run directory")
     text = metric_of(found.monitor).text

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from cnncli.dataset.records import ImageRecord
 
+SIGNIFICANT = 0.05
+"""p-value, adjusted for the number of pairs, below which a difference is called one."""
 Z95 = 1.959964
 """Standard errors on each side in a 95 % interval of a normal variable."""
 
@@ -65,7 +67,9 @@ def mcnemar_p(only_first: int, only_second: int) -> float:
     0.06543
     """
     n, smaller = only_first + only_second, min(only_first, only_second)
-    tail = sum(math.comb(n, k) for k in range(smaller + 1))  # integers of any size: exact
+    tail, ways = 0, 1  # integers of any size: exact
+    for k in range(smaller + 1):
+        tail, ways = tail + ways, ways * (n - k) // (k + 1)  # n over k, n over k + 1
     return min(1.0, float(2 * tail / 2**n))
 
 
@@ -76,11 +80,11 @@ def compare_pairs(correct: Mapping[str, NDArray[np.bool_]]) -> tuple[PairedTest,
         counts = int((one & ~other).sum()), int((other & ~one).sum())
         p = mcnemar_p(*counts)
         tests.append(PairedTest(first, second, len(one), *counts, p, p))
-    adjusted = _holm([test.p for test in tests])
+    adjusted = holm([test.p for test in tests])
     return tuple(replace(test, p_holm=p) for test, p in zip(tests, adjusted, strict=True))
 
 
-def _holm(p_values: Sequence[float]) -> list[float]:
+def holm(p_values: Sequence[float]) -> list[float]:
     """Return p-values adjusted for their number: S. Holm, Scand. J. Stat. 6 (1979) 65."""
     order = sorted(range(len(p_values)), key=p_values.__getitem__)
     adjusted, largest = [0.0] * len(p_values), 0.0

@@ -24,6 +24,8 @@ from cnncli.config.sweep_plan import GRID, Cell, Draw, Search
 from cnncli.config.writer import differences
 from cnncli.dataset.build import index_images
 from cnncli.errors import CnncliError, ConfigError, Message, printable
+from cnncli.evaluation.lead import ImageResults, Lead, measure_lead
+from cnncli.evaluation.predictions import read_predictions
 from cnncli.metrics.table import EVALUATED, METRICS, TEST, VALIDATION, metric_of, split_of
 from cnncli.recipes.compare import Comparison, compare_runs
 from cnncli.recipes.resume import resume, with_batch_size_of
@@ -64,6 +66,7 @@ class Sweep:
         monitor: Metric by which settings are compared: of validation or, without validation images, of training.
         searches: For each search, if there are several or random ones, the best settings after each trial.
         document: The comparison in the document for JSON.
+        lead: The chosen settings against the others on validation images; None if they cannot be compared.
     """
 
     comparison: Comparison
@@ -72,12 +75,13 @@ class Sweep:
     monitor: str
     document: Comparison
     searches: Mapping[str, tuple[Point, ...]] = field(default_factory=dict)
+    lead: Lead | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the document printed by `sweep --json`."""
         best = {name: [point.value for point in points] for name, points in self.searches.items()}
         searches = {"best_so_far": best} if best else {}
-        return {**self.document.to_dict(), "chosen": sorted(self.chosen), **searches}
+        return {**self.document.to_dict(), "chosen": sorted(self.chosen), "lead": self.lead, **searches}
 
 
 def sweep(
@@ -133,6 +137,7 @@ def sweep(
     require_metric(metric, available_metrics(runs))
     monitor = (VALIDATION if any(run.has_validation for run in runs) else "") + split_of(metric)[1]
     chosen = choose(cells, runs, monitor) if monitor.startswith(VALIDATION) else frozenset[str]()
+    lead = trials.measure_lead(cells, chosen)
     trials.train_tried(cell for cell in cells if cell.name in chosen)
     runs = tuple(trials.runs.values())
     show_tests = not chosen and metric.startswith(TEST)
@@ -144,7 +149,7 @@ def sweep(
         comparison = replace(comparison, figure=path)
     document = comparison if chosen else replace(comparison, runs=runs)
     is_search = x == TRIALS or searches != (GRID,)
-    return Sweep(comparison, chosen, tuple(trials.problems), monitor, document, tried if is_search else {})
+    return Sweep(comparison, chosen, tuple(trials.problems), monitor, document, tried if is_search else {}, lead)
 
 
 def _require_possible(metric: str | None, cells: Sequence[Cell]) -> None:
@@ -173,6 +178,7 @@ class Trials:
         self.runs: dict[str, RunResults] = {}
         self.problems: dict[Message, None] = {}
         self._done: set[str] = set()
+        self._on_images: dict[str, ImageResults] = {}
 
     def try_all(self, cells: Sequence[Cell]) -> None:
         """Train or try runs one after another, each name once: two searches can try the same settings."""
@@ -190,6 +196,24 @@ class Trials:
                 configs, self._runs_dir, monitor, metric_of(monitor).lower_is_better, train_or_resume
             )
             self._known = _runs_by_name(self._runs_dir)
+
+    def measure_lead(self, cells: Iterable[Cell], chosen: frozenset[str]) -> Lead | None:
+        """Compare the chosen settings with the others on validation images; None if nothing is chosen."""
+        settings: dict[tuple[tuple[str, str], ...], dict[str, ImageResults]] = {}
+        for cell in cells:
+            if (found := self._results_of(cell.name)) is not None:
+                settings.setdefault(cell.settings, {})[cell.name] = found
+        best = [runs for runs in settings.values() if chosen & runs.keys()]
+        others = [runs for runs in settings.values() if not chosen & runs.keys()]
+        return measure_lead(list(best[0].values()), others) if best else None
+
+    def _results_of(self, name: str) -> ImageResults | None:
+        """Return which validation images a run or a tried head gets right; None if that is not recorded."""
+        run = self.runs.get(name)
+        if name not in self._on_images and run and run.folder and run.folder.predictions.is_file():
+            images = [one for one in read_predictions(run.folder.predictions) if one.split == "validation"]
+            self._on_images[name] = ImageResults.of_predictions(images)
+        return self._on_images.get(name)
 
     def train_tried(self, cells: Iterable[Cell]) -> None:
         """Train runs whose heads were only tried."""
@@ -243,7 +267,8 @@ class Trials:
             if trial is not None:
                 metrics = {"validation": trial.validation}
                 facts = {"name": cell.name, "best_epoch": 1, "seconds": trial.seconds, "metrics": metrics}
-                return RunResults(None, cell.name, facts, cell.config, (trial.row,))
+                self._on_images[cell.name] = ImageResults.of_mistakes(trial.images, trial.wrong)
+                return RunResults(None, cell.name, facts, cell.config, (trial.row,), trial.n_classes)
         return self._train(cell)
 
     def _train(self, cell: Cell, is_trial: bool = True) -> RunResults:

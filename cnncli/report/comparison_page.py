@@ -9,7 +9,7 @@ from typing import Any
 
 from cnncli.catalogue.metrics import MetricInfo
 from cnncli.config.tree import format_value
-from cnncli.evaluation.agreement import Agreement, Disagreement, PairedTest
+from cnncli.evaluation.agreement import SIGNIFICANT, Agreement, Disagreement, PairedTest
 from cnncli.images.decode import PixelSpec
 from cnncli.report.comparison import Curve
 from cnncli.report.page import (
@@ -30,8 +30,6 @@ from cnncli.terminal.formatting import duration, percent, percent_range, signed_
 from cnncli.version import __version__
 
 MAX_IMAGES = 60
-SIGNIFICANT = 0.05
-"""p-value, adjusted for the number of pairs, below which a difference is called one."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +97,7 @@ class ComparisonPage:
 
     def _results(self) -> str:
         splits = [split for split in ("validation", "test") if any(split in run.results for run in self.runs)]
-        rows, with_classes = [], len({run.n_classes for run in self.runs}) > 1
+        rows, with_classes = [], len({run.n_classes for run in self.runs} - {None}) > 1
         for run in self.runs:
             classes = [count_text(run.n_classes)] if with_classes else []
             cells = [run.results[split].text if split in run.results else "–" for split in splits]

@@ -112,7 +112,16 @@ def solve_on(context: TrainingContext, train: CachedFeatures) -> LinearHead:
 
 def evaluate_head(head: LinearHead, config: Config, manifest: Manifest, source: CachedFeatures) -> Metrics:
     """Return the metrics of a head on features, with those of Keras that the config names."""
-    logits = read_vectors(source, 0) @ head.kernel + head.bias
+    return evaluate_scores(scores_of(head, source), config, manifest, source)
+
+
+def scores_of(head: LinearHead, source: CachedFeatures) -> NDArray[np.float32]:
+    """Return the logits (n, units) of a head on features."""
+    return np.asarray(read_vectors(source, 0) @ head.kernel + head.bias)
+
+
+def evaluate_scores(logits: NDArray[np.float32], config: Config, manifest: Manifest, source: CachedFeatures) -> Metrics:
+    """Return the metrics of the logits of features, with those of Keras that the config names."""
     classes, activation, labels = manifest.classes, config.head.activation, source.labels
     losses_of = partial(evaluate_losses, config.training.loss)
     found = evaluate_logits(logits, labels, classes, activation, (DEFAULT_THRESHOLD,) * len(classes), losses_of)

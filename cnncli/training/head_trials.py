@@ -15,11 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cnncli.config.schema import Config
 from cnncli.config.writer import dump_config
 from cnncli.dataset.manifest import Manifest
 from cnncli.engines.build import graphs_in_use
 from cnncli.errors import Message, RunError, printable
+from cnncli.metrics.classification import are_correct
 from cnncli.metrics.table import as_validation
 from cnncli.networks.backend import import_keras_meanwhile
 from cnncli.networks.template import has_templates, template_folder
@@ -28,11 +31,14 @@ from cnncli.storage.atomic import write_atomically
 from cnncli.storage.safe_io import read_json
 from cnncli.terminal.console import Console
 from cnncli.training.context import TrainingContext
-from cnncli.training.exact_head import FrozenNetwork, evaluate_head, solve_on
+from cnncli.training.exact_head import FrozenNetwork, evaluate_head, evaluate_scores, scores_of, solve_on
 from cnncli.training.inputs import CachedFeatures
 
 FOLDER = ".trials"
 """Folder of the records in the folder of the runs."""
+
+NamedImages = tuple[tuple[str, tuple[str, ...]], ...]
+"""File and labels of images."""
 
 
 @dataclass(frozen=True)
@@ -43,20 +49,31 @@ class HeadTrial:
         row: Metrics of training and validation images.
         validation: Summary of the metrics of validation images, as in the run.json of a run.
         seconds: Duration of the trial.
+        wrong: Places of the validation images whose labels are not predicted.
+        images: File and labels of the validation images; not recorded.
+        n_classes: Number of classes; not recorded.
     """
 
     row: HistoryRow
     validation: dict[str, Any]
     seconds: float
+    wrong: tuple[int, ...]
+    images: NamedImages
+    n_classes: int
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record of the trial for JSON."""
-        return {"row": self.row.to_dict(), "validation": self.validation, "seconds": self.seconds}
+        facts = {"validation": self.validation, "seconds": self.seconds, "wrong": list(self.wrong)}
+        return {"row": self.row.to_dict(), **facts}
 
     @classmethod
-    def from_dict(cls, record: dict[str, Any]) -> HeadTrial:
+    def from_dict(cls, record: dict[str, Any], images: NamedImages, n_classes: int) -> HeadTrial:
         """Return the trial of a record. Raises KeyError, TypeError or ValueError for a damaged one."""
-        return cls(HistoryRow.from_dict(record["row"]), dict(record["validation"]), float(record["seconds"]))
+        wrong = tuple(map(int, record["wrong"]))
+        if not all(0 <= place < len(images) for place in wrong):
+            raise ValueError("has mistakes on images that are not there")
+        row, validation = HistoryRow.from_dict(record["row"]), dict(record["validation"])
+        return cls(row, validation, float(record["seconds"]), wrong, images, n_classes)
 
 
 class HeadTrials:
@@ -65,7 +82,7 @@ class HeadTrials:
     def __init__(self, runs_dir: Path, index: Callable[[Config], Manifest], console: Console) -> None:
         """Prepare trials, which are recorded in the folder of the runs. `index` builds the manifest of a config."""
         self._folder, self._index, self._console = runs_dir / FOLDER, index, console
-        self._manifest: tuple[str, Manifest] | None = None
+        self._manifest: tuple[str, Manifest, NamedImages] | None = None
         self._features: tuple[str, CachedFeatures, CachedFeatures] | None = None
 
     def measure(self, config: Config) -> HeadTrial | None:
@@ -75,14 +92,14 @@ class HeadTrials:
             DataError, WeightsError, TrainingError: As in training.
             RunError: The result cannot be recorded.
         """
-        manifest = self._manifest_of(config)
-        if not manifest.split("validation"):
+        manifest, images = self._manifest_of(config)
+        if not images:
             return None
         context = TrainingContext.for_this_machine(config, manifest, self._console)
         path = self._folder / f"{_key(context)}.json"
         with suppress(OSError, KeyError, TypeError, ValueError):
-            return HeadTrial.from_dict(read_json(path))
-        trial = self._solve(context)
+            return HeadTrial.from_dict(read_json(path), images, len(manifest.classes))
+        trial = self._solve(context, images)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             write_atomically(path, json.dumps(trial.to_dict()) + "\n")
@@ -92,23 +109,28 @@ class HeadTrials:
             raise RunError(message) from error
         return trial
 
-    def _manifest_of(self, config: Config) -> Manifest:
+    def _manifest_of(self, config: Config) -> tuple[Manifest, NamedImages]:
+        """Return the manifest of a config, with file and labels of its validation images."""
         data = config.data.model_copy(update={"class_weights": "none"})
         key = json.dumps([data.model_dump(mode="json"), config.seed])
         if self._manifest is None or self._manifest[0] != key:
-            self._manifest = key, self._index(config)
-        return self._manifest[1]
+            manifest = self._index(config)
+            self._manifest = key, manifest, tuple((one.file, one.labels) for one in manifest.split("validation"))
+        return self._manifest[1:]
 
-    def _solve(self, context: TrainingContext) -> HeadTrial:
+    def _solve(self, context: TrainingContext, images: NamedImages) -> HeadTrial:
         started, config, manifest = time.monotonic(), context.config, context.manifest
         train, validation = self._load_features(context)
         began = time.monotonic()
         head = solve_on(context, train)
         seconds = time.monotonic() - began
-        found = evaluate_head(head, config, manifest, validation)
+        scores = scores_of(head, validation)
+        found = evaluate_scores(scores, config, manifest, validation)
+        wrong = np.flatnonzero(~are_correct(scores, validation.labels, config.head.activation))
         metrics = {**evaluate_head(head, config, manifest, train).values, **as_validation(found.values)}
         row = HistoryRow("head", 1, None, metrics, seconds, len(train.labels) / seconds, head.solution.penalty)
-        return HeadTrial(row, found.summary(), round(time.monotonic() - started, 3))
+        seconds = round(time.monotonic() - started, 3)
+        return HeadTrial(row, found.summary(), seconds, tuple(wrong.tolist()), images, len(manifest.classes))
 
     def _load_features(self, context: TrainingContext) -> tuple[CachedFeatures, CachedFeatures]:
         """Return the features of the training and validation images of a config."""

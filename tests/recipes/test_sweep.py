@@ -63,6 +63,7 @@ def test_a_sweep_is_trained_once(source: Path, capsys: pytest.CaptureFixture[str
     assert [run["path"] for run in second["runs"]][:2] == [run["path"] for run in first["runs"]]
     assert [run["settings"] for run in second["runs"]] == [{"head.pooling": one} for one in ("avg", "max", "flatten")]
     for document in (first, second):
+        assert document["lead"]["n_others"] == len(document["runs"]) - 1
         shown = [run["name"] for run in document["runs"] if "test" in run["metrics"]]
         assert shown == document["chosen"]
         assert len(shown) == 1
@@ -221,7 +222,7 @@ def test_without_validation_images_tests_are_not_shown(source: Path, capsys: pyt
 
     assert [row.count("–") for row in rows] == [2, 2]  # validation and test
     assert [row.count("–") for row in tested] == [1, 1]
-    assert (document["metric"], document["chosen"]) == ("accuracy", [])
+    assert (document["metric"], document["chosen"], document["lead"]) == ("accuracy", [], None)
     assert all("test" in run["metrics"] for run in document["runs"])
 
 
@@ -371,6 +372,10 @@ def test_exact_heads_are_tried_and_the_best_becomes_a_run(heads: Path, capsys: p
     losses = {run["name"]: run["metrics"]["validation"]["loss"] for run in document["runs"]}
     tried = [run for run in document["runs"] if run["state"] == "tried"]
 
+    lead = document["lead"]
+    assert (lead["n_images"], lead["n_others"]) == (4, 7)
+    assert lead["n_better_than"] == 0
+    assert set(lead["undecided"]) == {run["name"] for run in document["runs"]} - {chosen}  # four images show nothing
     assert len(document["runs"]) == 8
     assert len(tried) == 7
     assert all(run["path"] is None and "test" not in run["metrics"] for run in tried)
