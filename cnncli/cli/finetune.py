@@ -49,14 +49,14 @@ def command(
     RUN is a run directory or its name; default: the newest finished run. The new run records it as its parent, and
     keeps its weights if no epoch is better.
     """
-    from cnncli.cli.render import open_named_run, print_plan, print_run, suggest_commands
+    from cnncli.cli.render import open_named_run, print_end, print_plan, print_run
     from cnncli.recipes.finetune import FinetuneSettings, finetune, plan
 
     parent = open_named_run(run, runs_dir)
     settings = FinetuneSettings(unfreeze, epochs, learning_rate)
     if not plan_only:
         found = finetune(parent, settings, runs_dir, console, show=lambda run: print_run(run, as_json, console))
-        suggest_commands(found, as_json)
+        print_end(found, as_json)
     elif as_json:
         print_json(plan(parent, settings))
     else:

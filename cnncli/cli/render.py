@@ -63,19 +63,19 @@ def open_named_run(name: str | Path | None, runs_dir: Path, prefer: Preferred = 
 
 
 def print_run(run: Run, as_json: bool, console: Console) -> None:
-    """Print the metrics of a finished run to stdout, and its path and duration to stderr."""
+    """Print the metrics of a finished run to stdout."""
     if as_json:
         print_json(run)
-        return
-    if run.metrics:
+    elif run.metrics:
         _print_splits(run.metrics, console)
-    log.info(f"{short_path(run.path)} in {duration(run.seconds)}")
 
 
-def suggest_commands(run: Run, as_json: bool) -> None:
-    """Print the commands that can follow a training to stderr, unless stdout is for a program."""
+def print_end(run: Run, as_json: bool) -> None:
+    """Print path and duration of a training, and the commands that can follow it, unless stdout is for a program."""
     if as_json:
         return
+    results = f" (results after {duration(run.seconds)})" if run.concluding_s else ""
+    log.info(f"{short_path(run.path)} in {duration(run.seconds + run.concluding_s)}{results}")
     path = shlex.quote(str(short_path(run.path)))
     log.info(f"cnncli predict --run {path} IMAGE.jpg")
     log.info(f"cnncli evaluate {path}")

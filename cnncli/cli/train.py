@@ -51,7 +51,7 @@ def command(
     run = find_run(source, runs_dir)
     epochs = read_epochs(overrides) if run else None
     config = None if run else read_config(source, overrides)  # reports mistakes before heavy imports
-    from cnncli.cli.render import print_run, suggest_commands
+    from cnncli.cli.render import print_end, print_run
     from cnncli.cluster.machines import machines_at
     from cnncli.recipes.resume import newest_unfinished, resume
     from cnncli.recipes.train import Run, train
@@ -64,6 +64,6 @@ def command(
 
     with machines_at(cluster) as machines:
         if run is not None:
-            suggest_commands(resume(run, console, epochs, show, machines), as_json)
+            print_end(resume(run, console, epochs, show, machines), as_json)
         elif config is not None:
-            suggest_commands(train(config, runs_dir, console, show, machines=machines), as_json)
+            print_end(train(config, runs_dir, console, show, machines=machines), as_json)

@@ -47,7 +47,7 @@ def command(run: str | None, data: Path, runs_dir: Path, as_json: bool, console:
 
 def print_update(found: Update, console: Console) -> None:
     """Print the metrics of an updated run, and each class before and after."""
-    from cnncli.cli.render import print_run, suggest_commands
+    from cnncli.cli.render import print_end, print_run
     from cnncli.report.comparison_page import describe_test
 
     print_run(found.run, as_json=False, console=console)
@@ -56,7 +56,7 @@ def print_update(found: Update, console: Console) -> None:
     console.table(columns, [_row(one) for one in found.classes])
     if found.test:
         console.print(f"old classes: {describe_test(found.test)}")
-    suggest_commands(found.run, as_json=False)
+    print_end(found.run, as_json=False)
 
 
 def _row(one: ClassChange) -> tuple[str, ...]:

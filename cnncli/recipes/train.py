@@ -6,7 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,11 +68,12 @@ class Run:
     Attributes:
         folder: The run directory.
         metrics: Metrics of the validation and test splits that exist.
-        seconds: Duration of the command.
+        seconds: Duration of the command until the results were saved.
         features: Numbers of features, or decoded images, that were computed and found in the cache.
         layers: Number of backbone layers that `unfreeze` counts; 0 if all of them were trained or
             images are gone, so that fine-tuning is impossible, or if unknown.
         template: Folder of the template from which the saved classifier was made, if its head was solved.
+        concluding_s: Duration of verification and figures after that.
     """
 
     folder: RunFolder
@@ -81,6 +82,7 @@ class Run:
     features: Counts
     layers: int
     template: Path | None = None
+    concluding_s: float = 0.0
 
     @classmethod
     def load(cls, folder: RunFolder) -> Run:
@@ -173,7 +175,7 @@ def train(
 
 
 def conclude(run: Run, show: Callable[[Run], None] | None = None) -> Run:
-    """Show a finished run, then draw its figures while new processes verify it.
+    """Show a finished run, then draw its figures while new processes verify it, and return it with the time of this.
 
     Until this ends, run.json says that the run is not concluded, so that `train RUN` can do it again after a kill.
 
@@ -185,10 +187,11 @@ def conclude(run: Run, show: Callable[[Run], None] | None = None) -> Run:
         update_facts(run.folder, {"concluded": False, "verified": None})
         if show:
             show(run)
+        started = time.monotonic()
         with tracking_results(run.folder), verifying(run.folder, run.metrics, run.template):
             draw_figures(run.folder)
         update_facts(run.folder, {"concluded": True})
-    return run
+    return replace(run, concluding_s=time.monotonic() - started)
 
 
 def solve_run(run: RunFolder, frozen: FrozenNetwork, started: float) -> Run:

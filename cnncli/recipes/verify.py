@@ -57,6 +57,7 @@ from cnncli.shards.shard import is_there
 from cnncli.storage.cache_dir import FEATURES, cache_dir
 from cnncli.storage.safe_io import read_json
 from cnncli.terminal.console import Console
+from cnncli.terminal.formatting import short_path
 
 FEW, FEW_IN_KERAS = 32, 16
 """Numbers of images after training: for the prediction path, and for plain Keras. The engine gets all."""
@@ -250,7 +251,7 @@ def verifying(run: RunFolder, metrics: Mapping[str, Metrics], template: Path | N
             _warn_not_verified(run, error)
             yield
             return
-        log.info("Verifying the saved classifier in new processes; the figures are drawn meanwhile.")
+        log.info(f"Verifying {short_path(run.path)} in new processes; the figures are drawn meanwhile.")
         try:
             yield
             found = started.finish()

@@ -15,9 +15,9 @@ import pytest
 from sklearn.metrics import log_loss
 
 from cnncli.cli import main, predict
-from cnncli.cli.render import suggest_commands
+from cnncli.cli.render import print_end
 from cnncli.inference.prediction import Prediction
-from cnncli.recipes.train import Run
+from cnncli.recipes.train import Run, conclude
 from cnncli.runs.folder import RunFolder
 from tests.support.drawing import draw_dataset
 
@@ -102,8 +102,17 @@ def test_nothing_to_improve_suggests_the_report(here: Path, caplog: pytest.LogCa
     for accuracy, verb in ((0.985, "finetune"), (0.99, "report")):
         metrics = {"validation": replace(found, values={**found.values, "accuracy": accuracy})}
         caplog.clear()
-        suggest_commands(replace(run, metrics=metrics, layers=2), as_json=False)
-        assert [line.split()[1] for line in caplog.messages] == ["predict", "evaluate", verb]
+        print_end(replace(run, metrics=metrics, layers=2), as_json=False)
+        assert [line.split()[1] for line in caplog.messages[1:]] == ["predict", "evaluate", verb]
+
+
+def test_the_time_at_the_end_includes_what_follows_the_results(here: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The duration includes figures and verification, and the line says when the results were there."""
+    run = Run.load(next(RunFolder(path) for path in (here / "runs").iterdir()))
+    print_end(replace(run, seconds=20.0, concluding_s=6.0), as_json=False)
+    assert caplog.messages[0].endswith("in 26 s (results after 20 s)")
+
+    assert conclude(run).concluding_s > 0
 
 
 def test_train_json_is_one_document(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
