@@ -11,8 +11,8 @@ import pytest
 
 from cnncli.cli import main
 from cnncli.config.modes import stages_of
+from cnncli.config.notes import notes_of
 from cnncli.config.reader import load_config
-from cnncli.config.rules import notes_of
 from cnncli.config.schema import Config
 from cnncli.config.sweep_plan import Draw, plan_searches
 from cnncli.recipes.summary import summarize_config

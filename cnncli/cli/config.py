@@ -60,9 +60,9 @@ def validate(words: tuple[str, ...], console: Console) -> None:
     Checks names, types, ranges and contradictions, and whether data and weights exist. KEY=VALUE overrides a setting
     of every CONFIG. Prints `CONFIG: ok` for valid configs; exits with 2 if there are problems.
     """
+    from cnncli.config.notes import notes_of
     from cnncli.config.overrides import variable_notes
     from cnncli.config.reader import load_config
-    from cnncli.config.rules import notes_of
 
     overrides = [word for word in words if "=" in word and not Path(word).exists()]
     configs = [Path(word) for word in words if word not in overrides]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from cnncli.catalogue.metrics import KERAS_METRICS
 from cnncli.config.schema import MAX_NAME_LENGTH, Config
@@ -126,3 +126,15 @@ def _explicit_stage(config: Config, stage: StageConfig) -> Stage:
     may_be_null = {"reduce_on_plateau", "early_stopping"}
     own = {name: value for name, value in given.items() if value is not None or name in may_be_null}
     return replace(head_stage(config), **{"unfreeze": stage.unfreeze, **own})
+
+
+def frozen_stages(stages: tuple[Stage, ...]) -> list[str]:
+    """Return the names of the stages that train only the head."""
+    return [stage.name for stage in stages if stage.unfreeze == 0]
+
+
+def in_every_stage(config: Config, name: str) -> dict[str, Any]:
+    """Return a group of `training`, and that of each stage that sets it, by key."""
+    stages = enumerate(config.training.stages or ())
+    own = {f"training.stages.{number}.{name}": group for number, stage in stages if (group := getattr(stage, name))}
+    return {f"training.{name}": getattr(config.training, name), **own}

@@ -1,4 +1,4 @@
-"""Rules across settings: contradictions, settings without effect, unknown names, and notes.
+"""Rules across settings: contradictions, settings without effect that are written, and unknown names.
 
 A rule is a function that takes a `Draft` and yields problems; `RULES` lists all rules.
 """
@@ -19,12 +19,12 @@ from cnncli.catalogue.settings import Option, with_defaults
 from cnncli.config.backbone_settings import BackboneConfig
 from cnncli.config.fields import expectation
 from cnncli.config.head_settings import ConvLayer, DenseLayer
-from cnncli.config.modes import Stage, stages_of
+from cnncli.config.idle_settings import idle_settings
+from cnncli.config.modes import frozen_stages, in_every_stage, stages_of
 from cnncli.config.schema import Config
-from cnncli.config.solver import GRADIENT_SETTINGS, exact_obstacles
+from cnncli.config.solver import exact_obstacles
 from cnncli.config.suggestions import setting_hint
 from cnncli.config.tree import NOTHING, Node, Problem
-from cnncli.errors import Message
 from cnncli.metrics.table import LAST, VALIDATION
 
 
@@ -76,18 +76,6 @@ def _part(value: Any, name: str) -> Any:
     return getattr(value, name, NOTHING)
 
 
-def _frozen_stages(stages: tuple[Stage, ...]) -> list[str]:
-    """Return the names of the stages that train only the head."""
-    return [stage.name for stage in stages if stage.unfreeze == 0]
-
-
-def _in_every_stage(config: Config, name: str) -> dict[str, Any]:
-    """Return a group of `training`, and that of each stage that sets it, by key."""
-    stages = enumerate(config.training.stages or ())
-    own = {f"training.stages.{number}.{name}": group for number, stage in stages if (group := getattr(stage, name))}
-    return {f"training.{name}": getattr(config.training, name), **own}
-
-
 # Settings that exclude each other
 
 
@@ -122,7 +110,7 @@ def _contradictions(draft: Draft) -> Iterator[Problem]:
         if counts != sorted(set(counts) - {0}) or "all" in steps[:-1]:
             key, what = "training.gradual_unfreezing", "does not train more layers in every stage"
             yield from draft.problem("config-contradiction-unfreeze", key, what, "numbers that grow, then all")
-    if config.augmentation.cutmix and (frozen := _frozen_stages(stages_of(config))):
+    if config.augmentation.cutmix and (frozen := frozen_stages(stages_of(config))):
         what = f"pastes pixels, but stage {frozen[0]} trains on features of a frozen backbone"
         expected = "unfreeze: all in every stage, as in mode: from-scratch, or augmentation.mixup"
         needs = ("mode", "training.stages")
@@ -201,7 +189,7 @@ def _without_validation(draft: Draft) -> Iterator[Problem]:
         return
     monitors: dict[str, str] = {"training.best.monitor": config.training.best.monitor}
     for name in ("early_stopping", "reduce_on_plateau"):
-        groups = {key: group for key, group in _in_every_stage(config, name).items() if group}
+        groups = {key: group for key, group in in_every_stage(config, name).items() if group}
         monitors |= {f"{key}.monitor": group.monitor for key, group in groups.items()}
     for key, monitor in monitors.items():
         if monitor.startswith(VALIDATION):
@@ -310,61 +298,7 @@ def _stage_names(draft: Draft) -> Iterator[Problem]:
             yield from draft.problem("config-duplicate-stage", key, "name of another stage", "a unique name", hint)
 
 
-# Settings without effect: an error if written, left out of a resolved config
-
-_SCHEDULES = {
-    "every_epochs": ("step", "exponential"),
-    "factor": ("step", "exponential"),
-    "final_fraction": ("cosine",),
-}
-"""Schedules that have a parameter, by parameter."""
-
-
-def idle_settings(config: Config) -> dict[str, tuple[str, str]]:
-    """Return the settings without effect, each with the reason and the expected value."""
-    idle: dict[str, tuple[str, str]] = {}
-    training, augmentation = config.training, config.augmentation
-    mode_trains = {"feature-extraction": 0, "from-scratch": "all"}
-    if training.stages is None and training.unfreeze != mode_trains.get(config.mode, training.unfreeze):
-        idle["training.unfreeze"] = (f"has no effect in mode {config.mode}", "mode: fine-tuning as well")
-    if training.stages is not None or config.mode != "fine-tuning":
-        where = f"in mode {config.mode}" if training.stages is None else "with training.stages"
-        idle["training.gradual_unfreezing"] = (f"has no effect {where}", "mode: fine-tuning without training.stages")
-    elif training.gradual_unfreezing:
-        idle["training.unfreeze"] = ("has no effect with training.gradual_unfreezing", "only one of them")
-    if all(stage.unfreeze == 0 for stage in stages_of(config)):
-        idle["training.layer_decay"] = ("has no effect while the backbone is frozen", "mode: fine-tuning as well")
-    if config.data.labels.path is None:
-        for name in ("image", "label", "split"):
-            idle[f"data.labels.{name}"] = ("has no effect without a table", "data.labels.path as well")
-    for key, schedule in _in_every_stage(config, "schedule").items():
-        for name, schedules in _SCHEDULES.items():
-            if schedule.name not in schedules:
-                why = f"has no effect on a {schedule.name} schedule"
-                idle[f"{key}.{name}"] = (why, f"{' or '.join(schedules)} as {key}.name")
-    if augmentation.fill_mode != "constant":
-        why = f"has no effect with fill_mode: {augmentation.fill_mode}"
-        idle["augmentation.cval"] = (why, "augmentation.fill_mode: constant as well")
-    if config.data.color in ("grayscale", "bands"):
-        for name in ("saturation_range", "hue_range"):
-            what = "grayscale images" if config.data.color == "grayscale" else "bands, which are not colors"
-            idle[f"augmentation.{name}"] = (f"has no effect on {what}", "data.color: rgb as well")
-    if config.data.color != "bands":
-        idle["data.bands"] = (f"has no effect with color: {config.data.color}", "data.color: bands as well")
-    for key, backbone in config.backbones_by_key.items():
-        if not backbone.is_pretrained:
-            why = "has no effect without pretrained weights: the network takes any number of channels"
-            idle[f"{key}.adapter"] = (why, "pretrained weights")
-    if not augmentation.is_active and augmentation.views not in (None, 1):
-        idle["augmentation.views"] = ("every view would be the image itself", "an augmentation as well")
-    if training.solver != "exact":
-        idle["data.folds"] = ("has no effect on a head that is trained by gradients", "null; crossval has --folds")
-        return idle
-    unused = {f"training.{name}": name for name in GRADIENT_SETTINGS}
-    inner = tuple(f"{key}." for key in unused)
-    idle = {key: reason for key, reason in idle.items() if not key.startswith(inner)}
-    reason = ("has no effect on a head that is solved exactly", "training.solver: gradient as well")
-    return {**idle, **dict.fromkeys(unused, reason)}
+# Settings without effect, if they are written
 
 
 def _without_effect(draft: Draft) -> Iterator[Problem]:
@@ -395,7 +329,7 @@ def _options_of(draft: Draft, key: str, backbone: BackboneConfig) -> Iterator[Pr
 
 
 def _optimizers(draft: Draft) -> Iterator[Problem]:
-    for key, optimizer in _in_every_stage(draft.config, "optimizer").items():
+    for key, optimizer in in_every_stage(draft.config, "optimizer").items():
         info, given = OPTIMIZERS[optimizer.name], optimizer.arguments
         yield from _arguments(draft, key, given, info.class_name, info.arguments)
         clips = [name for name in ("clipnorm", "clipvalue", "global_clipnorm") if given.get(name) is not None]
@@ -458,40 +392,3 @@ RULES = (
     _imagenet,
     _optimizers,
 )
-
-
-# Settings that are allowed but probably not intended
-
-
-def notes_of(config: Config) -> Iterator[Message]:
-    """Yield notes about settings that are allowed but probably not intended."""
-    stages = stages_of(config)
-    for stage in stages:
-        if (warmup := stage.schedule.warmup_epochs) >= stage.epochs:
-            effect = "the learning rate never reaches its full value."
-            text = f"stage {stage.name}: warm-up takes {warmup:g} of {stage.epochs} epochs: {effect}"
-            yield Message("config-warmup-too-long", text, stage=stage.name, received=warmup, epochs=stage.epochs)
-    if config.has_adapter:
-        text = (
-            "backbone.adapter is trained below the backbone, so no features are cached: the whole network runs in "
-            "every step, frozen or not."
-        )
-        yield Message("config-adapter-no-cache", text, key="backbone.adapter")
-    for key, backbone in config.backbones_by_key.items():
-        if not backbone.is_pretrained and (frozen := _frozen_stages(stages)):
-            remedy = "Use mode: from-scratch to train all weights."
-            text = f"stage {frozen[0]}: with {key}.weights: none, features come from frozen random weights. {remedy}"
-            yield Message("config-random-backbone-frozen", text, stage=frozen[0], key=f"{key}.weights")
-    if not config.augmentation.mixes:
-        return
-    # A decision that depends on a metric of mixed training images
-    monitors = {"training.best.monitor": config.training.best.monitor}
-    for stage in stages:
-        if stage.early_stopping:
-            monitors[f"early_stopping.monitor of stage {stage.name}"] = stage.early_stopping.monitor
-        if stage.reduce_on_plateau:
-            monitors[f"reduce_on_plateau.monitor of stage {stage.name}"] = stage.reduce_on_plateau.monitor
-    for key, metric in monitors.items():
-        if not metric.startswith(VALIDATION) and metric != LAST:
-            text = f"{key}: {metric} is computed on images mixed by augmentation. Use val_{metric}."
-            yield Message("config-mixed-metric", text, key=key, received=metric, expected=f"val_{metric}")

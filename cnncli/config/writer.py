@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
+from cnncli.config.idle_settings import idle_settings
 from cnncli.config.modes import default_epochs, stages_of
-from cnncli.config.rules import idle_settings
 from cnncli.config.schema import Config
 from cnncli.config.solver import describe_solver
 from cnncli.config.tree import format_value

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cnncli.augmentation.settings import augmentation_notes
+from cnncli.config.notes import notes_of
 from cnncli.config.overrides import variable_notes
-from cnncli.config.rules import notes_of
 from cnncli.config.schema import Config
 from cnncli.config.solver import exact_obstacles
 from cnncli.dataset.build import index_images

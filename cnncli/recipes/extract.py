@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from cnncli.augmentation.settings import augmentation_notes
+from cnncli.config.notes import notes_of
 from cnncli.config.overrides import variable_notes
-from cnncli.config.rules import notes_of
 from cnncli.config.schema import Config
 from cnncli.config.solver import exact_obstacles
 from cnncli.dataset.build import index_images

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from cnncli.augmentation.settings import augmentation_notes
+from cnncli.config.notes import notes_of
 from cnncli.config.overrides import variable_notes
 from cnncli.config.reader import load_resolved
-from cnncli.config.rules import notes_of
 from cnncli.config.schema import Config
 from cnncli.config.solver import describe_solver
 from cnncli.dataset.build import index_images

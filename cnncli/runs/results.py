@@ -11,8 +11,8 @@ from typing import Any
 
 from cnncli.catalogue.losses import CROSS_ENTROPY
 from cnncli.catalogue.metrics import KERAS_METRICS
+from cnncli.config.idle_settings import idle_settings
 from cnncli.config.reader import load_resolved
-from cnncli.config.rules import idle_settings
 from cnncli.config.schema import Config
 from cnncli.config.writer import plain_settings
 from cnncli.errors import ConfigError, Message, printable

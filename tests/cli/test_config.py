@@ -12,9 +12,9 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from cnncli.cli import main
+from cnncli.config.notes import notes_of
 from cnncli.config.overrides import variable_notes
 from cnncli.config.reader import load_config, load_resolved
-from cnncli.config.rules import notes_of
 
 PATH = "data: {path: images}\n"
 

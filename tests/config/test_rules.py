@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from cnncli.config import rules
+from cnncli.config.notes import notes_of
 from cnncli.config.reader import config_from_mapping, load_config
-from cnncli.config.rules import notes_of
 from tests.config.conftest import Problems, summary
 from tests.support.drawing import tiny_config
 

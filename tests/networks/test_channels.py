@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from cnncli.catalogue.networks import NETWORKS
+from cnncli.config.notes import notes_of
 from cnncli.config.reader import config_from_mapping
-from cnncli.config.rules import notes_of
 from cnncli.errors import ConfigError
 from cnncli.networks.backend import import_keras
 from cnncli.networks.classifier import Classifier, build_classifier, load_classifier, save_classifier
