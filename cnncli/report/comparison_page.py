@@ -170,7 +170,7 @@ class ComparisonPage:
         grid = image_grid(self._image(one) for one in disputed[:MAX_IMAGES])
         return section("Images on which the runs disagree", paragraph(text), grid)
 
-    def _image(self, one: Disagreement) -> tuple[Sequence[str | None], str, str]:
+    def _image(self, one: Disagreement) -> tuple[Path, Sequence[str | None], str, str]:
         truth, lines, texts = one.image.label or "no label", [], []
         for place, (name, labels, confidence) in enumerate(
             zip(self.agreement.names if self.agreement else (), one.predictions, one.confidences, strict=True)
@@ -182,7 +182,7 @@ class ComparisonPage:
             texts.append(said)
         file = "/".join(one.image.path.parts[-2:])
         caption = f"<b>{escape(truth)}</b>{''.join(lines)}<br>{escape(file)}"
-        return [image_uri(one.image.path, self.pixels)], f"{truth}. {'; '.join(texts)}", caption
+        return one.image.path, [image_uri(one.image.path, self.pixels)], f"{truth}. {'; '.join(texts)}", caption
 
 
 def count_text(count: int | None) -> str:

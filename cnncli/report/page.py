@@ -10,6 +10,7 @@ import base64
 import html
 import io
 import math
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from PIL import Image
 from cnncli.errors import ImageError
 from cnncli.images.bands import preview
 from cnncli.images.decode import PixelSpec, decode
+from cnncli.terminal.formatting import counted
 
 THUMBNAIL_PX = 224
 """Side of the square images on a page."""
@@ -87,8 +89,9 @@ border:solid var(--line);border-width:0 0 1px 1px}
 .legend i{display:inline-block;width:1.6rem;border-top:3px solid;margin-right:.4rem;vertical-align:middle}
 .legend i.dashed{border-top-style:dashed}
 .images{display:grid;grid-template-columns:repeat(auto-fill,minmax(10rem,1fr));gap:1.25rem 1rem;margin:0;padding:0}
-.images figure{margin:0;font-size:.85rem;break-inside:avoid}.images img,.missing{width:100%;aspect-ratio:1;
-display:block;background:var(--card);border-radius:.4rem;object-fit:cover}.missing{padding:1rem;color:var(--soft)}
+.images figure{margin:0;font-size:.85rem;break-inside:avoid}.images img{width:100%;aspect-ratio:1;
+display:block;background:var(--card);border-radius:.4rem;object-fit:cover}
+.gone{font-size:.85rem;columns:20rem;padding-left:1.2rem}.gone li{break-inside:avoid;overflow-wrap:anywhere}
 .images figcaption{margin-top:.35rem;overflow-wrap:anywhere}.images b{color:var(--ink)}
 .images.pairs{grid-template-columns:repeat(auto-fill,minmax(17rem,1fr))}
 .pair{display:grid;grid-template-columns:1fr 1fr;gap:.25rem}
@@ -385,16 +388,31 @@ def data_uri(content: bytes, kind: str) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def image_grid(images: Iterable[tuple[Sequence[str | None], str, str]]) -> str:
-    """Return a grid of figures, given the data of one or two images, the alternative text and the caption (as HTML)."""
-    figures, most = [], 1
-    for uris, text, caption in images:
+def image_grid(images: Iterable[tuple[Path, Sequence[str | None], str, str]], instead: str = "") -> str:
+    """Return a grid of figures.
+
+    Args:
+        images: For each figure the file, the data of one or two images, the alternative text and the caption as HTML.
+            Figures without data, because the file can no longer be read, are listed by their captions below the grid.
+        instead: HTML to show above the list if no file can be read.
+    """
+    figures, gone, most = [], [], 1
+    for path, uris, text, caption in images:
+        if not all(uris):
+            gone.append((path, caption))
+            continue
         most = max(most, len(uris))
-        shown = "".join(
-            f'<img alt="{escape(text)}" src="{uri}">' if uri else '<div class="missing">cannot be read</div>'
-            for uri in uris
-        )
+        shown = "".join(f'<img alt="{escape(text)}" src="{uri}">' for uri in uris)
         shown = f'<div class="pair">{shown}</div>' if len(uris) > 1 else shown
         figures.append(f"<figure>{shown}<figcaption>{caption}</figcaption></figure>\n")
     kind = "images pairs" if most > 1 else "images"
-    return f'<div class="{kind}">\n{"".join(figures)}</div>\n' if figures else ""
+    grid = f'<div class="{kind}">\n{"".join(figures)}</div>\n' if figures else ""
+    return grid + (_gone(gone, "" if figures else instead) if gone else "")
+
+
+def _gone(images: Sequence[tuple[Path, str]], instead: str) -> str:
+    """Return how many files can no longer be read, in which folder, other HTML, and their captions as a list."""
+    folder = os.path.commonpath([path.parent for path, _ in images])
+    text = paragraph(f"{counted(len(images), 'image')} can no longer be read in `{folder}`.", "soft")
+    items = "".join(f"<li>{caption.replace('<br>', ' · ')}</li>\n" for _, caption in images)
+    return f'{text}{instead}<ul class="gone">\n{items}</ul>\n'

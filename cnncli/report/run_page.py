@@ -173,10 +173,19 @@ def _mistakes(report: RunReport) -> str:
     lines += f"; the {len(shown)} most confident are shown" if len(shown) < len(wrong) else ", the most confident first"
     command = f"cnncli data review {shlex.quote(report.run.path.name)} --split {report.found.split}"
     text = f"{lines}. Some may be wrong labels: `{command}` ranks them."
-    images = [(_pictures(report, Path(one.path)), Path(one.path).name, _caption(one)) for one in shown]
+    images = [(path, _pictures(report, path), path.name, _caption(one)) for one in shown if (path := Path(one.path))]
     seen = " Warm colors show what speaks for the predicted class (Grad-CAM)" if report.explanations else ""
     seen += "; where there are none, nothing does." if seen else ""
-    return paragraph(text + seen) + image_grid(images)
+    return paragraph(text + seen) + image_grid(images, _drawn_mistakes(report, report.found.split))
+
+
+def _drawn_mistakes(report: RunReport, split: str) -> str:
+    """Return the figure of the mistakes that was drawn when the split was evaluated; empty if there is none."""
+    figure = report.run.figures / f"mistakes-{split}.png"
+    if not figure.is_file():
+        return ""
+    image = f'<img class="wide" alt="mistakes" src="{data_uri(figure.read_bytes(), "png")}">\n'
+    return paragraph("This figure was drawn when the run was evaluated:", "soft") + image
 
 
 def _suspects(report: RunReport) -> str:
@@ -197,6 +206,7 @@ def _suspects(report: RunReport) -> str:
     command = f" `{shlex.join(words)}` shows them all, to confirm or correct them."
     images = [
         (
+            row.path,
             [image_uri(row.path, report.pixels) if report.pixels else None],
             row.path.name,
             f"<b>{escape(row.label)} → {escape(row.suggested)}?</b><br>{escape(row.path.name)}",
@@ -345,7 +355,12 @@ def _views(report: RunReport) -> str:
         for k in range(count + 1):
             view = render_view(pixels, settings, row.digest, k)
             images.append(
-                ([pixels_uri(view)], f"view {k} of {row.path.name}", escape("as it is" if k == 0 else f"view {k}"))
+                (
+                    row.path,
+                    [pixels_uri(view)],
+                    f"view {k} of {row.path.name}",
+                    escape("as it is" if k == 0 else f"view {k}"),
+                )
             )
     return image_grid(images)
 

@@ -131,6 +131,29 @@ def test_every_image_is_described(page: Page) -> None:
     assert any(str(image["alt"]).startswith("view 1 of") for image in page.all("img"))
 
 
+@pytest.mark.parametrize("n_gone", [1, 2])
+@pytest.mark.parametrize("has_figure", [False, True])
+def test_images_that_are_gone_are_counted_once(run: RunFolder, tmp_path: Path, n_gone: int, has_figure: bool) -> None:
+    """Mistakes without their files are listed below one sentence; if all are gone, the figure of the run is shown."""
+    run = RunFolder(Path(shutil.copytree(run.path, tmp_path / "copy")))
+    figure = run.figures / "mistakes-test.png"
+    figure.unlink(missing_ok=True)
+    if has_figure:
+        shutil.copy(run.figures / "confusion-test.png", figure)
+    report = RunReport.load(run)
+    assert report.found is not None
+    first, second, *_ = report.found.images
+    wrong = [replace(one, predictions=("other",), confidence=0.9) for one in (first, second)]
+    wrong[:n_gone] = [replace(one, path=f"/gone/{number}.png") for number, one in enumerate(wrong[:n_gone])]
+    text = run_page(replace(report, found=replace(report.found, images=tuple(wrong))))
+    section = text.partition("<h2>Mistakes</h2>")[2].partition("</section>")[0]
+
+    assert section.count("<code>/gone</code>") == 1
+    assert section.count("<li>") == n_gone
+    assert section.count("<img") == (2 - n_gone if n_gone == 1 else has_figure)
+    assert ('class="wide"' in section) == (n_gone == 2 and has_figure)
+
+
 def test_the_text_has_enough_contrast() -> None:
     """Text and lines have the contrast that WCAG 2.2 AA asks for, on the page and on cards, light and dark."""
     for mode in re.findall(r":root{[^}]*}", STYLE):
