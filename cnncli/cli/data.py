@@ -264,8 +264,10 @@ def _serve(found: Review, port: int) -> None:
         server.serve_forever()
     counts = found.corrections.counts()
     click.echo(", ".join(f"{name} {n:,}" for name, n in counts.items()))
-    if any(counts.values()):
-        click.echo(command_with(found))
+    if any(counts.values()) and (command := command_with(found)):
+        click.echo(command)
+    elif counts["excluded"]:
+        log.info("All images are left out, so there is nothing to train with.")
 
 
 class Amount(click.ParamType[float]):

@@ -258,7 +258,7 @@ def serve_review(review: Review, port: int = 0) -> LabelReviewServer:
         RunError: The port is in use.
     """
     name = review.run.path.name
-    facts = {"title": f"Label review: {name}", "command": command_with(review)}
+    facts = {"title": f"Label review: {name}", "command": _training_command(review)}
     classes, data = review.manifest.classes, review.config.data
     try:
         return LabelReviewServer(cards_of(review), review.corrections, classes, data, facts, port)
@@ -267,6 +267,10 @@ def serve_review(review: Review, port: int = 0) -> LabelReviewServer:
         raise RunError(Message("run-port-in-use", text, received=port)) from error
 
 
-def command_with(review: Review) -> str:
-    """Return the command that trains with the corrected labels."""
+def command_with(review: Review) -> str | None:
+    """Return the command that trains with the corrected labels; None without a table, or if it has no images."""
+    return _training_command(review) if review.corrections.is_label_source else None
+
+
+def _training_command(review: Review) -> str:
     return shlex.join(["cnncli", "train", str(review.run.config), review.corrections.setting])

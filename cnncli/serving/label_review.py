@@ -63,7 +63,7 @@ class LabelReviewServer(ThreadingHTTPServer):
         corrections: The decisions, which are saved after each one.
         classes: Names of the classes.
         data: Settings for decoding.
-        facts: Further facts of the page: `title` and `command`.
+        facts: Further facts of the page: `title`, and `command`, which trains with the corrections.
         port: Port; 0 for any that is free.
     """
 
@@ -96,12 +96,14 @@ class LabelReviewServer(ThreadingHTTPServer):
         return {row.file: place for place, row in enumerate(self.images)}
 
     def state(self) -> dict[str, Any]:
-        """Return what the page shows."""
+        """Return what the page shows; the command is empty as long as it cannot be used."""
         return {
             **self._facts,
+            "command": self._facts["command"] if self.corrections.is_label_source else "",
             "classes": list(self._classes),
             "multiLabel": self.corrections.is_multi_label,
             "table": str(self.corrections.path),
+            "isSaved": self.corrections.path.is_file(),
             "images": [
                 {"file": row.file, "split": row.split, "given": list(row.labels), **self._decided(row)}
                 for row in self.images

@@ -21,7 +21,7 @@ from cnncli.cli import main
 from cnncli.cli.data import _log_next_steps, _page_command
 from cnncli.config.reader import load_config
 from cnncli.dataset.build import build_manifest
-from cnncli.recipes.data_review import cards_of, review
+from cnncli.recipes.data_review import cards_of, command_with, review
 from cnncli.recipes.train import Run, train
 from cnncli.terminal.console import Console
 from cnncli.terminal.formatting import short_path
@@ -173,6 +173,18 @@ def test_corrections_of_the_page_train_the_next_run(data: Path, run: Run) -> Non
     assert state["images"][left_out]["file"] not in rows
     assert len(rows) == 71
     assert sorted(data.rglob("*")) == before
+
+
+def test_no_training_is_suggested_without_images(run: Run, tmp_path: Path) -> None:
+    """There is a command to train with the corrections once there are some, unless all images are left out."""
+    found = review(run.folder, CONSOLE, out=tmp_path)
+    assert command_with(found) is None
+    found.corrections.labels = {row.file: None for row in found.manifest.rows[1:]}
+    found.corrections.save()
+    assert shlex.split(command_with(found) or "")[-1] == found.corrections.setting
+    found.corrections.labels[found.manifest.rows[0].file] = None
+    found.corrections.save()
+    assert command_with(found) is None
 
 
 def _without_browser() -> dict[str, str]:

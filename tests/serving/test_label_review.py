@@ -168,3 +168,19 @@ def test_done_ends_the_server(client: Client) -> None:
     status, content, _ = client.send("POST", "done", {})
 
     assert (status, json.loads(content)) == (200, {"confirmed": 0, "corrected": 0, "excluded": 1})
+
+
+def test_all_images_can_be_left_out_and_taken_back(client: Client) -> None:
+    """After the last image is left out, decisions are still saved; training is suggested only if images are left."""
+
+    def ends() -> tuple[bool, str]:
+        state = json.loads(client.send("GET", "state")[1])
+        return state["isSaved"], state["command"]
+
+    assert ends() == (False, "")
+    assert [client.decide(place, "exclude")[0] for place in (0, 1)] == [200, 200]
+    assert ends() == (True, "cnncli train")
+    assert client.decide(2, "exclude")[0] == 200
+    assert (_table(client), ends()) == ({}, (True, ""))
+    assert client.decide(1, "undo") == (200, {"decision": None, "labels": ["cats"]})
+    assert (len(_table(client)), ends()) == (1, (True, "cnncli train"))

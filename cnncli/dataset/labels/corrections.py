@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Literal
 
 from cnncli.dataset.labels.folders import labels_in
-from cnncli.dataset.labels.table import load_table
+from cnncli.dataset.labels.table import REVIEW_COLUMNS, Table, load_table
 from cnncli.dataset.records import LABEL_SEPARATOR, ImageRecord
+from cnncli.errors import DataError, Message, printable
 from cnncli.storage.atomic import write_atomically
 from cnncli.storage.locks import exclusive
 
-COLUMNS = ("path", "label", "split", "given_label", "decision")
+COLUMNS = ("path", "label", "split", *REVIEW_COLUMNS)
 EXCLUDED_COLUMNS = ("path", "given_label")
 
 Labels = tuple[str, ...]
@@ -57,16 +58,29 @@ class Corrections:
         """The table of the images that are left out; it exists if there are any."""
         return self.path.with_name(f"{self.path.stem}-excluded.csv")
 
+    @property
+    def is_label_source(self) -> bool:
+        """Whether the table was written and has images, so that `data.labels` can read it."""
+        return self.path.is_file() and any(self.labels.get(row.file, row.labels) is not None for row in self.rows)
+
     def _read(self) -> dict[str, Labels | None]:
         """Return the decisions in the tables about images of the run."""
         if not self.path.is_file():
             return {}
-        table = load_table(self.path)
+        table = self._load_own()
         decided = zip(table.column("path"), table.column("label"), table.column("decision"), strict=True)
         found: dict[str, Labels | None] = {file: self._labels_in(cell) for file, cell, decision in decided if decision}
         if self.excluded.is_file():
             found |= dict.fromkeys(load_table(self.excluded).column("path"))
         return {row.file: found[row.file] for row in self.rows if row.file in found}
+
+    def _load_own(self) -> Table:
+        """Return the table of the run's corrections, which can be without images."""
+        table = load_table(self.path, can_be_empty=True)
+        if missing := [name for name in ("path", "label", *REVIEW_COLUMNS) if name not in table.columns]:
+            text = f"{printable(self.path)}: cannot be read as a table of corrections (no column {missing[0]!r})"
+            raise DataError(Message("data-table-unreadable", f"{text}. Move or delete it.", path=self.path))
+        return table
 
     def decision(self, row: ImageRecord) -> Decision | None:
         """Return what was decided about an image; None: nothing yet."""
@@ -111,7 +125,7 @@ class Corrections:
         """Return the cells of a table about images that the run does not have, in some columns."""
         if not path.is_file():
             return []
-        known, table = {row.file for row in self.rows}, load_table(path)
+        known, table = {row.file for row in self.rows}, load_table(path, can_be_empty=True)
         empty = [""] * len(table.rows)
         cells = zip(*(table.column(name) if name in table.columns else empty for name in columns), strict=True)
         return [one for one in cells if one[0] not in known]

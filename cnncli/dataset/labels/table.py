@@ -38,6 +38,8 @@ LABEL_NAMES = (
     *("diagnosis", "dx", "y"),
 )
 SPLIT_NAMES = ("split", "subset", "partition", "set")
+REVIEW_COLUMNS = ("given_label", "decision")
+"""Columns of a table that a label review has written."""
 
 _ONES = {
     "1": True,
@@ -105,16 +107,18 @@ def tables_in(folder: Path) -> list[Path]:
     return [path for path in candidates if _looks_like_labels(path)]
 
 
-def load_table(path: Path) -> Table:
+def load_table(path: Path, *, can_be_empty: bool = False) -> Table:
     """Read a table.
 
     Raises:
-        DataError: It cannot be read, is not a table, or has no rows.
+        DataError: It cannot be read, is not a table, or has no rows and `can_be_empty` is false.
     """
     try:
         table = _load_parquet(path) if path.suffix.lower() == ".parquet" else _load_text(path)
-        if not table.rows:
-            raise ValueError("it has no rows")
+        if not table.rows and not can_be_empty:
+            is_review = set(REVIEW_COLUMNS) <= set(table.columns)
+            remedy = ": all images were left out; take some back with cnncli data review RUN --open"
+            raise ValueError(f"it has no rows{remedy if is_review else ''}")
         if repeated := [name for name, n in Counter(table.columns).items() if n > 1]:
             raise ValueError(f"several columns are called {repeated[0]!r}")
     except (OSError, ValueError, csv.Error) as problem:

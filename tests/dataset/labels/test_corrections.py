@@ -139,3 +139,46 @@ def test_a_damaged_table_is_an_error(rows: list[ImageRecord], tmp_path: Path) ->
     with pytest.raises(DataError) as caught:
         Corrections(tmp_path / "corrections.csv", rows, is_multi_label=False).load()
     assert caught.value.code == "data-table-unreadable"
+
+
+def test_all_images_can_be_left_out(rows: list[ImageRecord], tmp_path: Path) -> None:
+    """A table without images is read again, so that the decisions can be undone."""
+    first = Corrections(tmp_path / "corrections.csv", rows, is_multi_label=False)
+    first.labels = dict.fromkeys(row.file for row in rows)
+    first.save()
+    first.save()
+    again = Corrections(first.path, rows, is_multi_label=False)
+    again.load()
+    assert (again.counts()["excluded"], again.is_label_source) == (len(rows), False)
+
+    del again.labels[rows[0].file]
+    again.save()
+
+    assert again.is_label_source
+    assert [one.file for one in read_labels(_data(again)).records] == [rows[0].file]
+
+
+def _data(corrections: Corrections) -> DataConfig:
+    return DataConfig.model_validate({"path": corrections.path.parent, "labels": {"path": corrections.path}})
+
+
+def test_training_without_images_is_refused(rows: list[ImageRecord], tmp_path: Path) -> None:
+    """As a label source, a table whose images are all left out is refused with what to do."""
+    corrections = Corrections(tmp_path / "corrections.csv", rows, is_multi_label=False)
+    corrections.labels = dict.fromkeys(row.file for row in rows)
+    corrections.save()
+    with pytest.raises(DataError) as caught:
+        read_labels(_data(corrections))
+
+    assert caught.value.code == "data-table-unreadable"
+    assert "cnncli data review" in str(caught.value)
+
+
+def test_a_different_table_is_not_overwritten(rows: list[ImageRecord], tmp_path: Path) -> None:
+    """A table of this name without the columns of a review is refused instead of being overwritten."""
+    table = tmp_path / "corrections.csv"
+    table.write_text("path,label\na.jpg,dogs\n", encoding="utf-8")
+    with pytest.raises(DataError) as caught:
+        Corrections(table, rows, is_multi_label=False).load()
+
+    assert caught.value.code == "data-table-unreadable"
