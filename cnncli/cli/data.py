@@ -225,8 +225,9 @@ def _print_review(found: Review, top: int, console: Console) -> None:
     ]
     if cells:
         console.table(("score", "flagged", "label", "suggested", "path"), cells)
-    counts = f"another label more probable {len(found.suspects):,}, flagged {found.n_flagged:,}"
-    console.print(f"labels: {len(found.labels):,} reviewed, {counts}")
+    before = f"confirmed before {len(found.confirmed):,}, " if found.confirmed else ""
+    counts = f"{before}another label more probable {len(found.suspects):,}, flagged {found.n_flagged:,}"
+    console.print(f"labels: {found.n_reviewed:,} reviewed, {counts}")
     console.print(f"image quality: {_listed(found.problems)}")
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from cnncli.config.data_settings import DataConfig
 from cnncli.config.reader import cache_settings, load_resolved
 from cnncli.config.schema import Config
-from cnncli.dataset.labels.corrections import Corrections
+from cnncli.dataset.labels.corrections import Corrections, load_corrections
 from cnncli.dataset.manifest import Manifest
 from cnncli.dataset.quality import PROBLEMS, QUALITY_COLUMNS, QualityIssue, find_quality_issues, quality_rows
 from cnncli.dataset.records import LABEL_SEPARATOR, SPLITS, ImageRecord
@@ -40,7 +40,7 @@ from cnncli.terminal.console import Console
 REMEDY = "restore the images, or train again"
 Split = Literal["train", "validation", "test", "all"]
 COLUMNS = ("path", "label", "suggested", "score", "flagged", "split")
-TABLE, QUALITY, SHEET, CORRECTIONS = "labels.csv", "quality.csv", "suspects.png", "corrections.csv"
+TABLE, QUALITY, SHEET = "labels.csv", "quality.csv", "suspects.png"
 TILES, TILE_COLUMNS, TILE_PX = 48, 8, 160
 """Number of images of the contact sheet, its columns, and the side of each in pixels."""
 
@@ -78,26 +78,38 @@ class Review:
 
     Attributes:
         manifest: All images of the run.
-        labels: The reviewed images, the most suspicious first.
+        labels: The reviewed images whose labels nobody has confirmed, the most suspicious first.
+        confirmed: The others, in the same order.
         issues: Problems of image quality; none if it was not measured.
         folder: Where the tables and the sheet are.
+        corrections: The decisions of earlier reviews and of this one.
     """
 
     run: RunFolder
     config: Config
     manifest: Manifest
     labels: tuple[ReviewedLabel, ...]
+    confirmed: tuple[ReviewedLabel, ...]
     issues: tuple[QualityIssue, ...]
     folder: Path
+    corrections: Corrections
 
     @cached_property
     def suspects(self) -> tuple[ReviewedLabel, ...]:
-        """The images for which another label is more probable, flagged ones among them, the most suspicious first."""
+        """The images for which another label is more probable, flagged ones among them, the most suspicious first.
+
+        Those whose label was confirmed are not among them.
+        """
         return tuple(one for one in self.labels if one.score > 0.5)
 
     @property
+    def n_reviewed(self) -> int:
+        """Number of reviewed images."""
+        return len(self.labels) + len(self.confirmed)
+
+    @property
     def n_flagged(self) -> int:
-        """Number of labels that confident learning counts as wrong."""
+        """Number of labels that confident learning counts as wrong and nobody has confirmed."""
         return sum(one.flagged for one in self.labels)
 
     @property
@@ -106,20 +118,12 @@ class Review:
         counts = Counter(one.problem for one in self.issues)
         return {problem: counts[problem] for problem in PROBLEMS if counts[problem]}
 
-    @cached_property
-    def corrections(self) -> Corrections:
-        """The decisions of this and earlier reviews. Raises DataError if their table is damaged."""
-        groups, manifest = self.config.data.groups, self.manifest
-        column = groups.column if groups else None
-        found = Corrections(self.folder / CORRECTIONS, manifest.rows, manifest.is_multi_label, column)
-        found.load()
-        return found
-
 
 def review(run: RunFolder, console: Console, split: Split = "train", out: Path | None = None) -> Review:
     """Rank the labels of a finished run, measure the quality of its images, and write tables and a sheet."""
     found = rank_labels(run, console, split, out)
-    issues = find_quality_issues([one.row for one in found.labels], found.config.data, console)
+    rows = [one.row for one in (*found.labels, *found.confirmed)]
+    issues = find_quality_issues(rows, found.config.data, console)
     with _writing_to(found.folder):
         write_atomically(found.folder / QUALITY, _csv(QUALITY_COLUMNS, quality_rows(issues)))
         _draw(found)
@@ -130,7 +134,8 @@ def rank_labels(run: RunFolder, console: Console, split: Split = "train", out: P
     """Review the labels of a finished run, and write their table. With cached features, no image is decoded.
 
     Every image is scored by linear classifiers on the run's features that were solved without it. Those of validation
-    and test images are reviewed together with the training images.
+    and test images are reviewed together with the training images. Labels that a person has confirmed, in a review of
+    this run or of an earlier one whose corrections it was trained with, are listed apart.
 
     Args:
         run: The run.
@@ -139,7 +144,7 @@ def rank_labels(run: RunFolder, console: Console, split: Split = "train", out: P
         out: Folder of the results; default: `review` in the run.
 
     Raises:
-        DataError: Images are missing or have changed, or are too few.
+        DataError: Images are missing or have changed, or are too few; or the table of earlier decisions is damaged.
         RunError: The run is unfinished or damaged, has no such split, or the folder cannot be written to.
     """
     require_finished(run)
@@ -150,13 +155,18 @@ def rank_labels(run: RunFolder, console: Console, split: Split = "train", out: P
     if not any(split in ("all", row.split) for row in rows):
         text = f"{printable(run.path)}: the dataset has no {split} split, only {', '.join(manifest.counts())}."
         raise RunError(Message("run-split-missing", text, path=run.path, received=split))
+    folder = out or run.review
+    corrections = load_corrections(folder, manifest, config.data)
     require_unchanged(rows, config.data, REMEDY, console)
     ranked = [one for one in _rank(run, config, manifest, rows, console) if split in ("all", one.row.split)]
-    found = Review(run, config, manifest, tuple(ranked), (), out or run.review)
-    with _writing_to(found.folder):
-        lines = [one.to_dict() for one in found.labels]
-        write_atomically(found.folder / TABLE, _csv(COLUMNS, (line.values() for line in lines)))
-    return found
+    files = corrections.confirmed_files()
+    labels = tuple(one for one in ranked if one.row.file not in files)
+    confirmed = tuple(one for one in ranked if one.row.file in files)
+    with _writing_to(folder):
+        lines = [(*one.to_dict().values(), False) for one in labels]
+        lines += [(*one.to_dict().values(), True) for one in confirmed]
+        write_atomically(folder / TABLE, _csv((*COLUMNS, "confirmed"), lines))
+    return Review(run, config, manifest, labels, confirmed, (), folder, corrections)
 
 
 def _rank(
@@ -219,7 +229,7 @@ def _draw(review: Review) -> None:
     if not tiles:
         (review.folder / SHEET).unlink(missing_ok=True)
         return
-    counts = f"images reviewed: {len(review.labels):,}, another label more probable: {len(review.suspects):,}"
+    counts = f"images reviewed: {review.n_reviewed:,}, another label more probable: {len(review.suspects):,}"
     small_print = f"{counts}, flagged: {review.n_flagged:,} · given → suggested, score"
     title = f"{printable(review.run.path.name)}: most suspicious labels"
     draw_tiles(tiles, title, small_print, review.folder / SHEET, TILE_COLUMNS)
@@ -238,10 +248,14 @@ def _tile(row: ImageRecord, data: DataConfig) -> NDArray[np.uint8]:
 
 
 def cards_of(review: Review) -> list[Card]:
-    """Return what the page shows: the suspicious labels, then the images with problems of quality."""
+    """Return what the page shows: suspicious labels, images with problems of quality, and labels confirmed before.
+
+    Of the latter, those for which another label is more probable are shown, so that a person can think again.
+    """
     return [
         *(Card(one.row, "Labels", _describe(one), one.suggested) for one in review.suspects),
         *(Card(one.row, one.problem.capitalize(), one.describe(), other=one.other) for one in review.issues),
+        *(Card(one.row, "Confirmed", _describe(one), one.suggested) for one in review.confirmed if one.score > 0.5),
     ]
 
 
@@ -254,7 +268,6 @@ def serve_review(review: Review, port: int = 0) -> LabelReviewServer:
     """Return a server of the page for a review, which must be run by the caller.
 
     Raises:
-        DataError: The table of earlier corrections is damaged.
         RunError: The port is in use.
     """
     name = review.run.path.name

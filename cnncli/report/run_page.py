@@ -192,14 +192,16 @@ def _suspects(report: RunReport) -> str:
     """Show the labels that `cnncli data review` counts as wrong, if it was run."""
     rows, doubtful = report.reviewed_labels, report.doubtful_labels
     splits = f"{report.reviewed_splits} " if report.reviewed_splits else ""
+    n = len(report.confirmed_labels)
+    confirmed = f" Not listed: {counted(n, 'label')} confirmed before." if n else ""
     if not doubtful:
-        return paragraph(f"None of {len(rows):,} {splits}labels.") if rows else ""
+        return paragraph(f"None of {len(rows):,} {splits}labels.{confirmed}") if rows else ""
     shown = doubtful[:MOST_SUSPECTS]
-    flagged = sum(row.is_flagged for row in rows)
+    flagged = sum(row.is_flagged for row in doubtful)
     text = f"For {len(doubtful):,} of {len(rows):,} {splits}images, classifiers that were trained without them find"
     text += f" another label more probable; confident learning flags {flagged:,} of them."
     text += f" The {len(shown)} most suspicious are shown." if len(shown) < len(doubtful) else ""
-    text += " Labels that are right can be among them."
+    text += f" Labels that are right can be among them.{confirmed}"
     if report.is_all_trained:
         text += " The network was trained with these labels, so that wrong ones are found less reliably."
     words = ["cnncli", "data", "review", report.run.path.name, *_split_option(report), "--open"]

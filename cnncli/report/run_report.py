@@ -14,6 +14,7 @@ from typing import Any, Self, TypeVar
 
 from cnncli.config.reader import load_resolved
 from cnncli.config.schema import Config
+from cnncli.dataset.labels.corrections import load_corrections
 from cnncli.dataset.manifest import Manifest
 from cnncli.dataset.records import SPLITS
 from cnncli.errors import RunError, reason_of
@@ -192,8 +193,17 @@ class RunReport:
 
     @property
     def doubtful_labels(self) -> list[ReviewedLabel]:
-        """Those for which another label is more probable."""
-        return [one for one in self.reviewed_labels if one.score > 0.5]
+        """Those for which another label is more probable, and which nobody has confirmed."""
+        return [one for one in self.reviewed_labels if one.score > 0.5 and one not in self.confirmed_labels]
+
+    @cached_property
+    def confirmed_labels(self) -> set[ReviewedLabel]:
+        """Those that a person has confirmed, in a review of this run or of an earlier one whose corrections it has."""
+        if not self.reviewed_labels:
+            return set()
+        decided = load_corrections(self.run.review, self.manifest, self.config.data)
+        paths = {Path(file) for file in decided.confirmed_files()}
+        return {one for one in self.reviewed_labels if one.path in paths}
 
     @cached_property
     def exports(self) -> list[ExportedFile]:

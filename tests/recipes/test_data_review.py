@@ -21,7 +21,8 @@ from cnncli.cli import main
 from cnncli.cli.data import _log_next_steps, _page_command
 from cnncli.config.reader import load_config
 from cnncli.dataset.build import build_manifest
-from cnncli.recipes.data_review import cards_of, command_with, review
+from cnncli.recipes.data_review import Review, cards_of, command_with, review, serve_review
+from cnncli.recipes.report import report
 from cnncli.recipes.train import Run, train
 from cnncli.terminal.console import Console
 from cnncli.terminal.formatting import short_path
@@ -173,6 +174,87 @@ def test_corrections_of_the_page_train_the_next_run(data: Path, run: Run) -> Non
     assert state["images"][left_out]["file"] not in rows
     assert len(rows) == 71
     assert sorted(data.rglob("*")) == before
+
+
+@pytest.fixture(scope="module")
+def first(run: Run, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Review:
+    """Review a run: the first suspicious label is kept, the second corrected, and the image of the third left out."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CNNCLI_CACHE", str(cache))
+        found = review(run.folder, CONSOLE, out=tmp_path_factory.mktemp("first"))
+    with serve_review(found) as server:
+        server.decide(0, found.suspects[0].row.labels, "label")
+        server.decide(1, found.suspects[1].suggested, "label")
+        server.decide(2, None, "exclude")
+    return found
+
+
+@pytest.fixture(scope="module")
+def second(first: Review, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Train a run with the table of these corrections."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CNNCLI_CACHE", str(cache))
+        config = load_config(first.run.config, [first.corrections.setting])
+        return train(config, tmp_path_factory.mktemp("runs"), CONSOLE)
+
+
+def test_labels_that_were_confirmed_are_not_suspicious_in_the_next_run(
+    first: Review, second: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The ranking leaves out what a person kept or corrected, the table lists it last, and its number is stated."""
+    kept, corrected, left_out = (one.row.file for one in first.suspects[:3])
+    out = ["--out", str(tmp_path)]
+    ranked = _ranked([str(second.path), *out], capsys)
+    assert main(["data", "review", str(second.path), *out]) == 0
+    text = capsys.readouterr().out
+    with (tmp_path / "labels.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+
+    assert len(ranked) == 45
+    assert not {kept, corrected, left_out} & {one["path"] for one in ranked}
+    assert {row["path"] for row in rows[-2:]} == {kept, corrected}
+    assert [row["confirmed"] for row in rows] == ["false"] * 45 + ["true"] * 2
+    assert float(next(row["score"] for row in rows if row["path"] == kept)) > 0.5
+    assert "labels: 47 reviewed, confirmed before 2," in text
+    assert Path(kept).name not in text
+
+
+def test_the_page_lists_confirmed_labels_apart(first: Review, second: Run, tmp_path: Path) -> None:
+    """Confirmed labels that would be suspicious can be changed in a section of their own, and the next table has them.
+
+    After a decision about another image, the confirmed labels of both reviews are known to a third run.
+    """
+    found = review(second.folder, CONSOLE, out=tmp_path)
+    kept = first.suspects[0].row.file
+    cards = cards_of(found)
+    with serve_review(found) as server:
+        image = server.state()["images"][server.state()["cards"][-1]["image"]]
+        server.decide(0, ["red"], "label")
+    later = review(second.folder, CONSOLE, out=tmp_path)
+
+    assert [card.row.file for card in cards if card.section == "Confirmed"] == [kept]
+    assert kept not in [card.row.file for card in cards if card.section == "Labels"]
+    assert (image["file"], image["decision"]) == (kept, "confirmed")
+    assert sum(later.corrections.counts().values()) == 3
+    assert {one.row.file for one in found.confirmed} <= {one.row.file for one in later.confirmed}
+
+
+def test_the_report_leaves_confirmed_labels_out(first: Review, second: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """The suspicious labels of the report are those that nobody has confirmed; the others are counted."""
+    page = report(second.folder, CONSOLE, explain=False).page.read_text(encoding="utf-8")
+    shown = page.partition("<h2>Suspicious labels</h2>")[2].partition("</section>")[0]
+
+    assert Path(first.suspects[0].row.file).name not in shown
+    assert "of 47 " in shown
+    assert "Not listed: 2 labels confirmed before." in shown
+
+
+def test_a_label_that_was_kept_is_not_suspicious_in_the_same_run(first: Review) -> None:
+    """A second review of a run leaves out what was kept; corrected labels and images left out are still listed."""
+    again = review(first.run, CONSOLE, out=first.folder)
+
+    assert [one.row.file for one in again.confirmed] == [first.suspects[0].row.file]
+    assert {one.row.file for one in first.suspects[1:3]} <= {one.row.file for one in again.suspects}
 
 
 def test_no_training_is_suggested_without_images(run: Run, tmp_path: Path) -> None:

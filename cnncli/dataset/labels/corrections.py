@@ -1,8 +1,10 @@
 """A table of labels that a person has reviewed. `data.labels` reads it; images are neither moved nor deleted.
 
-It has a row for each image of a run, except those that are left out, with its label, its split and the decision. A
-second table lists the images that are left out. Both keep their rows about images that the run does not have, such as
-those that an earlier run had, or that were left out of its training.
+It has a row for each image of a run, except those that are left out, with its label, its split, the decision and, if
+there is one, the digest of the image. A second table lists the images that are left out. Both keep their rows about
+images that the run does not have, such as those that an earlier run had, or that were left out of its training.
+
+In the review of a run that was trained with such a table, the labels that were confirmed or corrected are confirmed.
 """
 
 from __future__ import annotations
@@ -10,23 +12,59 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from cnncli.dataset.labels.folders import labels_in
-from cnncli.dataset.labels.table import REVIEW_COLUMNS, Table, load_table
+from cnncli.dataset.labels.table import REVIEW_COLUMNS, Table, can_be_review, load_table
 from cnncli.dataset.records import LABEL_SEPARATOR, ImageRecord
 from cnncli.errors import DataError, Message, printable
 from cnncli.storage.atomic import write_atomically
 from cnncli.storage.locks import exclusive
+from cnncli.terminal.console import ONCE
 
-COLUMNS = ("path", "label", "split", *REVIEW_COLUMNS)
+if TYPE_CHECKING:
+    from cnncli.config.data_settings import DataConfig
+    from cnncli.dataset.manifest import Manifest
+
+CORRECTIONS = "corrections.csv"
+"""Name of the table in the folder of a review."""
+COLUMNS = ("path", "label", "split", *REVIEW_COLUMNS, "digest")
 EXCLUDED_COLUMNS = ("path", "given_label")
 
 Labels = tuple[str, ...]
 Decision = Literal["confirmed", "corrected", "excluded"]
+
+log = logging.getLogger(__name__)
+
+_Confirmed = set[tuple[str, Labels]]
+"""Confirmed labels, with the digest of their image; the file, if the digest is unknown."""
+
+
+@dataclass(frozen=True)
+class _Decided:
+    """A row with a decision: its labels now, and those that were given when it was decided."""
+
+    file: str
+    labels: Labels
+    given: Labels
+    decision: str
+    digest: str
+
+
+def load_corrections(folder: Path, manifest: Manifest, data: DataConfig) -> Corrections:
+    """Return the decisions about the images of a run, from the folder of its review and from the table of its labels.
+
+    Raises:
+        DataError: The table is damaged.
+    """
+    column = data.groups.column if data.groups else None
+    found = Corrections(folder / CORRECTIONS, manifest.rows, manifest.is_multi_label, column, data.labels.path)
+    found.load()
+    return found
 
 
 @dataclass
@@ -38,6 +76,7 @@ class Corrections:
         rows: All images of the run, with the labels that it was trained with.
         is_multi_label: Whether an image can have any number of labels.
         group_column: Column of the groups, if the config reads them from a table.
+        trained_with: Table of labels that the run was trained with; its decisions hold if it is one of corrections.
         labels: Decided labels by file; None: the image is left out.
     """
 
@@ -45,11 +84,14 @@ class Corrections:
     rows: Sequence[ImageRecord]
     is_multi_label: bool
     group_column: str | None = None
+    trained_with: Path | None = None
     labels: dict[str, Labels | None] = field(default_factory=dict)
     _saved: dict[str, Labels | None] = field(default_factory=dict)  # `labels` as they were read or written last
+    _confirmed_before: _Confirmed = field(default_factory=set)
 
     def load(self) -> None:
-        """Read the decisions of an earlier review, if there is one. Raises DataError if the table is damaged."""
+        """Read the decisions of earlier reviews, if there are any. Raises DataError if the run's table is damaged."""
+        self._confirmed_before = self._load_confirmed()
         self.labels = self._read()
         self._saved = dict(self.labels)
 
@@ -63,16 +105,27 @@ class Corrections:
         """Whether the table was written and has images, so that `data.labels` can read it."""
         return self.path.is_file() and any(self.labels.get(row.file, row.labels) is not None for row in self.rows)
 
+    def confirmed_files(self) -> set[str]:
+        """Return the images whose labels were confirmed."""
+        return {row.file for row in self.rows if row.file in self.labels and self.decision(row) == "confirmed"}
+
     def _read(self) -> dict[str, Labels | None]:
-        """Return the decisions in the tables about images of the run."""
-        if not self.path.is_file():
-            return {}
-        table = self._load_own()
-        decided = zip(table.column("path"), table.column("label"), table.column("decision"), strict=True)
-        found: dict[str, Labels | None] = {file: self._labels_in(cell) for file, cell, decision in decided if decision}
-        if self.excluded.is_file():
-            found |= dict.fromkeys(load_table(self.excluded).column("path"))
-        return {row.file: found[row.file] for row in self.rows if row.file in found}
+        """Return the decisions in the run's tables and, for images that are not in them, in the one of its labels."""
+        decided: dict[str, Labels | None] = {}
+        in_tables, confirmed = set[str](), _Confirmed()
+        if self.path.is_file():
+            table = self._load_own()
+            excluded = load_table(self.excluded).column("path") if self.excluded.is_file() else []
+            in_tables = {*table.column("path"), *excluded}
+            decided = {one.file: one.labels for one in self._decisions_in(table)} | dict.fromkeys(excluded)
+            confirmed = self._confirmed_in(table)
+        found: dict[str, Labels | None] = {}
+        for row in self.rows:
+            if row.file in decided and (decided[row.file] != row.labels or _is_in(confirmed, row)):
+                found[row.file] = decided[row.file]
+            elif row.file not in in_tables and _is_in(self._confirmed_before, row):
+                found[row.file] = row.labels
+        return found
 
     def _load_own(self) -> Table:
         """Return the table of the run's corrections, which can be without images."""
@@ -81,6 +134,35 @@ class Corrections:
             text = f"{printable(self.path)}: cannot be read as a table of corrections (no column {missing[0]!r})"
             raise DataError(Message("data-table-unreadable", f"{text}. Move or delete it.", path=self.path))
         return table
+
+    def _load_confirmed(self) -> _Confirmed:
+        """Return the labels that were decided in the table that the run was trained with."""
+        if self.trained_with is None or not can_be_review(self.trained_with):
+            return set()
+        try:
+            table = load_table(self.trained_with, can_be_empty=True)
+        except DataError as error:
+            text = f"{error.problems[0]}. Labels that were confirmed in it count as not confirmed."
+            log.warning(Message("data-review-table-unreadable", text, path=self.trained_with), extra=ONCE)
+            return set()
+        is_review = {"path", "label", *REVIEW_COLUMNS} <= set(table.columns)
+        return self._confirmed_in(table) if is_review else set()
+
+    def _confirmed_in(self, table: Table) -> _Confirmed:
+        """Return the labels that were confirmed or corrected, without those that were edited afterwards."""
+        return {
+            (one.digest or one.file, one.labels)
+            for one in self._decisions_in(table)
+            if one.decision == ("confirmed" if one.labels == one.given else "corrected")
+        }
+
+    def _decisions_in(self, table: Table) -> Iterator[_Decided]:
+        """Yield the rows of a table that have a decision."""
+        digests = table.column("digest") if "digest" in table.columns else [""] * len(table.rows)
+        columns = (table.column(name) for name in ("path", "label", *REVIEW_COLUMNS))
+        for file, label, given, decision, digest in zip(*columns, digests, strict=True):
+            if decision:
+                yield _Decided(file, self._labels_in(label), self._labels_in(given), decision, digest)
 
     def decision(self, row: ImageRecord) -> Decision | None:
         """Return what was decided about an image; None: nothing yet."""
@@ -136,7 +218,8 @@ class Corrections:
             if labels is not None:
                 group = (row.group,) if self.group_column else ()
                 given, decision = LABEL_SEPARATOR.join(row.labels), self.decision(row) or ""
-                yield row.file, LABEL_SEPARATOR.join(labels), row.split, given, decision, *group
+                digest = row.digest if decision else ""
+                yield row.file, LABEL_SEPARATOR.join(labels), row.split, given, decision, digest, *group
 
     def _labels_in(self, cell: str) -> tuple[str, ...]:
         return labels_in(cell, LABEL_SEPARATOR) if self.is_multi_label else (cell,)
@@ -147,6 +230,10 @@ class Corrections:
         path = json.dumps(str(self.path), ensure_ascii=False)
         separator = f', separator: "{LABEL_SEPARATOR}"' if self.is_multi_label else ""
         return f"data.labels={{path: {path}{separator}}}"
+
+
+def _is_in(confirmed: _Confirmed, row: ImageRecord) -> bool:
+    return (row.digest, row.labels) in confirmed or (row.file, row.labels) in confirmed
 
 
 def _csv_text(rows: Iterable[Sequence[str]]) -> str:

@@ -161,14 +161,25 @@ def _load_parquet(path: Path) -> Table:
     return Table(path, tuple(content.column_names), rows, range(1, len(rows) + 1))
 
 
+def can_be_review(path: Path) -> bool:
+    """Return whether a table can be one that a label review has written, by its header; other tables are large."""
+    words = None if path.suffix.lower() == ".parquet" else _words_of_header(path)
+    return words is None or words >= set(map(_plain, REVIEW_COLUMNS))
+
+
 def _looks_like_labels(path: Path) -> bool:
+    words = _words_of_header(path) or set()
+    return bool(words & set(IMAGE_NAMES) and words & set(LABEL_NAMES))
+
+
+def _words_of_header(path: Path) -> set[str] | None:
+    """Return the names of the columns of a text file in lower-case letters; None if it cannot be read."""
     try:
         with path.open(encoding="utf-8-sig") as file:
             header = file.readline(10_000)
     except (OSError, ValueError):
-        return False
-    words = {_plain(name) for name in re.split(f"[{DELIMITERS}]", header)}
-    return bool(words & set(IMAGE_NAMES) and words & set(LABEL_NAMES))
+        return None
+    return {_plain(name) for name in re.split(f"[{DELIMITERS}]", header)}
 
 
 class _Images:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from cnncli.dataset.labels.corrections import Corrections
 from cnncli.dataset.labels.source import read_labels
 from cnncli.dataset.records import ImageRecord
 from cnncli.errors import DataError
+from cnncli.images.verify import ImageFacts
 from tests.images.making import jpeg
 
 
@@ -22,9 +26,11 @@ def rows(tmp_path: Path) -> list[ImageRecord]:
     names = ["a.jpg", 'b, "c".jpg', "d.jpg", "e.jpg", "f.jpg", "g.jpg"]
     rows = []
     for number, name in enumerate(names):
-        (tmp_path / name).write_bytes(jpeg(number))
-        split = "train" if number < 4 else "test"
-        rows.append(ImageRecord(str(tmp_path / name), ("cats" if number % 2 else "dogs",), split))
+        content = jpeg(number)
+        (tmp_path / name).write_bytes(content)
+        split, label = "train" if number < 4 else "test", "cats" if number % 2 else "dogs"
+        facts = ImageFacts(hashlib.sha256(content).hexdigest(), len(content))
+        rows.append(ImageRecord(str(tmp_path / name), (label,), split, facts))
     return rows
 
 
@@ -139,6 +145,121 @@ def test_a_damaged_table_is_an_error(rows: list[ImageRecord], tmp_path: Path) ->
     with pytest.raises(DataError) as caught:
         Corrections(tmp_path / "corrections.csv", rows, is_multi_label=False).load()
     assert caught.value.code == "data-table-unreadable"
+
+
+def _next_run(rows: list[ImageRecord], corrections: Corrections) -> list[ImageRecord]:
+    """Return the images of a run that is trained with a table of corrections."""
+    labels = [corrections.labels.get(row.file, row.labels) for row in rows]
+    return [replace(row, labels=one) for row, one in zip(rows, labels, strict=True) if one is not None]
+
+
+def _reviewed(path: Path, rows: list[ImageRecord], earlier: Path) -> Corrections:
+    found = Corrections(path, rows, is_multi_label=False, trained_with=earlier)
+    found.load()
+    return found
+
+
+def test_decisions_are_known_in_the_next_runs(rows: list[ImageRecord], tmp_path: Path) -> None:
+    """Labels that were kept or corrected are confirmed in a run that was trained with them, and in the one after it."""
+    first = _decided(rows, tmp_path / "first" / "corrections.csv")
+    first.path.parent.mkdir()
+    first.save()
+    rows = _next_run(rows, first)
+    second = _reviewed(tmp_path / "corrections.csv", rows, first.path)
+    assert [second.decision(row) for row in rows] == ["confirmed", "confirmed", None, None, None]
+
+    second.labels[rows[2].file] = ("dogs",)
+    second.save()
+    rows = _next_run(rows, second)
+    third = _reviewed(tmp_path / "third.csv", rows, second.path)
+
+    assert [third.decision(row) for row in rows] == ["confirmed"] * 3 + [None] * 2
+
+
+def test_several_labels_are_known_in_the_next_run(rows: list[ImageRecord], tmp_path: Path) -> None:
+    """Several labels, or none, that were decided are confirmed in the run that was trained with them."""
+    first = Corrections(tmp_path / "first.csv", rows, is_multi_label=True)
+    first.labels = {rows[0].file: ("cats", "dogs"), rows[1].file: ()}
+    first.save()
+    rows = _next_run(rows, first)
+    second = Corrections(tmp_path / "second.csv", rows, is_multi_label=True, trained_with=first.path)
+    second.load()
+
+    assert second.confirmed_files() == {rows[0].file, rows[1].file}
+
+
+def test_a_confirmation_can_be_undone_in_the_next_run(rows: list[ImageRecord], tmp_path: Path) -> None:
+    """A decision that is undone, changed or made in the later review does not come back from the earlier one."""
+    first = _decided(rows, tmp_path / "first.csv")
+    first.labels = {row.file: row.labels for row in rows[:3]}
+    first.save()
+    second = _reviewed(tmp_path / "second.csv", rows, first.path)
+    del second.labels[rows[0].file]
+    second.labels |= {rows[1].file: ("dogs",), rows[3].file: ("cats",)}
+    second.save()
+    again = _reviewed(second.path, rows, first.path)
+
+    assert [again.decision(row) for row in rows[:5]] == [None, "corrected", "confirmed", "confirmed", None]
+
+
+def _change_label_of_run(row: ImageRecord, table: Path) -> ImageRecord:
+    return replace(row, labels=("dogs",))
+
+
+def _change_bytes(row: ImageRecord, table: Path) -> ImageRecord:
+    return replace(row, facts=ImageFacts("0" * 64, 1))
+
+
+def _edit_label_in_table(row: ImageRecord, table: Path) -> ImageRecord:
+    lines = table.read_text(encoding="utf-8").splitlines()
+    lines[2] = lines[2].replace('"cats","train"', '"dogs","train"')
+    table.write_text("\n".join(lines), encoding="utf-8")
+    return replace(row, labels=("dogs",))
+
+
+@pytest.mark.parametrize("change", [_change_label_of_run, _change_bytes, _edit_label_in_table])
+@pytest.mark.parametrize("in_same_table", [False, True])
+def test_what_changed_after_it_was_confirmed_is_open_again(
+    rows: list[ImageRecord], tmp_path: Path, change: Callable[[ImageRecord, Path], ImageRecord], in_same_table: bool
+) -> None:
+    """A confirmation holds for the bytes and the label that a person saw."""
+    first = _decided(rows, tmp_path / "first.csv")
+    first.save()
+    later = [rows[0], change(rows[1], first.path), *rows[3:]]
+    found = _reviewed(first.path if in_same_table else tmp_path / "second.csv", later, first.path)
+
+    assert found.decision(later[1]) != "confirmed"
+
+
+def test_a_confirmed_image_can_be_moved(rows: list[ImageRecord], tmp_path: Path) -> None:
+    """An image is recognized by its bytes under another name; without digests, by its path."""
+    first = _decided(rows, tmp_path / "first.csv")
+    first.save()
+    moved = [replace(rows[1], file=str(tmp_path / "moved.jpg"))]
+    assert _reviewed(tmp_path / "second.csv", moved, first.path).counts()["confirmed"] == 1
+
+    first.path.write_text(first.path.read_text(encoding="utf-8").replace(rows[1].digest, ""), encoding="utf-8")
+    assert _reviewed(tmp_path / "second.csv", moved, first.path).counts()["confirmed"] == 0
+    assert _reviewed(tmp_path / "second.csv", [rows[1]], first.path).counts()["confirmed"] == 1
+
+
+def test_another_table_of_labels_confirms_nothing(rows: list[ImageRecord], tmp_path: Path) -> None:
+    """A table that no review has written has no decisions, whatever its columns are called."""
+    table = tmp_path / "labels.csv"
+    table.write_text(f'path,label,decision\n"{rows[0].file}",dogs,confirmed\n', encoding="utf-8")
+
+    assert _reviewed(tmp_path / "corrections.csv", rows, table).labels == {}
+
+
+def test_a_table_that_is_gone_confirms_nothing(
+    rows: list[ImageRecord], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If the table that a run was trained with was deleted, a warning says that its decisions are not known."""
+    found = _reviewed(tmp_path / "corrections.csv", rows, tmp_path / "gone.csv")
+
+    assert found.labels == {}
+    codes = [getattr(record.msg, "code", "") for record in caplog.records if record.levelno == logging.WARNING]
+    assert codes == ["data-review-table-unreadable"]
 
 
 def test_all_images_can_be_left_out(rows: list[ImageRecord], tmp_path: Path) -> None:
