@@ -106,32 +106,42 @@ def calibrate(
     """
     require_finished(run)
     spec, manifest = load_spec(run.engine), Manifest.from_csv(run.manifest)
-    rows, costs = manifest.split("validation"), costs or {}
+    costs = costs or {}
     _check(coverage, precision, costs, spec.classes)
     calibration = Calibration.load(run.engine, len(spec.classes))
-    outputs = load_outputs(run.outputs, "validation", len(rows), spec.units)
-    if calibration is None or outputs is None:
+    recorded = {
+        split: outputs
+        for split in manifest.counts()
+        if (outputs := load_outputs(run.outputs, split, len(manifest.split(split)), spec.units))
+    }
+    if calibration is None or "validation" not in recorded:
         text = f"{printable(run.path.name)}: has no calibration, because it has no validation images or is too old."
         raise RunError(Message("run-not-calibrated", text, path=run.path))
-    calibration, labels = replace(calibration, coverage=coverage or calibration.coverage), manifest.labels(rows)
+    calibration = replace(calibration, coverage=coverage or calibration.coverage)
+    outputs, labels = recorded["validation"], manifest.labels(manifest.split("validation"))
     if spec.is_multi_label:
         spec = replace(spec, thresholds=_thresholds(spec, calibration, outputs, labels, precision, costs))
     else:
         limits = _min_confidences(spec, calibration, outputs, labels, precision, costs)
         calibration = replace(calibration, min_confidences=limits)
-    return CalibratedRun(run.path, calibration, _record(run, spec, calibration, manifest)["validation"])
+    return CalibratedRun(run.path, calibration, _record(run, spec, calibration, manifest, recorded)["validation"])
 
 
-def _record(run: RunFolder, spec: PredictorSpec, calibration: Calibration, manifest: Manifest) -> dict[str, Assessment]:
+def _record(
+    run: RunFolder,
+    spec: PredictorSpec,
+    calibration: Calibration,
+    manifest: Manifest,
+    recorded: Mapping[str, Outputs],
+) -> dict[str, Assessment]:
     """Write a calibration, and with it the predictions, metrics and report of the run; return its evaluations.
 
     Thresholds of labels change every metric, and limits of confidence which predictions are `unknown`.
     """
-    evaluated = {}
-    for split in manifest.counts():
-        rows = manifest.split(split)
-        if outputs := load_outputs(run.outputs, split, len(rows), spec.units):
-            evaluated[split] = assess(spec, calibration, manifest, rows, split, outputs)
+    evaluated = {
+        split: assess(spec, calibration, manifest, manifest.split(split), split, outputs)
+        for split, outputs in recorded.items()
+    }
     metrics = {split: evaluated[split].metrics for split in load_metrics(run) if split in evaluated}
     save_assessments(run, tuple(evaluated.values()), {})  # fails before anything is written if a file is damaged
     if spec.is_multi_label:
