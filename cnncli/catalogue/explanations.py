@@ -10,7 +10,7 @@ from importlib.resources import files
 
 
 @dataclass(frozen=True)
-class Explanation:
+class CodeExplanation:
     """Cause of a message and remedy, one sentence each."""
 
     code: str
@@ -18,10 +18,10 @@ class Explanation:
     remedy: str
 
 
-def load_explanations() -> dict[str, Explanation]:
+def load_explanations() -> dict[str, CodeExplanation]:
     """Return the explanations of all codes, sorted by code."""
     import yaml
 
     texts = [file.read_text(encoding="utf-8") for file in files("cnncli.catalogue").joinpath("messages").iterdir()]
     entries = [item for text in texts for item in yaml.safe_load(text).items()]
-    return {code: Explanation(code, **entry) for code, entry in sorted(entries)}
+    return {code: CodeExplanation(code, **entry) for code, entry in sorted(entries)}

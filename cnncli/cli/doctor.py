@@ -13,7 +13,7 @@ from cnncli.errors import EXIT_DONE, EXIT_USER
 from cnncli.terminal.console import Console
 
 if TYPE_CHECKING:
-    from cnncli.recipes.doctor import Diagnosis
+    from cnncli.recipes.doctor import MachineFacts
 
 
 @click.command(epilog=example("cnncli doctor"))
@@ -40,7 +40,7 @@ def command(context: click.Context, as_json: bool, console: Console) -> None:
     context.exit(EXIT_USER if found.problems else EXIT_DONE)
 
 
-def _lines(found: Diagnosis) -> Iterator[tuple[str, str]]:
+def _lines(found: MachineFacts) -> Iterator[tuple[str, str]]:
     from cnncli.terminal.formatting import size
 
     yield "versions", " · ".join(f"{name} {version or '–'}" for name, version in found.versions.items())

@@ -12,7 +12,7 @@ from cnncli.errors import Message
 from cnncli.terminal.console import Console
 
 if TYPE_CHECKING:
-    from cnncli.evaluation.parity import Agreement
+    from cnncli.evaluation.parity import ProbabilityAgreement
     from cnncli.runs.folder import RunFolder
 
 PERTURBATION_NAMES = ("shift", "rotate", "scale", "brightness", "contrast", "noise", "blur")
@@ -145,13 +145,13 @@ def command(
         found.require(min_accuracy)
 
 
-def _verify(run: RunFolder, split: str) -> list[Agreement]:
+def _verify(run: RunFolder, split: str) -> list[ProbabilityAgreement]:
     from cnncli.recipes.verify import verify
 
     return verify(run, split)
 
 
-def _require(agreements: list[Agreement]) -> None:
+def _require(agreements: list[ProbabilityAgreement]) -> None:
     from cnncli.evaluation.parity import require_parity
 
     require_parity(agreements)

@@ -17,7 +17,7 @@ from cnncli.terminal.formatting import decimal, duration, percent, percent_range
 
 if TYPE_CHECKING:
     from cnncli.evaluation.assessment import Assessment
-    from cnncli.evaluation.parity import Agreement
+    from cnncli.evaluation.parity import ProbabilityAgreement
     from cnncli.inference.robustness import Robustness
     from cnncli.metrics.classification import Metrics
     from cnncli.recipes.evaluate import EnsembleEvaluation
@@ -127,7 +127,7 @@ def print_trust(found: Assessment, console: Console) -> None:
         console.print(f"answered {percent(answers.answered / answers.n)}{accuracy}; unknown {n_unknown:,}")
 
 
-def print_agreements(found: Sequence[Agreement], console: Console) -> None:
+def print_agreements(found: Sequence[ProbabilityAgreement], console: Console) -> None:
     """Print how far the results of new processes differ from those that were reported."""
     rows = [
         (

@@ -17,7 +17,7 @@ from cnncli.terminal.formatting import kilobytes
 if TYPE_CHECKING:
     from cnncli.catalogue.windows import Pair
     from cnncli.networks.arithmetic import LayerNumbers
-    from cnncli.recipes.summary import Comparison, Summary
+    from cnncli.recipes.summary import LayerComparison, Summary
 
 NOTHING = "–"
 OPTIONAL = ("receptive field", "kernel", "memory KB", "trainable", "multiply-adds")
@@ -191,7 +191,7 @@ def _print_totals(summary: Summary, console: Console) -> None:
     )
 
 
-def _print_comparison(comparison: Comparison, console: Console) -> None:
+def _print_comparison(comparison: LayerComparison, console: Console) -> None:
     """Print a line per total, with a column and, except for the first, a ratio per network."""
     titles = {
         "parameters": "parameters",

@@ -12,7 +12,7 @@ from cnncli.terminal.console import Console
 from cnncli.terminal.formatting import percent, percent_range
 
 if TYPE_CHECKING:
-    from cnncli.recipes.update import ClassChange, Update
+    from cnncli.recipes.update import ClassChange, UpdateResult
 
 
 @click.command(epilog=example("cnncli update quickstart --data rabbits/"))
@@ -45,7 +45,7 @@ def command(run: str | None, data: Path, runs_dir: Path, as_json: bool, console:
         print_update(found, console)
 
 
-def print_update(found: Update, console: Console) -> None:
+def print_update(found: UpdateResult, console: Console) -> None:
     """Print the metrics of an updated run, and each class before and after."""
     from cnncli.cli.render import print_end, print_run
     from cnncli.report.comparison_page import describe_test

@@ -27,7 +27,7 @@ def shipped_root() -> Path:
 
 
 @dataclass(frozen=True)
-class Template:
+class ConfigTemplate:
     """A config that comes with cnncli."""
 
     path: Path
@@ -71,17 +71,17 @@ class Template:
         return text if data is None else _DATA_PATH.sub(lambda match: match[1] + data, text, count=1)
 
 
-def templates() -> dict[str, Template]:
+def templates() -> dict[str, ConfigTemplate]:
     """Return the templates by name: the quickstart first, those of the course last."""
     found = sorted((shipped_root() / "configs").rglob("*.yaml"), key=_place)
-    return {path.stem: Template(path) for path in found}
+    return {path.stem: ConfigTemplate(path) for path in found}
 
 
 def _place(path: Path) -> tuple[bool, int, str]:
     return path.parent.name == "course", len(path.parts), path.stem
 
 
-def find_template(name: str) -> Template:
+def find_template(name: str) -> ConfigTemplate:
     """Return a template. Raises CnncliError if there is none of this name."""
     known = templates()
     if name not in known:

@@ -77,7 +77,7 @@ class Reported:
 
 
 @dataclass(frozen=True)
-class Agreement:
+class ProbabilityAgreement:
     """Differences between what a run reported and what was found somewhere else.
 
     Attributes:
@@ -138,7 +138,7 @@ class Agreement:
         return {**{name: getattr(self, name) for name in names}, "tolerance": vars(self.tolerance), "holds": self.holds}
 
 
-def compare(where: str, reported: Reported, found: NDArray[np.float64], tolerance: Tolerance) -> Agreement:
+def compare(where: str, reported: Reported, found: NDArray[np.float64], tolerance: Tolerance) -> ProbabilityAgreement:
     """Compare probabilities (n, classes), in the order of the reported classes, with those that a run reported."""
     differences = np.abs(found - reported.probabilities)
     per_image = differences.max(axis=1)
@@ -152,7 +152,7 @@ def compare(where: str, reported: Reported, found: NDArray[np.float64], toleranc
     right = ((found > 0.5) == (reported.labels > 0)).all(axis=1) if is_multi_label else _best(found) == reported.labels
     pair = [np.clip(one, TINY, 1.0) for one in (reported.probabilities, np.nan_to_num(found))]
     before, after = (measure_reliability(one, reported.labels) for one in pair)
-    return Agreement(
+    return ProbabilityAgreement(
         where=where,
         n=len(found),
         tolerance=tolerance,
@@ -221,7 +221,7 @@ def compare_training(validated: Mapping[str, float], metrics: Metrics, precision
     return None
 
 
-def require_parity(found: Sequence[Agreement], problems: Sequence[Message] = ()) -> None:
+def require_parity(found: Sequence[ProbabilityAgreement], problems: Sequence[Message] = ()) -> None:
     """Raise ParityError, with all problems, unless everything agrees; warn of probabilities that only nearly do."""
     wrong = [*problems, *(one.problem for one in found if not one.holds)]
     if wrong:

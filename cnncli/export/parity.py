@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnncli.errors import Message, ParityError, printable
-from cnncli.evaluation.parity import TOLERANCES, Agreement, Reported, compare, lowest
+from cnncli.evaluation.parity import TOLERANCES, ProbabilityAgreement, Reported, compare, lowest
 from cnncli.export.formats import FORMATS, Precision, module_of
 from cnncli.runtime.new_process import start_python
 from cnncli.terminal.formatting import decimal, percent
@@ -31,7 +31,7 @@ IN_ONE_BATCH = 4
 
 
 @dataclass(frozen=True)
-class Expected:
+class ExpectedResults:
     """Probabilities and accuracy that an export has to give.
 
     Attributes:
@@ -74,7 +74,7 @@ class Exported:
     Attributes:
         path: The file, or the folder of a SavedModel.
         n: Number of images.
-        top1: Accuracy (0-1); see `Expected.accuracy`.
+        top1: Accuracy (0-1); see `ExpectedResults.accuracy`.
         expected_top1: That of `cnncli predict`.
         max_difference: Largest difference of a probability from that of `cnncli predict` (0-1).
         max_difference_float32: The same from the run's classifier in float32.
@@ -139,8 +139,8 @@ def run_in_new_process(
 
 
 def judge(
-    name: str, precision: Precision, expected: Expected, found: NDArray[np.float64], tolerance: float
-) -> tuple[list[Agreement], list[Message]]:
+    name: str, precision: Precision, expected: ExpectedResults, found: NDArray[np.float64], tolerance: float
+) -> tuple[list[ProbabilityAgreement], list[Message]]:
     """Compare the probabilities of an export with those of `cnncli predict`, and with float32.
 
     Args:
@@ -172,7 +172,7 @@ def judge(
     return agreements, [Message("export-accuracy-lost", text, where=where, received=lost, expected=accepted)]
 
 
-def _difference(found: Agreement, other: str) -> Message:
+def _difference(found: ProbabilityAgreement, other: str) -> Message:
     limits = found.tolerance
     text = (
         f"{found.where}: the probabilities differ from those of {other} by up to {decimal(found.largest)} "

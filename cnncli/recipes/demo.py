@@ -133,7 +133,7 @@ def receptive_fields(layers: int, kernel: int, stride: int = 1, dilation: int = 
 
 
 @dataclass(frozen=True)
-class Update:
+class DemoStep:
     """A training step on one image.
 
     Attributes:
@@ -166,7 +166,7 @@ def total_error(target: Sequence[float], output: Sequence[float]) -> float:
 
 def train_on_one_image(
     image: Path, classes: Sequence[str], label: str, learning_rate: float, n_updates: int, overrides: Overrides = ()
-) -> Update:
+) -> DemoStep:
     """Update a network by gradient descent on the squared error of one image.
 
     Args:
@@ -207,7 +207,7 @@ def train_on_one_image(
             for weight, gradient in zip(model.trainable_weights, gradients, strict=True):
                 weight.assign(weight - learning_rate * gradient)
     goal = tuple(target[0].tolist())
-    return Update(
+    return DemoStep(
         tuple(classes), goal, tuple(outputs), tuple(total_error(goal, output) for output in outputs), tuple(largest),
         sum(int(np.prod(weight.shape)) for weight in model.trainable_weights), learning_rate,
     )  # fmt: skip

@@ -60,7 +60,7 @@ class Precision:
 
 
 @dataclass(frozen=True)
-class Diagnosis:
+class MachineFacts:
     """Facts about this machine that `cnncli doctor --json` prints. Unknown values are None.
 
     Attributes:
@@ -84,7 +84,7 @@ class Diagnosis:
     extras: dict[str, dict[str, Any]]
 
 
-def diagnose_installation() -> Diagnosis:
+def diagnose_installation() -> MachineFacts:
     """Return what this installation and this machine offer, with all problems."""
     openvino, nvidia = start_python(["-c", _ASK_OPENVINO], stdout=subprocess.PIPE), _ask_nvidia()
     lacking = {extra: missing_packages(needed) for extra, needed in own_requirements().items()}
@@ -99,7 +99,7 @@ def diagnose_installation() -> Diagnosis:
         *_machine_problems(processor, memory, cache),
         *_engine_problems(failure, gpus, extras),
     ]
-    return Diagnosis(
+    return MachineFacts(
         problems=tuple(problems),
         versions=_versions(),
         platform=platform.platform(),

@@ -26,7 +26,7 @@ from cnncli.errors import DataError, Message, ParityError, printable
 from cnncli.evaluation.parity import Reported, lowest, spread
 from cnncli.export.formats import FORMATS, N_IMAGES, PRECISIONS, TOLERANCE, Precision, choose_pairs, module_of
 from cnncli.export.metadata import FILE, describe
-from cnncli.export.parity import Expected, Exported, judge, run_in_new_process
+from cnncli.export.parity import ExpectedResults, Exported, judge, run_in_new_process
 from cnncli.export.source import AT_A_TIME, ExportSource, build_exported
 from cnncli.images.decode import PixelSpec
 from cnncli.inference.predictor import Predictor, load_predictor
@@ -141,7 +141,7 @@ class ExportTask:
         """Name of the folder of the export."""
         return f"{self.format}-{self.precision}"
 
-    def run(self, source: ExportSource, expected: Expected, console: Console) -> Exported:
+    def run(self, source: ExportSource, expected: ExpectedResults, console: Console) -> Exported:
         """Write the export under a temporary name, run it, and give it its final name."""
         calibrated = f", calibrated on {counted(len(source.calibration), 'training image')}"
         console.phase("export", f"{self.format} in {self.precision}{calibrated if self.precision == 'int8' else ''}")
@@ -165,7 +165,7 @@ class ExportTask:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
-    def _check(self, folder: Path, expected: Expected, size_bytes: int) -> Exported:
+    def _check(self, folder: Path, expected: ExpectedResults, size_bytes: int) -> Exported:
         path, n_classes = folder / FORMATS[self.format].file, len(expected.reported.classes)
         n, top1 = len(expected.in_float32), expected.accuracy(expected.reported.probabilities)
         unknown = Exported(self.format, self.precision, path, n, nan, top1, nan, nan, size_bytes, nan)
@@ -262,7 +262,7 @@ def _expect(
     rows: Sequence[ImageRecord],
     pixels: NDArray[np.uint8],
     source: ExportSource,
-) -> Expected:
+) -> ExpectedResults:
     """Predict images with the run, as `cnncli predict` does, and with its classifier in float32."""
     spec = predictor.spec
     starts = range(0, len(pixels), AT_A_TIME)
@@ -270,7 +270,7 @@ def _expect(
     precision = lowest([*spec.precisions, spec.tail_precision])
     in_float32 = probabilities if precision == "float32" else source.probabilities(pixels)
     reported = Reported(tuple(row.file for row in rows), manifest.labels(rows), spec.classes, probabilities)
-    return Expected(reported, in_float32, spec.thresholds, precision)
+    return ExpectedResults(reported, in_float32, spec.thresholds, precision)
 
 
 def record(run: RunFolder, found: Sequence[Exported]) -> None:

@@ -73,7 +73,7 @@ Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class Network:
+class ShownNetwork:
     """The network of a finished run as a Keras model, with its images."""
 
     run: RunFolder
@@ -83,7 +83,7 @@ class Network:
 
     @classmethod
     @standard_settings()
-    def of(cls, run: RunFolder) -> Network:
+    def of(cls, run: RunFolder) -> ShownNetwork:
         """Load the network. Raises RunError if the run is unfinished or damaged."""
         require_finished(run)
         config, spec = load_resolved(run.config), load_spec(run.engine)
@@ -121,7 +121,7 @@ def show_filters(run: RunFolder, out: Path) -> Path:
         CutError: The network has no convolution.
         CnncliError: The path is not that of a PNG, or its folder does not exist.
     """
-    path, network = output_path(out, (".png",)), Network.of(run)
+    path, network = output_path(out, (".png",)), ShownNetwork.of(run)
     name, kernels = first_filters(network.model)
     n, height, width, channels = kernels.shape
     tiles = [(f"{number}", _stretched(kernel)) for number, kernel in enumerate(kernels[:MAX_FILTERS])]
@@ -140,7 +140,7 @@ def show_feature_maps(run: RunFolder, out: Path, image: Path | None = None, laye
         ImageError: The image cannot be used.
         CnncliError: The path is not that of a PNG, or its folder does not exist.
     """
-    path, network = output_path(out, (".png",)), Network.of(run)
+    path, network = output_path(out, (".png",)), ShownNetwork.of(run)
     layer = require_map_layer(network.model, layer or first_filters(network.model)[0])
     name, pixels = network.image(image)
     (maps,) = feature_maps(network.model, [layer], pixels)
@@ -166,7 +166,7 @@ def show_activations(
         ImageError: The image cannot be used.
         CnncliError: The path is not that of a PNG, or its folder does not exist.
     """
-    path, network = output_path(out, (".png",)), Network.of(run)
+    path, network = output_path(out, (".png",)), ShownNetwork.of(run)
     model = network.model
     chosen = [require_map_layer(model, one) for one in layers] or _spread(layers_with_maps(model, activated=True))
     if not chosen:
@@ -207,7 +207,7 @@ def show_top_images(
         DataError: Images cannot be decoded or have changed.
         CnncliError: The path is not that of a PNG, or its folder does not exist.
     """
-    path, network = output_path(out, (".png",)), Network.of(run)
+    path, network = output_path(out, (".png",)), ShownNetwork.of(run)
     layer = require_map_layer(network.model, layer or _last_map_layer(network.model))
     images = network.manifest.split("train")
     responses = _responses(network, layer, images, console)
@@ -231,7 +231,9 @@ def show_top_images(
     return path, facts
 
 
-def _responses(network: Network, layer: str, images: Sequence[ImageRecord], console: Console) -> NDArray[np.float32]:
+def _responses(
+    network: ShownNetwork, layer: str, images: Sequence[ImageRecord], console: Console
+) -> NDArray[np.float32]:
     """Return the largest response of each channel of a layer to each image, (n, channels), which is cached."""
     keras, cache = import_keras(), make_cache_dir()
     model = network.model
@@ -245,7 +247,9 @@ def _responses(network: Network, layer: str, images: Sequence[ImageRecord], cons
         return Embedding(extraction, store).of_rows(images, console)
 
 
-def _projected(network: Network, layer: str, channel: int, paths: Sequence[Path], rule: Rule) -> list[Sequence[Pixels]]:
+def _projected(
+    network: ShownNetwork, layer: str, channel: int, paths: Sequence[Path], rule: Rule
+) -> list[Sequence[Pixels]]:
     """Return each image with its deconvolution; both are white for an image that cannot be decoded."""
     spec, decoded = network.spec.pixels, dict[int, Pixels]()
     for place, path in enumerate(paths):
@@ -291,7 +295,7 @@ def show_preferred_inputs(
         ConfigError: There is no such channel.
         CnncliError: The path is not that of a PNG, or its folder does not exist.
     """
-    path, network = output_path(out, (".png",)), Network.of(run)
+    path, network = output_path(out, (".png",)), ShownNetwork.of(run)
     model, classes = network.model, network.spec.classes
     if layer is None:
         units = _checked(channels, len(classes), "the output") or list(range(min(MAX_CLASSES, len(classes))))

@@ -91,7 +91,7 @@ TOTALS = (
 
 
 @dataclass(frozen=True)
-class Comparison:
+class LayerComparison:
     """Several networks, and the ratios of their totals to those of the first one, by total and then by network."""
 
     networks: tuple[Summary, ...]
@@ -164,13 +164,13 @@ def _no_top(source: str, reason: str) -> ConfigError:
     return ConfigError(Message("usage-options-conflict", text, received=source))
 
 
-def compare(networks: Sequence[Summary]) -> Comparison:
+def compare(networks: Sequence[Summary]) -> LayerComparison:
     """Compare networks with the first one; a ratio to 0 is NaN."""
     first = networks[0]
     ratios = {
         total: tuple(getattr(one, total) / (getattr(first, total) or math.nan) for one in networks) for total in TOTALS
     }
-    return Comparison(tuple(networks), ratios)
+    return LayerComparison(tuple(networks), ratios)
 
 
 def draw(networks: Sequence[Summary], path: Path, *, whole: bool = False) -> None:

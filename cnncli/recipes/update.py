@@ -73,7 +73,7 @@ class ClassChange:
 
 
 @dataclass(frozen=True)
-class Update:
+class UpdateResult:
     """An updated run, compared with its parent.
 
     Attributes:
@@ -95,7 +95,7 @@ class Update:
 
 @remembering()
 @standard_settings()
-def update(parent: RunFolder, data: Path, runs_dir: Path, console: Console) -> Update:
+def update(parent: RunFolder, data: Path, runs_dir: Path, console: Console) -> UpdateResult:
     """Solve the head of a finished run again, in a new run, on its images and on others.
 
     The features of the old images come from the cache, so that their files can be gone. New images of old and new
@@ -233,7 +233,7 @@ def network_of_parent(context: TrainingContext, parent: RunFolder) -> FrozenNetw
     return replace(frozen, extraction=extraction, trunks=tuple(trunks))
 
 
-def _compare(run: Run, parent: RunFolder, old: Manifest, console: Console) -> Update:
+def _compare(run: Run, parent: RunFolder, old: Manifest, console: Console) -> UpdateResult:
     """Compare an updated run with its parent on the same images, class by class."""
     manifest = Manifest.from_csv(run.folder.manifest)
     split = "test" if manifest.split("test") else "validation"
@@ -253,7 +253,7 @@ def _compare(run: Run, parent: RunFolder, old: Manifest, console: Console) -> Up
             n = sum(name in row.labels for row in rows)
             results = (None, None, *_fraction(hits[name], n))
         classes.append(ClassChange(name, n, *results, n_train, n_train_before))
-    return Update(run, split, tuple(classes), found.tests[0] if found.tests else None)
+    return UpdateResult(run, split, tuple(classes), found.tests[0] if found.tests else None)
 
 
 def _hits(found: RunPredictions, images: Sequence[ImageRecord]) -> Counter[str]:

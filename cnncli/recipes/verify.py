@@ -31,7 +31,7 @@ from cnncli.evaluation.outputs import load_outputs
 from cnncli.evaluation.parity import (
     SAME,
     TOLERANCES,
-    Agreement,
+    ProbabilityAgreement,
     Reported,
     compare,
     compare_training,
@@ -159,7 +159,7 @@ class Verification:
         children = (_start_cnncli(run, [paths[place] for place in few], split, folder), *in_keras)
         return cls(run, spec, split, rows, reported, few, keras, children)
 
-    def finish(self) -> list[Agreement]:
+    def finish(self) -> list[ProbabilityAgreement]:
         """Wait for the processes, and compare what they found.
 
         Raises:
@@ -186,11 +186,11 @@ class Verification:
 
     def _compare(
         self, where: str, found: NDArray[np.float64], names: Sequence[str], places: NDArray[np.int64]
-    ) -> Agreement:
+    ) -> ProbabilityAgreement:
         reported = self.reported.at(places)
         return compare(where, reported, in_reported_order(found, names, reported, where), SAME)
 
-    def _compare_keras(self, scores: NDArray[np.float64]) -> Agreement:
+    def _compare_keras(self, scores: NDArray[np.float64]) -> ProbabilityAgreement:
         reported, names = self.reported.at(self.keras), json.loads(self.run.classes.read_text(encoding="utf-8"))
         if scores.shape[1:] != (self.spec.units,):
             text = f"keras: model.keras gives {scores.shape[1:]} scores for {len(names)} classes."
@@ -202,7 +202,7 @@ class Verification:
         return compare("keras", reported, in_reported_order(found, names, reported, "keras"), TOLERANCES[precision])
 
 
-def verify(run: RunFolder, split: str) -> list[Agreement]:
+def verify(run: RunFolder, split: str) -> list[ProbabilityAgreement]:
     """Verify a run with all images of a split, of which plain Keras gets at most `MOST_IN_KERAS`.
 
     Returns:

@@ -46,7 +46,7 @@ class Parent:
 
 
 @dataclass(frozen=True)
-class ReviewedLabel:
+class ReportedLabel:
     """Result of `cnncli data review` for an image; with a score above 0.5, `suggested` is more probable."""
 
     path: Path
@@ -179,7 +179,7 @@ class RunReport:
         return _rows_of(self.run.near_duplicates, ("path", "path_2"), lambda *cells: cells)
 
     @cached_property
-    def reviewed_labels(self) -> list[ReviewedLabel]:
+    def reviewed_labels(self) -> list[ReportedLabel]:
         """The labels that `cnncli data review` examined; none if it was not run."""
         return read_reviewed_labels(self.run)
 
@@ -192,12 +192,12 @@ class RunReport:
         return "" if words == "train" else words
 
     @property
-    def doubtful_labels(self) -> list[ReviewedLabel]:
+    def doubtful_labels(self) -> list[ReportedLabel]:
         """Those for which another label is more probable, and which nobody has confirmed."""
         return [one for one in self.reviewed_labels if one.score > 0.5 and one not in self.confirmed_labels]
 
     @cached_property
-    def confirmed_labels(self) -> set[ReviewedLabel]:
+    def confirmed_labels(self) -> set[ReportedLabel]:
         """Those that a person has confirmed, in a review of this run or of an earlier one whose corrections it has."""
         if not self.reviewed_labels:
             return set()
@@ -223,14 +223,14 @@ class RunReport:
         return " · ".join(filter(None, (self.facts.get("backbone"), self.facts.get("mode"), created)))
 
 
-def read_reviewed_labels(run: RunFolder) -> list[ReviewedLabel]:
+def read_reviewed_labels(run: RunFolder) -> list[ReportedLabel]:
     """Return the labels of a run that `cnncli data review` examined; none if it was not run.
 
     Raises:
         RunError: Their table is damaged.
     """
     columns = ("path", "label", "suggested", "score", "flagged", "split")
-    return _rows_of(run.review / "labels.csv", columns, ReviewedLabel.from_cells)
+    return _rows_of(run.review / "labels.csv", columns, ReportedLabel.from_cells)
 
 
 def _parent_of(facts: Mapping[str, Any]) -> Parent | None:

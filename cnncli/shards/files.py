@@ -33,7 +33,7 @@ _IMAGES = (*IMAGE_SUFFIXES, *HEIC_SUFFIXES, *DICOM_SUFFIXES)
 _LATEST_NS = 2**59  # hashes of entity tags are before any time of change
 
 
-class Window(io.RawIOBase):
+class StreamWindow(io.RawIOBase):
     """A part of a file, as a file of its own."""
 
     def __init__(self, file: BinaryIO, start: int, size: int) -> None:

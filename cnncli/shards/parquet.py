@@ -36,7 +36,7 @@ MAX_LABELS_BYTES = 2**24
 
 
 @dataclass(frozen=True)
-class Columns:
+class ParquetColumns:
     """The columns of a Parquet file that are used.
 
     Attributes:
@@ -50,7 +50,7 @@ class Columns:
     names: tuple[str, ...] = ()
 
 
-def parquet_columns(schema: Any) -> Columns | str:
+def parquet_columns(schema: Any) -> ParquetColumns | str:
     """Return the columns of images and labels of a schema of Arrow, or the reason why there are none."""
     import pyarrow as pa
 
@@ -73,7 +73,7 @@ def parquet_columns(schema: Any) -> Columns | str:
     if label is None:
         return f"has no column of labels; columns: {', '.join(schema.names[:30])}"
     names = features.get(label, {}).get("names", ())
-    return Columns(images[image], label, tuple(map(str, names)) if isinstance(names, list) else ())
+    return ParquetColumns(images[image], label, tuple(map(str, names)) if isinstance(names, list) else ())
 
 
 def has_images(path: str) -> bool:
@@ -83,7 +83,7 @@ def has_images(path: str) -> bool:
             columns = parquet_columns(open_parquet(file, path).schema_arrow)
     except Exception:  # pyarrow can raise anything for a hostile file
         return False
-    return isinstance(columns, Columns)
+    return isinstance(columns, ParquetColumns)
 
 
 def open_parquet(file: BinaryIO, path: str) -> ParquetFile:
@@ -101,7 +101,7 @@ def open_parquet(file: BinaryIO, path: str) -> ParquetFile:
     return found
 
 
-def require_bounded(file: ParquetFile, columns: Columns, size_bytes: int) -> None:
+def require_bounded(file: ParquetFile, columns: ParquetColumns, size_bytes: int) -> None:
     """Raise ValueError if a Parquet file states more rows, or larger row groups, than are read into memory."""
     groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
     n_rows = sum(group.num_rows for group in groups)

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnncli.errors import MOST_PROBLEMS, DataError
-from cnncli.shards.files import FileKey, Window, file_key, open_shard, read_part
+from cnncli.shards.files import FileKey, StreamWindow, file_key, open_shard, read_part
 from cnncli.shards.parquet import RowGroups, open_parquet, parquet_columns, read_labels, require_bounded
 from cnncli.shards.places import COMPRESSED, PARQUET, split_place
 from cnncli.shards.tar import read_tar
@@ -146,7 +146,7 @@ class Shard:
         """
         offset, size = self.locate(name)
         if not self.path.lower().endswith(PARQUET):
-            window = Window(open_shard(self.path), offset, size)
+            window = StreamWindow(open_shard(self.path), offset, size)
             return io.BufferedReader(window, min(max(size, 1), 2**20))
         try:
             content = self._rows.read(offset)

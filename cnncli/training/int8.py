@@ -57,7 +57,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Agreement:
+class FeatureAgreement:
     """Agreement of a quantized trunk with the one that it replaces, on held-out training images.
 
     Attributes:
@@ -99,7 +99,7 @@ class QuantizedTrunk:
     calibration: tuple[str, ...]
     held_out: tuple[str, ...]
     correction: BiasCorrection
-    agreement: Agreement
+    agreement: FeatureAgreement
 
     @classmethod
     def load(cls, folder: Path) -> QuantizedTrunk | None:
@@ -108,7 +108,7 @@ class QuantizedTrunk:
             return None
         facts = read_json(folder / RECORD)
         calibration, held_out = tuple(facts["calibration"]), tuple(facts["held_out"])
-        return cls(folder, calibration, held_out, facts["correction"], Agreement(**facts["agreement"]))
+        return cls(folder, calibration, held_out, facts["correction"], FeatureAgreement(**facts["agreement"]))
 
     @property
     def graph(self) -> Path:
@@ -249,7 +249,9 @@ class Examples:
     held_out: list[list[Array]]
     labels: NDArray[Any]
 
-    def quantize(self, graph: Path, base: Engine, path: Path, n_classes: int) -> tuple[BiasCorrection, Agreement]:
+    def quantize(
+        self, graph: Path, base: Engine, path: Path, n_classes: int
+    ) -> tuple[BiasCorrection, FeatureAgreement]:
         """Write a quantized form of a graph to `path`, with full bias correction if the fast one does not suffice.
 
         Raises:
@@ -268,14 +270,14 @@ class Examples:
 
 def measure_agreement(
     features: NDArray[np.float32], quantized: NDArray[np.float32], labels: NDArray[Any], n_classes: int
-) -> Agreement:
+) -> FeatureAgreement:
     """Compare features (n, d) of images with those of a quantized trunk.
 
     Linear heads are fitted on the features of one half of the images, and give probabilities for both kinds of features
     of the other half. `labels` are int64 (n,), or uint8 (n, classes). Features that are NaN or Inf do not agree at all.
     """
     if not (np.isfinite(features).all() and np.isfinite(quantized).all()):
-        return Agreement(len(features), 1.0, 0.0)
+        return FeatureAgreement(len(features), 1.0, 0.0)
     halves = np.arange(len(features)) % 2
     distance = spread = 0.0
     for half in (0, 1):
@@ -289,7 +291,7 @@ def measure_agreement(
     size = float(np.linalg.norm(features - features.mean(axis=0)))
     error = float(np.linalg.norm(quantized - features)) / max(size, 1e-30)
     agreement = 1.0 - min(1.0, distance / spread) if spread > MIN_SPREAD * len(features) else 1.0
-    return Agreement(len(features), min(error, 1.0), agreement)
+    return FeatureAgreement(len(features), min(error, 1.0), agreement)
 
 
 def _probabilities(logits: NDArray[np.float32], labels: NDArray[Any]) -> NDArray[np.float64]:
@@ -340,7 +342,7 @@ def _find(graphs: Path, name: str, digests: set[str], n: int) -> QuantizedTrunk 
     return best
 
 
-def report(agreement: Agreement, base: Engine, seconds: str, console: Console) -> None:
+def report(agreement: FeatureAgreement, base: Engine, seconds: str, console: Console) -> None:
     """Show how well int8 agrees, or warn that it does not."""
     if agreement.is_sufficient:
         console.phase("int8", f"calibrated in {seconds}; {agreement.describe()}")
@@ -348,7 +350,7 @@ def report(agreement: Agreement, base: Engine, seconds: str, console: Console) -
         warn_of_rejection(agreement, base)
 
 
-def warn_of_rejection(agreement: Agreement, base: Engine) -> None:
+def warn_of_rejection(agreement: FeatureAgreement, base: Engine) -> None:
     """Warn that int8 does not agree, with the precision that is used instead."""
     precision = base.choice.precision
     limits = f"at most {percent(MAX_FEATURE_ERROR)} and at least {percent(MIN_AGREEMENT)} are needed"

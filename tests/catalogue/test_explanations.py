@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cnncli.catalogue import explanations as module
-from cnncli.catalogue.explanations import Explanation, load_explanations
+from cnncli.catalogue.explanations import CodeExplanation, load_explanations
 from tests.support.messages import CODE, disagreements, sites_of
 
 EXPLANATIONS = load_explanations()
@@ -25,7 +25,7 @@ def test_codes_begin_with_their_domain() -> None:
 
 
 @pytest.mark.parametrize("explanation", EXPLANATIONS.values(), ids=lambda explanation: explanation.code)
-def test_causes_and_remedies_are_sentences_on_one_line(explanation: Explanation) -> None:
+def test_causes_and_remedies_are_sentences_on_one_line(explanation: CodeExplanation) -> None:
     """The cause and the remedy of an explanation are each written on one line and end with a period."""
     for text in (explanation.cause, explanation.remedy):
         assert re.fullmatch(r"([A-Z`~-]|[a-z]+\.[a-z])[^\n]*\.", text), text

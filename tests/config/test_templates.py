@@ -9,14 +9,14 @@ import pytest
 
 from cnncli.config.reader import load_config
 from cnncli.config.schema import Config
-from cnncli.config.templates import Template, shipped_root, templates
+from cnncli.config.templates import ConfigTemplate, shipped_root, templates
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATES = templates()
 EVERY_TEMPLATE = pytest.mark.parametrize("template", TEMPLATES.values(), ids=list(TEMPLATES))
 
 
-def moved(template: Template, folder: Path, data: str | None = None) -> Config:
+def moved(template: ConfigTemplate, folder: Path, data: str | None = None) -> Config:
     """Return the config of a template that was written to a folder, with its table."""
     (folder / "mine.yaml").write_text(template.text("mine.yaml", data), encoding="utf-8")
     if template.table is not None:
@@ -47,7 +47,7 @@ def test_there_is_a_template_for_each_way_to_train() -> None:
 
 
 @EVERY_TEMPLATE
-def test_a_template_has_the_settings_of_its_config(template: Template, tmp_path: Path) -> None:
+def test_a_template_has_the_settings_of_its_config(template: ConfigTemplate, tmp_path: Path) -> None:
     """A template reads its images from `data` next to it, and all other settings are those of the config."""
     config = moved(template, tmp_path)
 
@@ -56,7 +56,7 @@ def test_a_template_has_the_settings_of_its_config(template: Template, tmp_path:
 
 
 @EVERY_TEMPLATE
-def test_a_template_reads_the_images_it_is_written_for(template: Template, tmp_path: Path) -> None:
+def test_a_template_reads_the_images_it_is_written_for(template: ConfigTemplate, tmp_path: Path) -> None:
     """With a folder of images, a template differs only in data.path."""
     config = moved(template, tmp_path, "'my # images'")
 
@@ -64,7 +64,7 @@ def test_a_template_reads_the_images_it_is_written_for(template: Template, tmp_p
 
 
 @EVERY_TEMPLATE
-def test_a_template_is_described_in_a_sentence(template: Template) -> None:
+def test_a_template_is_described_in_a_sentence(template: ConfigTemplate) -> None:
     """The description is the first sentence of the config's comment."""
     assert template.description.endswith((".", "?"))
     assert template.description in " ".join(template.path.read_text(encoding="utf-8").replace("\n# ", " ").split())[2:]

@@ -9,16 +9,18 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from cnncli.evaluation.parity import TOLERANCES, Reported
-from cnncli.export.parity import Expected, judge
+from cnncli.export.parity import ExpectedResults, judge
 
 N = 40
 
 
-def expected_of(scores: NDArray[np.float64], labels: NDArray[np.int64], thresholds: tuple[float, ...] = ()) -> Expected:
+def expected_of(
+    scores: NDArray[np.float64], labels: NDArray[np.int64], thresholds: tuple[float, ...] = ()
+) -> ExpectedResults:
     """Return what an export has to give if a run in float32 predicts some scores."""
     names = tuple(f"{number}.png" for number in range(len(scores)))
     classes = tuple(f"class {number}" for number in range(scores.shape[1]))
-    return Expected(Reported(names, labels, classes, scores), scores, thresholds, "float32")
+    return ExpectedResults(Reported(names, labels, classes, scores), scores, thresholds, "float32")
 
 
 def confident(labels: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -78,7 +80,7 @@ def test_a_run_in_low_precision_is_compared_with_both() -> None:
     scores = confident(LABELS)
     in_float32 = scores + np.where(np.arange(N) == 3, 0.1, 0.0)[:, None] * np.array([1, -1])
     run = expected_of(scores, LABELS).reported
-    expected = Expected(run, in_float32, (), "bfloat16")
+    expected = ExpectedResults(run, in_float32, (), "bfloat16")
 
     assert judge("onnx", "float32", expected, in_float32, 0.0)[1] == []
     assert [one.code for one in judge("onnx", "float32", expected, scores, 0.0)[1]] == ["export-differs"]

@@ -23,7 +23,7 @@ from cnncli.dataset.manifest import Manifest
 from cnncli.errors import ParityError
 from cnncli.evaluation.parity import Reported
 from cnncli.export.formats import FORMATS, PRECISIONS
-from cnncli.export.parity import Expected, Exported, judge, run_in_new_process
+from cnncli.export.parity import ExpectedResults, Exported, judge, run_in_new_process
 from cnncli.recipes.export import LOCK, publish, record, recover
 from cnncli.recipes.train import Run, train
 from cnncli.runs.folder import RunFolder
@@ -362,11 +362,11 @@ def test_an_export_removes_what_killed_ones_left_behind(copy: RunFolder) -> None
     assert {path.name for path in copy.exports.iterdir()} == {"openvino-float32", other.name, LOCK}
 
 
-def expected_for(predicted: NDArray[np.float64], images: list[Path]) -> Expected:
+def expected_for(predicted: NDArray[np.float64], images: list[Path]) -> ExpectedResults:
     """Return what an export of a run in float32 has to give."""
     labels = np.array([("dots", "stripes").index(path.parent.name) for path in images])
     reported = Reported(tuple(map(str, images)), labels, ("dots", "stripes"), predicted)
-    return Expected(reported, predicted, (), "float32")
+    return ExpectedResults(reported, predicted, (), "float32")
 
 
 def test_a_file_with_other_weights_is_caught(

@@ -19,7 +19,7 @@ from cnncli.networks.classifier import build_classifier
 from cnncli.networks.cut import cut_classifier
 from cnncli.networks.fingerprint import fingerprint
 from cnncli.terminal.console import Console
-from cnncli.training.int8 import Agreement, QuantizedTrunk, measure_agreement, quantized_trunk
+from cnncli.training.int8 import FeatureAgreement, QuantizedTrunk, measure_agreement, quantized_trunk
 from tests.support import plain_keras
 from tests.support.drawing import draw_dataset, tiny_config
 from tests.support.logged import codes_in
@@ -189,7 +189,7 @@ def _noise(features: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def test_equal_features_agree_completely(labels: NDArray[Any]) -> None:
     """Without a difference, the error is 0 and the agreement 1."""
-    assert measure_agreement(_features(), _features(), labels, 3) == Agreement(64, 0.0, 1.0)
+    assert measure_agreement(_features(), _features(), labels, 3) == FeatureAgreement(64, 0.0, 1.0)
 
 
 def test_more_noise_agrees_less(labels: NDArray[Any]) -> None:
@@ -214,4 +214,4 @@ def test_features_that_are_not_finite_do_not_agree(labels: NDArray[Any]) -> None
     broken = _features()
     broken[0, 0] = np.nan
 
-    assert measure_agreement(_features(), broken, labels, 3) == Agreement(64, 1.0, 0.0)
+    assert measure_agreement(_features(), broken, labels, 3) == FeatureAgreement(64, 1.0, 0.0)
