@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import csv
-import glob
 import io
-import os
 import re
-import sys
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,27 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cnncli.dataset.labels.folders import images_below
-from cnncli.dataset.labels.shards import images_in, index_of_shard
 from cnncli.errors import ConfigError, ImageError, Message, RunError, printable
 from cnncli.images.decode import ImageSource, PixelSpec, decode, file_content
-from cnncli.images.formats import ARRAY_SIGNATURE, SIGNATURE_BYTES, format_of, image_errors, image_problem
-from cnncli.images.limits import most_bytes
+from cnncli.images.formats import image_errors
 from cnncli.inference.ensemble import Rule, combine, require_same_classes
 from cnncli.inference.prediction import Prediction
 from cnncli.inference.predictor import Answer, Predictor, load_predictor, with_coverage
+from cnncli.inference.sources import STDIN, NamedSource, find_images, read_stdin
 from cnncli.inference.spec import PredictorSpec
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.listing import require_finished
 from cnncli.runtime.threads import batched, map_ordered, workers
-from cnncli.shards.files import find_shards, is_sharded
 from cnncli.storage.atomic import output_path, write_atomically
 from cnncli.terminal.console import Console
-
-STDIN = "-"
-BLOCK_BYTES = 1 << 20
-MAX_STREAM_BYTES = 840_000_000
-"""Maximum size of standard input, which is kept in memory: the largest image with four 8-bit channels, uncompressed."""
 
 IMAGES_AT_A_TIME = 16
 """Number of images that a thread decodes and classifies together; at least one request of the engine."""
@@ -48,10 +37,6 @@ LEAST_PROBABILITY = 1e-6
 
 SHOW_PROGRESS_FROM = 100
 """Smallest number of images for which progress is shown."""
-
-NamedSource = tuple[str, ImageSource | ImageError]
-"""The name of an image in results, and the image or why there is none."""
-
 
 Result = Prediction | ImageError
 """Prediction for an image, or the reason why there is none."""
@@ -99,7 +84,7 @@ def predict(
     _check_top(top)
     _check_coverage(coverage)
     require_finished(run)
-    sources = list(_expand(images, reads_arrays=PredictorSpec.load(run.engine).bands is not None))
+    sources = list(find_images(images, reads_arrays=PredictorSpec.load(run.engine).bands is not None))
     predictor = open_predictor(run, coverage, batch=1 if len(sources) == 1 else None)
     return _results(sources, predictor, top, console)
 
@@ -212,7 +197,7 @@ def predict_imagenet(
     from cnncli.inference.pretrained import load_pretrained  # a run needs neither configs nor networks
 
     _check_top(top)
-    sources = list(_expand(images, reads_arrays=False))
+    sources = list(find_images(images, reads_arrays=False))
     predictor = load_pretrained(network)
     return _results(sources, predictor, top, console)
 
@@ -277,87 +262,12 @@ def _decode(name: str, source: ImageSource | ImageError, spec: PixelSpec) -> NDA
         return source
     try:
         if name == STDIN:
-            source = _read_stdin(min(most_bytes(spec.max_pixels), MAX_STREAM_BYTES))
+            source = read_stdin(spec.max_pixels)
         return decode(source, spec, name=name)
     except ImageError as error:
         return error
 
 
-def _read_stdin(max_bytes: int) -> bytes:
-    """Read standard input, up to a size that shows that it is not an image, since a stream can be endless."""
-    data = io.BytesIO()
-    while (block := sys.stdin.buffer.read(BLOCK_BYTES)) and data.tell() <= max_bytes:
-        data.write(block)
-        first_bytes = data.getbuffer()[:SIGNATURE_BYTES].tobytes()
-        if format_of(first_bytes) is None and not first_bytes.startswith(ARRAY_SIGNATURE):
-            break
-    if data.tell() > MAX_STREAM_BYTES:
-        text = f"has more than {MAX_STREAM_BYTES:,} bytes, the limit for stdin; pass the path of a file"
-        raise ImageError(STDIN, Message("image-too-many-bytes", text, expected=MAX_STREAM_BYTES))
-    return data.getvalue()
-
-
-def _expand(images: Iterable[str | ImageSource], reads_arrays: bool) -> Iterator[NamedSource]:
-    """Yield each image with its name; folders and patterns are expanded, other sources are yielded unchanged."""
-    for number, image in enumerate(images):
-        name = str(image) if isinstance(image, str | Path) else f"images[{number}]"
-        if isinstance(image, bytes | Image.Image | np.ndarray):
-            yield name, image
-        elif not isinstance(image, str | Path) or image == "":
-            received = "an empty path" if isinstance(image, str) else type(image).__name__
-            raise _invalid(f"images[{number}]", received, "a path, bytes, a Pillow image or a NumPy array")
-        elif name == STDIN:
-            yield name, b""
-        else:
-            yield from _files_of(name, reads_arrays)
-
-
 def _invalid(name: str, received: object, expected: str) -> ConfigError:
     text = f"{name}: received {received}, expected {expected}."
     return ConfigError(Message("usage-value-invalid", text, key=name, received=received, expected=expected))
-
-
-def _files_of(path: str, reads_arrays: bool) -> Iterator[NamedSource]:
-    """Yield the path itself, even if no such file exists; for a folder or a pattern, yield its images."""
-    try:
-        shards = find_shards(Path(path)) if is_sharded(path) else []
-    except (OSError, ValueError) as error:  # an object store, or absurd braces
-        yield path, ImageError(path, image_problem(error))
-        return
-    if shards:
-        for shard in shards:
-            yield from _in_shard(shard, reads_arrays)
-        return
-    matches = [path]
-    if glob.has_magic(path) and not os.path.lexists(path):
-        matches = sorted(glob.glob(path, recursive=True))  # noqa: PTH207 - absolute and relative patterns alike
-        if "**" in Path(path).parts:  # matches the content of folders too
-            matches = [match for match in matches if not _is_folder(match)]
-        if not matches:
-            yield path, ImageError(path, Message("image-pattern-without-match", "matches no file"))
-    for match in matches:
-        yield from _in_folder(match, reads_arrays) if _is_folder(match) else [(match, Path(match))]
-
-
-def _is_folder(path: str) -> bool:
-    """Return whether a folder exists. `Path.is_dir` raises if a name is too long or a parent is not readable."""
-    return os.path.isdir(path)  # noqa: PTH112 - see above
-
-
-def _in_shard(shard: str, reads_arrays: bool) -> Iterator[NamedSource]:
-    """Yield the images of a shard, and an error for what is refused in it."""
-    index = index_of_shard(shard)
-    for name in images_in(shard, index, reads_arrays):
-        yield f"{shard}/{name}", Path(shard) / name
-    for name, reason in index.problems:
-        place = f"{shard}/{name}".rstrip("/")
-        yield place, ImageError(place, Message("data-shard-refused", reason))
-
-
-def _in_folder(path: str, reads_arrays: bool) -> Iterator[NamedSource]:
-    images, issues = images_below(Path(path), reads_arrays)
-    yield from ((str(image), image) for image in images)
-    for issue in issues:
-        yield path, ImageError(issue.paths[0], Message(issue.code, str(issue.facts["reason"])))
-    if not images and not issues:
-        yield path, ImageError(path, Message("image-none-in-folder", "no images in this folder"))

@@ -15,8 +15,9 @@ from cnncli.errors import CnncliError, ImageError, Message, printable
 from cnncli.inference.class_folders import ClassFolders, require_outside
 from cnncli.inference.prediction import DEFAULT_TOP, Prediction
 from cnncli.inference.predictor import Predictor
+from cnncli.inference.sources import STDIN
 from cnncli.inference.spec import PredictorSpec
-from cnncli.recipes.predict import STDIN, Result, Results, predictions
+from cnncli.recipes.predict import Result, Results, predictions
 from cnncli.storage.tables import Cell, Column, GrowingCsv, columns_of_classes, table_path, writing_table
 
 log = logging.getLogger(__name__)

@@ -308,7 +308,7 @@ def test_endless_standard_input_is_refused(
     """Endless standard input is refused early if it is not an image, and otherwise when it exceeds the size limit."""
     stream = _Stream(beginning)
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BufferedReader(stream)))
-    monkeypatch.setattr("cnncli.recipes.predict.MAX_STREAM_BYTES", 25_000_000)
+    monkeypatch.setattr("cnncli.inference.sources.MAX_STREAM_BYTES", 25_000_000)
     finished = command("predict", "--run", results.run, "-")
     assert finished.code == 2
     assert f"[{code}]" in finished.err
