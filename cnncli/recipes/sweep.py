@@ -208,11 +208,12 @@ class Trials:
         return measure_lead(list(best[0].values()), others) if best else None
 
     def _results_of(self, name: str) -> ImageResults | None:
-        """Return which validation images a run or a tried head gets right; None if that is not recorded."""
+        """Return which validation images a run or a tried head gets right; None if there is no readable record."""
         run = self.runs.get(name)
         if name not in self._on_images and run and run.folder and run.folder.predictions.is_file():
-            images = [one for one in read_predictions(run.folder.predictions) if one.split == "validation"]
-            self._on_images[name] = ImageResults.of_predictions(images)
+            with suppress(CnncliError):  # a damaged file
+                images = [one for one in read_predictions(run.folder.predictions) if one.split == "validation"]
+                self._on_images[name] = ImageResults.of_predictions(images)
         return self._on_images.get(name)
 
     def train_tried(self, cells: Iterable[Cell]) -> None:

@@ -70,6 +70,18 @@ def test_a_sweep_is_trained_once(source: Path, capsys: pytest.CaptureFixture[str
     assert (source.parent / "sweep.png").is_file()
 
 
+def test_damaged_predictions_do_not_stop_a_sweep(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run whose predictions cannot be read is not among those with which the best settings are compared."""
+    runs = source.parent / "runs"
+    words = ["sweep", str(source), "head.pooling=avg,max,flatten", "--runs-dir", str(runs), "--json"]
+    assert main(words) == 0
+    chosen = json.loads(capsys.readouterr().out)["chosen"]
+    next(run for run in run_folders(runs) if run.read_facts()["name"] not in chosen).predictions.write_text("damaged")
+
+    assert main(words) == 0
+    assert json.loads(capsys.readouterr().out)["lead"]["n_others"] == 1
+
+
 @pytest.mark.slow
 def test_a_killed_sweep_of_trainings_continues(source: Path) -> None:
     """Killed in its second of three trainings, a sweep that is started again ends as one that was never killed."""
