@@ -252,15 +252,15 @@ def test_a_run_killed_while_it_was_verified_is_verified_by_train(
 def test_verification_is_announced_between_the_metrics_and_the_next_commands(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`train` prints the path of the run, that it is being verified, and then the commands that can follow."""
+    """`train` prints that the run is being verified, then its path and time, and then the commands that can follow."""
     monkeypatch.setattr("cnncli.recipes.train.verifying", verifying)
 
     assert main(["train", str(run.folder.config), "--runs-dir", str(tmp_path)]) == 0
 
     lines = capsys.readouterr().err.splitlines()
     (folder,) = tmp_path.iterdir()
-    path, announced, *suggested = (line for line in lines if folder.name in line or "new processes" in line)
-    assert (folder.name in path, "new processes" in announced) == (True, True)
+    announced, path, *suggested = (line for line in lines if folder.name in line)
+    assert ("new processes" in announced, "results after" in path) == (True, True)
     assert [line.split()[1] for line in suggested][:2] == ["predict", "evaluate"]
 
 
