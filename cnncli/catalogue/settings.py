@@ -50,7 +50,10 @@ class Settings(BaseModel):
 
 def _docs_in_source(group: type[Settings]) -> Iterator[tuple[str, str]]:
     """Yield the fields that the source of a group documents; a group that was made by pydantic has no source."""
-    module = ast.parse(inspect.getsource(sys.modules[group.__module__]))
+    try:
+        module = ast.parse(inspect.getsource(sys.modules[group.__module__]))
+    except (OSError, TypeError):  # installed without source files
+        return
     classes = {one.name: one.body for one in module.body if isinstance(one, ast.ClassDef)}
     for line, following in pairwise(classes.get(group.__name__, [])):
         match line, following:

@@ -39,6 +39,18 @@ def test_schema_offers_choices_and_defaults() -> None:
     assert "momentum" in groups["OptimizerConfig"]["properties"]
 
 
+def test_schema_needs_no_source_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In an installation without source files, only the descriptions of the settings are missing."""
+
+    def refuse(module: object) -> str:
+        raise OSError
+
+    monkeypatch.setattr("inspect.getsource", refuse)
+    schema = json_schema()
+    assert schema["$defs"].keys() == SCHEMA.schema["$defs"].keys()
+    assert "description" not in schema["properties"]["seed"]
+
+
 @given(mapping=configs())
 def test_schema_accepts_every_valid_config(mapping: dict[str, Any]) -> None:
     """The schema accepts every valid config, both as written and with all its settings resolved."""
