@@ -98,10 +98,11 @@ def _misfits_of_shortcut(block: Block, maps: Maps, convolved: Maps) -> Iterator[
     projected = Maps(Window((1, 1), pair(block.strides)).outputs(maps.sides), convolved.channels)
     added = projected if block.shortcut == "projection" else maps
     if added != convolved:
-        remedies = ["projection"] if added != projected else []
+        remedies = ["shortcut: projection"] if added != projected else []
         remedies += ["padding: same"] if projected != convolved else []
-        what = f"its shape {added} differs from {convolved}, to which it is added"
-        yield Misfit("config-block-impossible", "shortcut", block.shortcut, what, " and ".join(remedies))
+        what = f"adds maps of {added} to maps of {convolved}"
+        expected = f"equal shapes, as with {' and '.join(remedies)}"
+        yield Misfit("config-block-impossible", "shortcut", block.shortcut, what, expected)
 
 
 def _convolved(block: Block, maps: Maps) -> Maps:
