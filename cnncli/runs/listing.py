@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any, Literal
 
 from cnncli.errors import Message, RunError, printable
 from cnncli.runs.documents import damaged
-from cnncli.runs.folder import RunFolder, not_a_run, require_own_files, run_folders, state_of
+from cnncli.runs.folder import RunFolder, not_a_run, require_own_files, run_folders, runs_dir_from, state_of
 from cnncli.runtime.machine import expand_home, require_utf8
 from cnncli.terminal.formatting import duration, percent, percent_range
 from cnncli.terminal.suggestions import closest, did_you_mean
@@ -92,7 +93,8 @@ def _not_found(runs_dir: Path, name: str | None, states: Mapping[str, str]) -> M
     shown = (similar or newest)[:MAX_LISTED]
     listed = ", ".join(f"{printable(folder)} ({states[folder]})" for folder in shown)
     if len(shown) < len(newest):
-        listed = f"{'Similar' if similar else 'Newest'} runs: {listed}; `cnncli runs` lists all {len(newest)}"
+        option = "" if runs_dir == runs_dir_from(None) else f" --runs-dir {shlex.quote(printable(runs_dir))}"
+        listed = f"{'Similar' if similar else 'Newest'} runs: {listed}; `cnncli runs{option}` lists all {len(newest)}"
     else:
         listed = f"Runs there: {listed}"
     remedy = ", which has no runs. `cnncli train` creates one; --runs-dir selects another folder."

@@ -280,11 +280,14 @@ def test_of_many_runs_those_with_similar_names_are_listed(tmp_path: Path, clock:
 
     assert caught.value.facts["expected"] == ("2026-11-21T120002Z_vgg16-features", "2026-11-21T120000Z_vgg16-features")
     assert "Did you mean vgg16-features?" in str(caught.value)
-    assert str(caught.value).endswith("`cnncli runs` lists all 4")
+    assert str(caught.value).endswith(f"`cnncli runs --runs-dir {tmp_path}` lists all 4")
 
 
-def test_a_long_list_of_runs_is_shortened(tmp_path: Path, clock: list[datetime]) -> None:
+def test_a_long_list_of_runs_is_shortened(
+    tmp_path: Path, clock: list[datetime], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The newest three are listed, and the message refers to the list of all runs."""
+    monkeypatch.setenv("CNNCLI_RUNS", str(tmp_path))
     for k in range(11):
         create_run(tmp_path, f"r{k}", FILES)
         clock[0] += timedelta(seconds=1)
