@@ -10,7 +10,6 @@ import base64
 import html
 import io
 import math
-import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -411,8 +410,8 @@ def image_grid(images: Iterable[tuple[Path, Sequence[str | None], str, str]], in
 
 
 def _gone(images: Sequence[tuple[Path, str]], instead: str) -> str:
-    """Return how many files can no longer be read, in which folder, other HTML, and their captions as a list."""
-    folder = os.path.commonpath([path.parent for path, _ in images])
-    text = paragraph(f"{counted(len(images), 'image')} can no longer be read in `{folder}`.", "soft")
+    """Return how many files can no longer be read, the path of one, other HTML, and their captions as a list."""
+    example = f"{', such as' if len(images) > 1 else ':'} `{images[0][0]}`."
+    text = paragraph(f"{counted(len(images), 'image')} can no longer be read{example}", "soft")
     items = "".join(f"<li>{caption.replace('<br>', ' · ')}</li>\n" for _, caption in images)
     return f'{text}{instead}<ul class="gone">\n{items}</ul>\n'

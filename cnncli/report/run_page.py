@@ -173,10 +173,15 @@ def _mistakes(report: RunReport) -> str:
     lines += f"; the {len(shown)} most confident are shown" if len(shown) < len(wrong) else ", the most confident first"
     command = f"cnncli data review {shlex.quote(report.run.path.name)} --split {report.found.split}"
     text = f"{lines}. Some may be wrong labels: `{command}` ranks them."
-    images = [(path, _pictures(report, path), path.name, _caption(one)) for one in shown if (path := Path(one.path))]
     seen = " Warm colors show what speaks for the predicted class (Grad-CAM)" if report.explanations else ""
     seen += "; where there are none, nothing does." if seen else ""
+    images = [_mistake(report, one) for one in shown]
     return paragraph(text + seen) + image_grid(images, _drawn_mistakes(report, report.found.split))
+
+
+def _mistake(report: RunReport, one: PredictedImage) -> tuple[Path, Sequence[str | None], str, str]:
+    path = Path(one.path)
+    return path, _pictures(report, path), path.name, _caption(one)
 
 
 def _drawn_mistakes(report: RunReport, split: str) -> str:
@@ -192,7 +197,7 @@ def _suspects(report: RunReport) -> str:
     """Show the labels that `cnncli data review` counts as wrong, if it was run."""
     rows, doubtful = report.reviewed_labels, report.doubtful_labels
     splits = f"{report.reviewed_splits} " if report.reviewed_splits else ""
-    n = len(report.confirmed_labels)
+    n = report.n_spared_labels
     confirmed = f" Not listed: {counted(n, 'label')} confirmed before." if n else ""
     if not doubtful:
         return paragraph(f"None of {len(rows):,} {splits}labels.{confirmed}") if rows else ""

@@ -17,7 +17,7 @@ from cnncli.config.schema import Config
 from cnncli.dataset.labels.corrections import load_corrections
 from cnncli.dataset.manifest import Manifest
 from cnncli.dataset.records import SPLITS
-from cnncli.errors import RunError, reason_of
+from cnncli.errors import DataError, Message, RunError, reason_of
 from cnncli.evaluation.assessment import Assessment
 from cnncli.evaluation.predictions import PredictedImage, mistakes
 from cnncli.images.decode import PixelSpec
@@ -28,6 +28,7 @@ from cnncli.runs.documents import damaged
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.records import HistoryRow, read_history
 from cnncli.storage.safe_io import read_bytes, read_json
+from cnncli.terminal.console import ONCE
 
 MOST_BYTES = 2**30
 """Maximum size of a table of a run."""
@@ -201,9 +202,19 @@ class RunReport:
         """Those that a person has confirmed, in a review of this run or of an earlier one whose corrections it has."""
         if not self.reviewed_labels:
             return set()
-        decided = load_corrections(self.run.review, self.manifest, self.config.data)
+        try:
+            decided = load_corrections(self.run.review, self.manifest, self.config.data)
+        except DataError as error:  # only the review itself has to stop
+            text = f"{error.problems[0]} Labels that were confirmed in it count as not confirmed."
+            log.warning(Message("data-review-table-unreadable", text, path=self.run.review), extra=ONCE)
+            return set()
         paths = {Path(file) for file in decided.confirmed_files()}
         return {one for one in self.reviewed_labels if one.path in paths}
+
+    @property
+    def n_spared_labels(self) -> int:
+        """Number of labels that are only left out of the doubtful ones because a person has confirmed them."""
+        return sum(one.score > 0.5 for one in self.confirmed_labels)
 
     @cached_property
     def exports(self) -> list[ExportedFile]:

@@ -246,7 +246,25 @@ def test_the_report_leaves_confirmed_labels_out(first: Review, second: Run, caps
 
     assert Path(first.suspects[0].row.file).name not in shown
     assert "of 47 " in shown
-    assert "Not listed: 2 labels confirmed before." in shown
+    with (second.folder.review / "labels.csv").open(newline="") as file:
+        spared = [row for row in csv.DictReader(file) if row["confirmed"] == "true" and float(row["score"]) > 0.5]
+    assert f"Not listed: {len(spared)} label" in shown
+    assert [Path(row["path"]).name for row in spared] == [Path(first.suspects[0].row.file).name]
+
+
+def test_a_damaged_table_of_corrections_does_not_stop_a_report(second: Run, caplog: pytest.LogCaptureFixture) -> None:
+    """The report then says which table could not be read, and counts none of its labels as confirmed."""
+    table = second.folder.review / "corrections.csv"
+    table.parent.mkdir(exist_ok=True)
+    before = table.read_bytes() if table.is_file() else None
+    table.write_text("path,label\n")
+    try:
+        page = report(second.folder, CONSOLE, explain=False).page
+    finally:
+        table.unlink() if before is None else table.write_bytes(before)
+
+    assert page.is_file()
+    assert "data-review-table-unreadable" in [getattr(one.msg, "code", "") for one in caplog.records]
 
 
 def test_a_label_that_was_kept_is_not_suspicious_in_the_same_run(first: Review) -> None:

@@ -148,7 +148,7 @@ def test_images_that_are_gone_are_counted_once(run: RunFolder, tmp_path: Path, n
     text = run_page(replace(report, found=replace(report.found, images=tuple(wrong))))
     section = text.partition("<h2>Mistakes</h2>")[2].partition("</section>")[0]
 
-    assert section.count("<code>/gone</code>") == 1
+    assert section.count("<code>/gone/0.png</code>") == 1
     assert section.count("<li>") == n_gone
     assert section.count("<img") == (2 - n_gone if n_gone == 1 else has_figure)
     assert ('class="wide"' in section) == (n_gone == 2 and has_figure)
