@@ -16,6 +16,8 @@ LABEL_SEPARATOR = ";"  # between the labels of an image in manifest.csv
 
 NOT_VERIFIED = ImageFacts("", 0)
 """Facts of an image whose file has not been verified."""
+NamedImages = tuple[tuple[str, tuple[str, ...]], ...]
+"""File and labels of images."""
 
 
 @dataclass(frozen=True, slots=True)

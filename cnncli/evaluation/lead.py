@@ -9,9 +9,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from cnncli.dataset.records import NamedImages
 from cnncli.evaluation.agreement import SIGNIFICANT, holm, mcnemar_p
 from cnncli.evaluation.predictions import PredictedImage
-from cnncli.training.head_trials import NamedImages
 
 TESTS = "(exact McNemar tests, Holm's adjustment)"
 

@@ -20,6 +20,7 @@ import numpy as np
 from cnncli.config.schema import Config
 from cnncli.config.writer import dump_config
 from cnncli.dataset.manifest import Manifest
+from cnncli.dataset.records import NamedImages
 from cnncli.engines.build import graphs_in_use
 from cnncli.errors import Message, RunError, printable
 from cnncli.metrics.classification import are_correct
@@ -36,9 +37,6 @@ from cnncli.training.inputs import CachedFeatures
 
 FOLDER = ".trials"
 """Folder of the records in the folder of the runs."""
-
-NamedImages = tuple[tuple[str, tuple[str, ...]], ...]
-"""File and labels of images."""
 
 
 @dataclass(frozen=True)
