@@ -84,12 +84,19 @@ def compare_pairs(correct: Mapping[str, NDArray[np.bool_]]) -> tuple[PairedTest,
     return tuple(replace(test, p_holm=p) for test, p in zip(tests, adjusted, strict=True))
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values adjusted for their number: S. Holm, Scand. J. Stat. 6 (1979) 65."""
+def holm(p_values: Sequence[float], n: int | None = None) -> list[float]:
+    """Return p-values adjusted for their number: S. Holm, Scand. J. Stat. 6 (1979) 65.
+
+    Args:
+        p_values: The p-values.
+        n: Number of tests of which these are some, default: all of them. The p-values of the others are not needed: no
+            adjusted value is below that of Holm's method for all n tests.
+    """
+    n = len(p_values) if n is None else n
     order = sorted(range(len(p_values)), key=p_values.__getitem__)
     adjusted, largest = [0.0] * len(p_values), 0.0
     for place, number in enumerate(order):
-        largest = max(largest, min(1.0, (len(order) - place) * p_values[number]))
+        largest = max(largest, min(1.0, (n - place) * p_values[number]))
         adjusted[number] = largest
     return adjusted
 

@@ -1,7 +1,8 @@
-"""The best settings of a sweep and the others on the same images: is the lead more than chance?"""
+"""The chosen settings of a sweep and the others on the same images: is the difference more than chance?"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
@@ -13,7 +14,7 @@ from cnncli.dataset.records import NamedImages
 from cnncli.evaluation.agreement import SIGNIFICANT, holm, mcnemar_p
 from cnncli.evaluation.predictions import PredictedImage
 
-TESTS = "(exact McNemar tests, Holm's adjustment)"
+TESTS = "(exact McNemar tests, adjusted for the choice)"
 
 
 @dataclass(frozen=True)
@@ -50,61 +51,69 @@ class ImageResults:
 
 @dataclass(frozen=True)
 class Lead:
-    """The best settings of a sweep against each of the others, by right and wrong predictions.
+    """The chosen settings of a sweep against each of the others, by right and wrong predictions.
 
     Attributes:
         n_images: Number of images, which all settings share.
         n_others: Number of other settings.
-        n_better_than: Number of those that the best settings are better than, by more than chance.
-        n_undecided: Number of those for which the results do not show which is better.
+        n_better_than: Number of other settings that are significantly less accurate than the chosen ones.
+        n_worse_than: Number of other settings that are significantly more accurate, which is possible if the choice is
+            by another metric.
+        n_undecided: Number of other settings that are not distinguishable from the chosen ones.
         undecided: Names of their runs.
     """
 
     n_images: int
     n_others: int
     n_better_than: int
+    n_worse_than: int
     n_undecided: int
     undecided: tuple[str, ...]
 
     @property
     def text(self) -> str:
-        """The comparison in one sentence."""
-        images = f"these {self.n_images:,} validation images"
+        """The comparison in one line."""
+        where, of_others = f"on {self.n_images:,} validation images", f"of {self.n_others:,} other settings"
+        if self.n_worse_than:
+            text = f"Significantly more accurate than the chosen settings {where}: {self.n_worse_than:,} {of_others}"
+            return f"{text}; not distinguishable: {self.n_undecided:,} {TESTS}"
         if self.n_undecided:
-            which = f"{self.n_undecided} of {self.n_others} others"
-            return f"The accuracies on {images} do not show whether these settings are better than {which} {TESTS}."
-        which = f"{self.n_better_than} of {self.n_others} others"
-        return f"On {images}, these settings are more accurate than {which} by more than chance {TESTS}."
+            return f"Not distinguishable from the best {where}: {self.n_undecided:,} {of_others} {TESTS}"
+        return f"Significantly less accurate than the best {where}: {self.n_better_than:,} {of_others} {TESTS}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the comparison for JSON."""
         return asdict(self)
 
 
-def measure_lead(best: Sequence[ImageResults], others: Sequence[Mapping[str, ImageResults]]) -> Lead | None:
-    """Compare the runs of the best settings, one per seed, with those of each of the others, by name.
+def measure_lead(chosen: Sequence[ImageResults], others: Sequence[Mapping[str, ImageResults]]) -> Lead | None:
+    """Compare the runs of the chosen settings, one per seed, with those of each of the others, by name.
 
-    The images that the best settings classify correctly with more of their seeds are counted against those that the
-    others do: an exact sign test, with one seed the exact McNemar test. The p-values are adjusted for the number of
-    settings by Holm's method.
+    The images that the chosen settings classify correctly with more of their seeds are counted against those that the
+    others do: an exact sign test, with one seed the exact McNemar test.
+
+    The settings were chosen on the same images, and the best of many is partly lucky. With other luck, any pair of the
+    k settings could have been compared, so the p-values are adjusted by Holm's method for all k(k - 1)/2 pairs. If all
+    settings are equally good, at most 5 % of sweeps find a difference, whichever are chosen.
 
     Returns:
         The comparison; None if there are no other settings, or no images that all of them share.
     """
-    runs = [*best, *(run for other in others for run in other.values())]
+    runs = [*chosen, *(run for other in others for run in other.values())]
     images = runs[0].images
     if any(run.images is not images and run.images != images for run in runs):
         shared = set(images).intersection(*(run.images for run in runs))
         images = tuple(image for image in images if image in shared)
     if not others or not images:
         return None
-    of_best = _count_right(best, images)
-    counts = [_compare(of_best, len(best), list(other.values()), images) for other in others]
-    p_values = holm([mcnemar_p(*pair) for pair in counts])
+    of_chosen = _count_right(chosen, images)
+    counts = [_compare(of_chosen, len(chosen), list(other.values()), images) for other in others]
+    p_values = holm([mcnemar_p(*pair) for pair in counts], n=math.comb(len(others) + 1, 2))
     undecided = [other for other, p in zip(others, p_values, strict=True) if p >= SIGNIFICANT]
-    n_better_than = sum(p < SIGNIFICANT and n > m for p, (n, m) in zip(p_values, counts, strict=True))
+    decided = [pair for pair, p in zip(counts, p_values, strict=True) if p < SIGNIFICANT]
+    n_better_than = sum(only_chosen > only_other for only_chosen, only_other in decided)
     names = tuple(name for other in undecided for name in other)
-    return Lead(len(images), len(others), n_better_than, len(undecided), names)
+    return Lead(len(images), len(others), n_better_than, len(decided) - n_better_than, len(undecided), names)
 
 
 def _count_right(runs: Sequence[ImageResults], images: NamedImages) -> NDArray[np.int64]:
@@ -113,8 +122,8 @@ def _count_right(runs: Sequence[ImageResults], images: NamedImages) -> NDArray[n
 
 
 def _compare(
-    of_best: NDArray[np.int64], n_best: int, other: Sequence[ImageResults], images: NamedImages
+    of_chosen: NDArray[np.int64], n_chosen: int, other: Sequence[ImageResults], images: NamedImages
 ) -> tuple[int, int]:
-    """Return the numbers of images that a larger fraction of the best runs, or of the other ones, gets right."""
-    difference = of_best * len(other) - _count_right(other, images) * n_best  # integers: equal fractions are equal
+    """Return the numbers of images that a larger fraction of the chosen runs, or of the other ones, gets right."""
+    difference = of_chosen * len(other) - _count_right(other, images) * n_chosen  # integers: equal fractions are equal
     return int((difference > 0).sum()), int((difference < 0).sum())

@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnncli.dataset.records import ImageRecord
-from cnncli.evaluation.agreement import RunPredictions, compare_pairs, compare_predictions, mcnemar_p, shared_images
+from cnncli.evaluation.agreement import (
+    RunPredictions,
+    compare_pairs,
+    compare_predictions,
+    holm,
+    mcnemar_p,
+    shared_images,
+)
 from cnncli.images.verify import ImageFacts
 
 
@@ -48,6 +55,17 @@ def test_p_values_are_adjusted_by_holms_method() -> None:
     expected.append(max(expected[0], min(1.0, 2 * tests[1].p)))
     expected.append(max(expected[1], tests[2].p))
     assert [test.p_holm for test in tests] == pytest.approx(expected)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.data())
+def test_some_p_values_of_many_are_adjusted_at_least_as_much_as_with_the_others(
+    p_values: list[float], data: st.DataObject
+) -> None:
+    """Without the p-values of the other tests, no adjusted value is below the one with them."""
+    some = data.draw(st.lists(st.sampled_from(range(len(p_values))), min_size=1, unique=True))
+    everything, bound = holm(p_values), holm([p_values[place] for place in some], n=len(p_values))
+
+    assert all(high >= everything[place] for place, high in zip(some, bound, strict=True))
 
 
 def test_the_interval_of_the_difference_contains_the_truth() -> None:

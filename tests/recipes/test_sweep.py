@@ -386,7 +386,7 @@ def test_exact_heads_are_tried_and_the_best_becomes_a_run(heads: Path, capsys: p
 
     lead = document["lead"]
     assert (lead["n_images"], lead["n_others"]) == (4, 7)
-    assert lead["n_better_than"] == 0
+    assert (lead["n_better_than"], lead["n_worse_than"]) == (0, 0)
     assert set(lead["undecided"]) == {run["name"] for run in document["runs"]} - {chosen}  # four images show nothing
     assert len(document["runs"]) == 8
     assert len(tried) == 7
