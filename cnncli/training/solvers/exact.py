@@ -7,7 +7,7 @@ chosen, and the standardization becomes part of the weights.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
@@ -28,6 +28,8 @@ Method = Literal["logistic regression", "linear support vector machine", "ridge 
 
 STRENGTHS = tuple(10.0 ** (exponent / 2) for exponent in range(2, -13, -1))
 """L2 strengths to choose from, for standardized features: from 10 down to 1e-6 in half decades."""
+FIRST_STRENGTH = 2
+"""Place of the strength that is tried first: 1. Stronger ones are tried if it is the best."""
 PATIENCE = 2
 """Number of strengths in a row without a lower cross-validated loss after which weaker ones are not tried."""
 FOLDS = 5
@@ -222,25 +224,58 @@ def _choose_strengths(
             [(n, sum(pair) - fold) for n, pair in enumerate(pairs) if fold in pair] for fold in range(n_folds)
         ]
     problems, stretches = rows.problems(folds.use(pairs)), folds.stretches(pairs)
-    tried: list[list[Strength]] = [[] for _ in range(n_folds)]
-    x = np.zeros((len(pairs), rows.size), np.float32)
-    start = np.zeros((n_folds, rows.size), np.float32)
-    for l2 in STRENGTHS:
+
+    def try_strength(l2: float, x: Array) -> tuple[Array, list[Strength]]:
         x = problems.solve(np.float32(l2) * stretches, x, ROUGH, MAX_ROUGH_ITERATIONS).x
         losses, are_correct = rows.evaluate(x)
-        for fold, held_out in enumerate(evaluations):
+        found = []
+        for held_out in evaluations:
             loss, accuracy = (
                 float(
                     np.concatenate([values[folds.member[:, other], n] for n, other in held_out]).mean(dtype=np.float64)
                 )
                 for values in (losses, are_correct)
             )
-            tried[fold].append(Strength(l2, loss, accuracy))
-            if tried[fold][-1] is _best(tried[fold]):
-                start[fold] = x[[n for n, _ in held_out]].mean(axis=0)
+            found.append(Strength(l2, loss, accuracy))
+        return x, found
+
+    tried, solutions = _search(try_strength, np.zeros((len(pairs), rows.size), np.float32))
+    start = [
+        solutions[_best(one).l2][[n for n, _ in held_out]].mean(axis=0)
+        for one, held_out in zip(tried, evaluations, strict=True)
+    ]
+    return tried, np.stack(start)
+
+
+def _search(
+    try_strength: Callable[[float, Array], tuple[Array, list[Strength]]], start: Array
+) -> tuple[list[list[Strength]], dict[float, Array]]:
+    """Try strengths until further ones are not expected to be better.
+
+    Args:
+        try_strength: Solves the problems for a strength, from a start on; returns the solutions and some results.
+        start: The first start.
+
+    Returns:
+        The strengths that were tried, strongest first, with each of the results, and the solutions of each strength.
+    """
+    solutions: dict[float, Array] = {}
+    tried: list[list[Strength]] = []
+    x = start
+    for l2 in STRENGTHS[FIRST_STRENGTH:]:
+        x, found = try_strength(l2, x)
+        solutions[l2] = x
+        tried = [[*before, one] for before, one in zip(tried or [[] for _ in found], found, strict=True)]
         if all(one.index(_best(one)) < len(one) - PATIENCE for one in tried):
             break
-    return tried, start
+    x = solutions[STRENGTHS[FIRST_STRENGTH]]
+    for l2 in reversed(STRENGTHS[:FIRST_STRENGTH]):
+        if not any(one[0] is _best(one) for one in tried):
+            break
+        x, found = try_strength(l2, x)
+        solutions[l2] = x
+        tried = [[one, *others] for one, others in zip(found, tried, strict=True)]
+    return tried, solutions
 
 
 @dataclass(frozen=True)
@@ -315,22 +350,20 @@ def _solve_by_ridge(problem: HeadProblem, space: Space) -> LinearHead:
 
 
 def _choose_strength(rows: _Rows, use: NDArray[np.bool_]) -> tuple[list[Strength], Array]:
-    """Try strengths, strongest first; return their results and the mean solution of the best, shape (1, N).
+    """Try strengths; return their results, strongest first, and the mean solution of the best, shape (1, N).
 
     `use` (n, folds) is true for the rows on which the head of each fold is solved; it is evaluated on the others.
     """
-    strengths: list[Strength] = []
     problems = rows.problems(use.astype(np.float32))
-    x = best = np.zeros((use.shape[1], rows.size), np.float32)
-    for l2 in STRENGTHS:
+
+    def try_strength(l2: float, x: Array) -> tuple[Array, list[Strength]]:
         x = problems.solve(l2, x, ROUGH, MAX_ROUGH_ITERATIONS).x
         losses, are_correct = rows.evaluate(x)
-        strengths.append(Strength(l2, float(losses[~use].mean(dtype=np.float64)), float(are_correct[~use].mean())))
-        if strengths[-1] is _best(strengths):
-            best = x
-        elif strengths.index(_best(strengths)) < len(strengths) - PATIENCE:
-            break
-    return strengths, best.mean(axis=0, keepdims=True, dtype=np.float64)
+        loss, accuracy = losses[~use].mean(dtype=np.float64), are_correct[~use].mean()
+        return x, [Strength(l2, float(loss), float(accuracy))]
+
+    (strengths,), solutions = _search(try_strength, np.zeros((use.shape[1], rows.size), np.float32))
+    return strengths, solutions[_best(strengths).l2].mean(axis=0, keepdims=True, dtype=np.float64)
 
 
 def _evaluate(

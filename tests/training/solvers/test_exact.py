@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cnncli.metrics.classification import label_probabilities, probabilities_of
 from cnncli.training.objective import Objective, balanced_weights
 from cnncli.training.solvers import exact
-from cnncli.training.solvers.exact import HeadProblem, LinearHead, solve_folds, solve_head
+from cnncli.training.solvers.exact import STRENGTHS, HeadProblem, LinearHead, solve_folds, solve_head
 
 N, WIDTH = 240, 12
 
@@ -142,6 +142,20 @@ def test_the_strength_has_the_lowest_cross_validated_loss() -> None:
 
     np.testing.assert_allclose([one.loss for one in solution.strengths], losses, atol=2e-3)
     assert solution.l2 == min(solution.strengths, key=lambda one: one.loss).l2
+
+
+def test_features_that_tell_nothing_get_the_strongest_penalty() -> None:
+    """Strengths above the first that is tried are found, for a head and those without a fold, and listed first."""
+    labels = _features()[1]
+    noise = np.random.default_rng(5).normal(size=(N, WIDTH)).astype(np.float32)
+    problem = _problem(noise, labels, 3)
+
+    solution, without_a_fold = solve_head(problem).solution, [head.solution for head in solve_folds(problem)]
+    assert solution.l2 == STRENGTHS[0]
+    assert STRENGTHS[0] in [one.l2 for one in without_a_fold]
+    for one in (solution, *without_a_fold):
+        assert [strength.l2 for strength in one.strengths] == list(STRENGTHS[: len(one.strengths)])
+        assert one.l2 == min(one.strengths, key=lambda strength: strength.loss).l2
 
 
 def test_large_problems_become_ridge_regression_with_calibrated_scores(monkeypatch: pytest.MonkeyPatch) -> None:
