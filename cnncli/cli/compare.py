@@ -12,7 +12,7 @@ import click
 from cnncli.cli.options import OUT_FILE, console_options, example, json_option, print_json, runs_dir_option
 from cnncli.errors import printable
 from cnncli.terminal.console import Console
-from cnncli.terminal.formatting import duration, percent, percent_range, short_path
+from cnncli.terminal.formatting import count_text, duration, percent, percent_range, short_path
 
 if TYPE_CHECKING:
     from cnncli.evaluation.agreement import Agreement
@@ -125,17 +125,15 @@ def print_comparison(
 
 
 def print_results(comparison: Comparison, console: Console) -> None:
-    """Print a row of results for each run, and for each published value; classes only if their numbers differ."""
+    """Print a row of results for each run, and for each published value."""
     from cnncli.metrics.table import PREFIXES, metric_of, split_of
-    from cnncli.report.comparison_page import count_text
 
     split, name = split_of(comparison.metric)
     text = metric_of(comparison.metric).text
     names = {one: PREFIXES[one] + name for one in SPLITS}
     with_interval = {one for one, full in names.items() if any(run.interval(full) for run in comparison.runs)}
     with_images = {one for one in SPLITS if any(run.n_images(one) for run in comparison.runs)}
-    with_classes = len({run.n_classes for run in comparison.runs} - {None}) > 1
-    headings = ["run", "epoch", *(["classes"] if with_classes else [])]
+    headings = ["run", "epoch", *(["classes"] if comparison.shows_classes else [])]
     for one, full in names.items():
         heading = f"training {name}" if one == "training" else full
         headings += [heading, *([INTERVAL] if one in with_interval else []), *([IMAGES] if one in with_images else [])]
@@ -144,7 +142,7 @@ def print_results(comparison: Comparison, console: Console) -> None:
         epochs = f"{len(run.history)}" if run.best_epoch is None else f"{run.best_epoch} of {len(run.history)}"
         epochs = "–" if run.is_solved else epochs
         cells, seconds = [run.name, epochs], run.facts.get("seconds")
-        cells += [count_text(run.n_classes)] if with_classes else []
+        cells += [count_text(run.n_classes)] if comparison.shows_classes else []
         for one, full in names.items():
             value, interval = run.final(full), run.interval(full)
             cells.append("–" if value is None else text(value))
@@ -152,7 +150,7 @@ def print_results(comparison: Comparison, console: Console) -> None:
             cells += [count_text(run.n_images(one))] if one in with_images else []
         rows.append((*cells, "–" if seconds is None else duration(seconds)))
     for published in comparison.published:
-        cells = [f"published: {published.name}", "", *([""] if with_classes else [])]
+        cells = [f"published: {published.name}", "", *([""] if comparison.shows_classes else [])]
         for one in SPLITS:
             cells += [text(published.value) if one == split else ""]
             cells += [""] * ((one in with_interval) + (one in with_images))
@@ -171,7 +169,7 @@ def print_table_of_settings(
     names: Sequence[str], settings: Mapping[str, Sequence[Any]], console: Console, results: Sequence[str] = ()
 ) -> None:
     """Print a row for each run or, if the settings are many, for each setting; `results` are those of validation."""
-    from cnncli.report.comparison_page import setting_text
+    from cnncli.config.tree import setting_text
 
     rows = {**({"val_accuracy": results} if results else {}), **settings}
     columns = [[setting_text(value) for value in values] for values in rows.values()]

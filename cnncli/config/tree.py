@@ -150,6 +150,11 @@ def format_value(value: object) -> str:
     return shorten(_format(value))
 
 
+def setting_text(value: object) -> str:
+    """Return the value of a setting as it is shown in a table."""
+    return "–" if value is None else value if isinstance(value, str) else format_value(value)
+
+
 def shorten(text: str) -> str:
     """Return at most 80 characters of a text."""
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"

@@ -52,6 +52,11 @@ class Comparison:
     figure: Path | None = None
     agreement: Agreement | None = None
 
+    @property
+    def shows_classes(self) -> bool:
+        """Whether the numbers of classes are shown: only if they differ."""
+        return len({run.n_classes for run in self.runs} - {None}) > 1
+
     def to_dict(self) -> dict[str, Any]:
         """Return the document printed by `compare --json`."""
         settings = [{key: values[place] for key, values in self.settings.items()} for place in range(len(self.runs))]
@@ -145,9 +150,11 @@ def write_page(comparison: Comparison, path: Path, x: str = "epoch") -> None:
         for run in comparison.runs
     ]
     pixels = comparison.runs[0].config.data.pixel_spec((1, 1))
-    ComparisonPage(runs, metric_of(comparison.metric), axis, comparison.settings, comparison.agreement, pixels).write(
-        path
+    found = comparison
+    page = ComparisonPage(
+        runs, metric_of(found.metric), axis, found.settings, found.agreement, pixels, found.shows_classes
     )
+    page.write(path)
 
 
 def _split_results(run: RunResults) -> dict[str, SplitResult]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cnncli.catalogue.metrics import MetricInfo
-from cnncli.config.tree import format_value
+from cnncli.config.tree import setting_text
 from cnncli.evaluation.agreement import SIGNIFICANT, Agreement, Disagreement, PairedTest
 from cnncli.images.decode import PixelSpec
 from cnncli.report.comparison import Curve
@@ -26,7 +26,7 @@ from cnncli.report.page import (
     section,
 )
 from cnncli.storage.atomic import write_atomically
-from cnncli.terminal.formatting import duration, percent, percent_range, signed_points
+from cnncli.terminal.formatting import count_text, duration, percent, percent_range, signed_points
 from cnncli.version import __version__
 
 MAX_IMAGES = 60
@@ -69,6 +69,7 @@ class ComparisonPage:
         settings: Values of each differing setting, in the order of the runs.
         agreement: The runs on the images that they share, if they were compared.
         pixels: How images are decoded.
+        shows_classes: Whether the numbers of classes are a column.
     """
 
     runs: Sequence[PageRun]
@@ -77,6 +78,7 @@ class ComparisonPage:
     settings: Mapping[str, Sequence[Any]]
     agreement: Agreement | None
     pixels: PixelSpec
+    shows_classes: bool = False
 
     def write(self, path: Path) -> None:
         """Write the page."""
@@ -97,9 +99,9 @@ class ComparisonPage:
 
     def _results(self) -> str:
         splits = [split for split in ("validation", "test") if any(split in run.results for run in self.runs)]
-        rows, with_classes = [], len({run.n_classes for run in self.runs} - {None}) > 1
+        rows = []
         for run in self.runs:
-            classes = [count_text(run.n_classes)] if with_classes else []
+            classes = [count_text(run.n_classes)] if self.shows_classes else []
             cells = [run.results[split].text if split in run.results else "–" for split in splits]
             counts = [count_text(run.results[split].n if split in run.results else None) for split in splits]
             time = "–" if run.seconds is None else duration(run.seconds)
@@ -108,7 +110,7 @@ class ComparisonPage:
             )
         columns = (
             "run",
-            *(["classes"] if with_classes else []),
+            *(["classes"] if self.shows_classes else []),
             *(name for split in splits for name in (f"{split} accuracy", "images")),
             "time",
         )
@@ -183,16 +185,6 @@ class ComparisonPage:
         file = "/".join(one.image.path.parts[-2:])
         caption = f"<b>{escape(truth)}</b>{''.join(lines)}<br>{escape(file)}"
         return one.image.path, [image_uri(one.image.path, self.pixels)], f"{truth}. {'; '.join(texts)}", caption
-
-
-def count_text(count: int | None) -> str:
-    """Return a number of images or classes as it is shown in a table."""
-    return "–" if count is None else f"{count:,}"
-
-
-def setting_text(value: Any) -> str:
-    """Return the value of a setting as it is shown in a table."""
-    return "–" if value is None else value if isinstance(value, str) else format_value(value)
 
 
 def describe_test(test: PairedTest) -> str:

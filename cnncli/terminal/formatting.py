@@ -54,6 +54,11 @@ def counted(n: int, noun: str) -> str:
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
+def count_text(count: int | None) -> str:
+    """Return a number of images or classes as it is shown in a table."""
+    return "–" if count is None else f"{count:,}"
+
+
 def duration(seconds: float) -> str:
     """Return a duration in a suitable unit: `0.04 s`, `4.1 s`, `1 min 15 s` or `2 h 03 min`."""
     if seconds < 9.95:
