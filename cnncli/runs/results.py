@@ -17,12 +17,11 @@ from cnncli.config.schema import Config
 from cnncli.config.writer import plain_settings
 from cnncli.errors import ConfigError, Message, printable
 from cnncli.metrics.classification import table_metrics
-from cnncli.metrics.table import EVALUATED, METRICS, PREFIXES, VALIDATION, find_metric, split_of
+from cnncli.metrics.table import EVALUATED, PREFIXES, VALIDATION, find_metric, split_of
 from cnncli.runs.documents import damaged
 from cnncli.runs.folder import RunFolder, state_of
 from cnncli.runs.records import HistoryRow, read_history
 from cnncli.storage.safe_io import read_json
-from cnncli.terminal.formatting import counted
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class RunResults:
         facts: The content of run.json.
         config: The resolved config.
         history: The rows of history.csv.
-        n_classes: Number of classes; None if the run is not evaluated.
+        n_classes: Number of classes; None if it is unknown.
     """
 
     folder: RunFolder | None
@@ -48,9 +47,9 @@ class RunResults:
     @classmethod
     def load(cls, folder: RunFolder) -> RunResults:
         """Load a run, also while it is being trained. Raises RunError if its records are damaged."""
-        (facts, n_classes), config = _read_metrics(folder), load_resolved(folder.config)
+        facts, config = _read_metrics(folder), load_resolved(folder.config)
         history = read_history(folder.history) if folder.history.is_file() else ()
-        return cls(folder, facts.get("name") or folder.path.name, facts, config, history, n_classes)
+        return cls(folder, facts.get("name") or folder.path.name, facts, config, history, _count_classes(folder))
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -110,36 +109,40 @@ class RunResults:
         return self.summary(split).get("n")
 
     @property
-    def n_outputs(self) -> int | None:
-        """Number of outputs of the head, one for two classes and a sigmoid; None if the run is not evaluated."""
-        is_one = self.n_classes == 2 and self._is_sigmoid and not self.config.data.labels.is_multi_label
-        return 1 if is_one else self.n_classes
-
-    @property
-    def _is_sigmoid(self) -> bool:
-        return self.config.head.activation == "sigmoid"
+    def has_one_output(self) -> bool | None:
+        """Whether the head has one output for two classes; None if the number of classes is unknown."""
+        if self.config.head.activation != "sigmoid" or self.config.data.labels.is_multi_label:
+            return False
+        return None if self.n_classes is None else self.n_classes == 2
 
     def definition(self, name: str) -> str:
         """Return how the run computes a metric, if that depends on its loss or its classes; empty if not, or unknown.
 
         Values of different definitions cannot be compared, as those of different losses.
         """
-        is_multi_label, loss = self.config.data.labels.is_multi_label, self.config.training.loss
-        if name == "loss" and loss == CROSS_ENTROPY:
-            return "binary cross-entropy" if self._is_sigmoid and (self.n_outputs or 1) > 1 else "cross-entropy"
+        is_multi_label, keras_metric = self.config.data.labels.is_multi_label, KERAS_METRICS.get(name)
         if name == "loss":
-            return f"{loss} on one output" if self.n_outputs == 1 else loss
-        if is_multi_label and name in ("brier_score", "log_loss", "calibration_error"):
-            return "averaged over labels"
+            return self._definition_of_loss()
+        if is_multi_label and (keras_metric or name in ("brier_score", "log_loss", "calibration_error")):
+            return "of several labels per image"
         if name == "brier_score" and self.n_classes:
             return (
                 "squared error of one of two classes" if self.n_classes == 2 else "squared errors summed over classes"
             )
-        if name in ("log_loss", "calibration_error"):
-            return "of the class of an image"
-        if name in KERAS_METRICS and name not in METRICS and self.n_outputs:
-            return f"of {counted(self.n_outputs, 'output')}"
+        if name in ("log_loss", "calibration_error") or (keras_metric and keras_metric.needs_classes):
+            return "of one label per image"
+        if keras_metric and self.has_one_output is not None:
+            return "of one output" if self.has_one_output else "of several outputs"
         return ""
+
+    def _definition_of_loss(self) -> str:
+        loss = self.config.training.loss
+        if self.has_one_output is None:
+            return ""
+        if loss != CROSS_ENTROPY:
+            return f"{loss} on one output" if self.has_one_output else loss
+        is_binary = self.config.head.activation == "sigmoid" and not self.has_one_output
+        return "binary cross-entropy" if is_binary else "cross-entropy"  # on one output, it is that of two classes
 
     def to_dict(self) -> dict[str, Any]:
         """Return the run as a document for JSON."""
@@ -172,20 +175,28 @@ def load_runs(folders: Sequence[RunFolder]) -> tuple[RunResults, ...]:
     return tuple(replace(run, name=name) for run, name in zip(runs, repeated, strict=True))
 
 
-def _read_metrics(folder: RunFolder) -> tuple[dict[str, Any], int | None]:
-    """Return the facts of a run, with the top-5 accuracies of metrics.json, and its number of classes there."""
+def _read_metrics(folder: RunFolder) -> dict[str, Any]:
+    """Return the facts of a run, with the top-5 accuracies of metrics.json."""
     facts = folder.read_facts()
     if not facts.get("metrics") or not folder.metrics.is_file():
-        return facts, None
+        return facts
     try:
-        found = read_json(folder.metrics)
-        top5 = {split: values["top5"] for split, values in found.items() if "top5" in values}
-        n_classes = max((len(values["classes"]) for values in found.values() if "classes" in values), default=None)
+        top5 = {split: values["top5"] for split, values in read_json(folder.metrics).items() if "top5" in values}
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise damaged(folder.metrics, f"cannot be read ({error})") from error
     metrics = facts["metrics"]
     metrics = {**metrics, **{split: {**metrics.get(split, {}), "top5": top5[split]} for split in top5}}
-    return {**facts, "metrics": metrics}, n_classes
+    return {**facts, "metrics": metrics}
+
+
+def _count_classes(folder: RunFolder) -> int | None:
+    """Return the number of classes of a run, which it has from its start; None if their names are missing."""
+    if not folder.classes.is_file():
+        return None
+    try:
+        return len(read_json(folder.classes))
+    except (OSError, ValueError, TypeError) as error:
+        raise damaged(folder.classes, f"cannot be read ({error})") from error
 
 
 def differing_settings(runs: Sequence[RunResults]) -> dict[str, tuple[Any, ...]]:
@@ -227,12 +238,15 @@ def require_metric(metric: str, available: Sequence[str]) -> None:
 
 def require_comparable(metric: str, runs: Sequence[RunResults]) -> None:
     """Raise ConfigError if runs compute a metric in different ways."""
+    if reason := why_not_comparable(metric, runs):
+        text = f"--metric {printable(metric)}: the runs compute it in different ways ({reason}). Choose another metric."
+        raise ConfigError(Message("usage-metric-not-comparable", text, received=metric, reason=reason))
+
+
+def why_not_comparable(metric: str, runs: Sequence[RunResults]) -> str:
+    """Return the different ways in which runs compute a metric, each with one of the runs; empty if there is one."""
     found = _definitions(runs, metric)
-    if len(found) < 2:
-        return
-    reason = "; ".join(f"{printable(name)}: {definition}" for definition, name in found.items())
-    text = f"--metric {printable(metric)}: the runs compute it in different ways ({reason}). Choose another metric."
-    raise ConfigError(Message("usage-metric-not-comparable", text, received=metric, reason=reason))
+    return "; ".join(f"{printable(run)}: {one}" for one, run in found.items()) if len(found) > 1 else ""
 
 
 def _definitions(runs: Sequence[RunResults], metric: str) -> dict[str, str]:

@@ -23,7 +23,7 @@ from cnncli.report.comparison import Published
 from cnncli.report.comparison_page import describe_test
 from cnncli.runs.folder import RunFolder, create_run, end_run
 from cnncli.runs.records import HistoryRow, read_history, write_history
-from cnncli.runs.results import available_metrics, load_runs
+from cnncli.runs.results import available_metrics, load_runs, why_not_comparable
 from tests.support.drawing import tiny_config
 from tests.support.figures import capture_figures
 
@@ -338,7 +338,12 @@ def add_evaluation(run: RunFolder, n: int, classes: str, **metrics: float) -> Ru
     facts = json.loads(run.facts.read_text())
     facts["metrics"]["test"] |= {"n": n, **metrics}
     run.facts.write_text(json.dumps(facts))
-    run.metrics.write_text(json.dumps({"test": {"classes": list(classes)}}))
+    return name_classes(run, classes)
+
+
+def name_classes(run: RunFolder, classes: str) -> RunFolder:
+    """Give a run classes with names of one letter, as a run has from its start."""
+    run.classes.write_text(json.dumps(list(classes)))
     return run
 
 
@@ -395,3 +400,61 @@ def test_different_losses_are_not_compared(tmp_path: Path) -> None:
         compare([plain, hinge], None, "val_loss")
     assert caught.value.code == "usage-metric-not-comparable"
     assert compare([plain, hinge], None).metric == "val_accuracy"
+
+
+SIGMOID = {"activation": "sigmoid"}
+SEVERAL_LABELS = {"labels": {"separator": "_"}}
+ONE_CONFIG = {
+    "five sigmoids": ("abcde", {"head": SIGMOID}),
+    "several labels": ("abc", {"head": SIGMOID, "data": SEVERAL_LABELS}),
+    "focal, one sigmoid": ("ab", {"head": SIGMOID, "training": {"loss": "focal", "epochs": 3}}),
+}
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+@pytest.mark.parametrize(("classes", "changes"), ONE_CONFIG.values(), ids=ONE_CONFIG)
+def test_losses_of_a_finished_and_an_unfinished_run_of_one_config_are_compared(
+    tmp_path: Path, classes: str, changes: dict[str, Any], is_known: bool
+) -> None:
+    """The number of classes of a running run is known from its start; without it, nothing is assumed."""
+    if "data" in changes:
+        changes = {**changes, "data": {"path": tmp_path, "image_size": 32, **changes["data"]}}
+    done = name_classes(make_run(tmp_path, "done", 0.7, **changes), classes)
+    running = create_run(tmp_path, "running", {"config.yaml": done.config.read_text()})
+    write_history(running.history, read_history(done.history)[:2])
+    if is_known:
+        name_classes(running, classes)
+
+    assert compare([done, running], None, "val_loss").metric == "val_loss"
+    assert [run.n_classes for run in load_runs([done, running])] == [len(classes), len(classes) if is_known else None]
+
+
+def is_comparable(metric: str, first: RunFolder, second: RunFolder) -> bool:
+    """Return whether runs compute a metric in the same way."""
+    return not why_not_comparable(metric, load_runs([first, second]))
+
+
+def test_only_metrics_whose_formula_depends_on_the_number_of_outputs_are_not_compared(tmp_path: Path) -> None:
+    """A run with one more class than its parent is compared by all others; one output has metrics of one class."""
+    softmax, sigmoid = ({"head": {"activation": one}} for one in ("softmax", "sigmoid"))
+    two, three = (name_classes(make_run(tmp_path, one, 0.7, **softmax), one) for one in ("ab", "abc"))
+    one_output, three_outputs = (
+        name_classes(make_run(tmp_path, f"sigmoid-{one}", 0.7, **sigmoid), one) for one in ("ab", "abc")
+    )
+    of_classes, of_outputs = ("val_f1_score", "val_top_k_categorical_accuracy", "val_log_loss"), ("val_auc", "recall")
+
+    assert all(is_comparable(metric, two, three) for metric in (*of_classes, *of_outputs, "val_loss"))
+    assert all(is_comparable(metric, one_output, three_outputs) for metric in of_classes)
+    assert not any(is_comparable(metric, one_output, three_outputs) for metric in (*of_outputs, "val_loss"))
+    assert is_comparable("val_loss", two, one_output)
+
+
+def test_metrics_of_several_labels_are_not_compared_with_those_of_one(tmp_path: Path) -> None:
+    """A log loss of several labels is averaged over them, and F-scores have a threshold."""
+    data = {"path": tmp_path, "image_size": 32, **SEVERAL_LABELS}
+    single = name_classes(make_run(tmp_path, "single", 0.7, head=SIGMOID), "abc")
+    several = name_classes(make_run(tmp_path, "several", 0.7, head=SIGMOID, data=data), "abc")
+
+    for metric in ("val_log_loss", "val_brier_score", "val_calibration_error", "val_f1_score", "val_auc"):
+        assert not is_comparable(metric, single, several)
+    assert is_comparable("val_accuracy", single, several)
