@@ -17,7 +17,7 @@ from cnncli.config.modes import run_name, stages_of
 from cnncli.config.overrides import Overrides
 from cnncli.config.reader import config_from_mapping, load_config
 from cnncli.config.schema import Config
-from cnncli.dataset.labels.source import read_labels
+from cnncli.dataset.labels.source import count_classes
 from cnncli.errors import ConfigError, Message, printable
 from cnncli.networks.arithmetic import LayerNumbers, count_layers
 from cnncli.networks.backbone import build_backbone
@@ -228,8 +228,7 @@ def _count_classes(config: Config) -> int:
     """Return the number of classes in the dataset, at least 2, or of labels, at least 1. No image is opened."""
     if known := _absent_dataset(config):
         return known.n_classes
-    least, classes = 1 if config.data.labels.is_multi_label else 2, read_labels(config.data).classes.values()
-    return max(least, max((len(names) for names in classes), default=least))
+    return count_classes(config.data)
 
 
 def _absent_dataset(config: Config) -> DatasetInfo | None:

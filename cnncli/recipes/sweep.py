@@ -23,6 +23,7 @@ from cnncli.config.search import Optuna
 from cnncli.config.sweep_plan import GRID, Cell, Draw, Search
 from cnncli.config.writer import differences
 from cnncli.dataset.build import index_images
+from cnncli.dataset.labels.source import count_classes
 from cnncli.errors import CnncliError, ConfigError, Message, printable
 from cnncli.evaluation.lead import ImageResults, Lead, measure_lead
 from cnncli.evaluation.predictions import read_predictions
@@ -38,6 +39,7 @@ from cnncli.runs.results import (
     default_metric,
     require_comparable,
     require_metric,
+    why_not_comparable,
 )
 from cnncli.storage.atomic import output_path
 from cnncli.terminal.console import Console
@@ -100,7 +102,8 @@ def sweep(
     A finished run of the same name and settings in `runs_dir` is used, and an unfinished one is resumed. A head that is
     solved exactly is only tried, if there are validation images, and trained as a run if it is chosen. A run that fails
     does not stop the others. Test results of settings that were not chosen are left out. Without validation
-    images nothing is chosen, and the comparison has test results only if `metric` is one of them.
+    images nothing is chosen, and the comparison has test results only if `metric` is one of them. If it turns out after
+    the training that the runs compute the metric in different ways, nothing is chosen or drawn, with a warning.
 
     Args:
         cells: The runs, from `plan_sweep` or `plan_searches`.
@@ -133,17 +136,23 @@ def sweep(
     if not runs:
         raise CnncliError(tuple(trials.problems))
     metric = metric or default_metric(runs)
-    require_comparable(metric, runs)
-    require_metric(metric, available_metrics(runs))
+    if difference := why_not_comparable(metric, runs):
+        text = f"The runs compute {metric} in different ways ({difference}). Nothing is chosen, and no figure is drawn."
+        log.warning(Message("sweep-not-comparable", text, received=metric, reason=difference))
+        path = None
+    else:
+        require_metric(metric, available_metrics(runs))
     monitor = (VALIDATION if any(run.has_validation for run in runs) else "") + split_of(metric)[1]
-    chosen = choose(cells, runs, monitor) if monitor.startswith(VALIDATION) else frozenset[str]()
+    can_choose = monitor.startswith(VALIDATION) and not difference
+    chosen = choose(cells, runs, monitor) if can_choose else frozenset[str]()
     lead = trials.measure_lead(cells, chosen)
     trials.train_tried(cell for cell in cells if cell.name in chosen)
     runs = tuple(trials.runs.values())
-    show_tests = not chosen and metric.startswith(TEST)
+    show_tests = not chosen and not difference and metric.startswith(TEST)
     shown = tuple(run if show_tests or run.name in chosen else run.untested() for run in runs)
     comparison = compare_runs(shown, None if x == TRIALS else path, metric, "epoch" if x == TRIALS else x, published)
-    tried = {name: best_so_far([cell for cell in cells if cell.search == name], runs, monitor) for name in searches}
+    compared = () if difference else searches
+    tried = {name: best_so_far([cell for cell in cells if cell.search == name], runs, monitor) for name in compared}
     if x == TRIALS and path is not None:
         draw_best_so_far(tried, published, metric_of(monitor), monitor, path)
         comparison = replace(comparison, figure=path)
@@ -155,10 +164,29 @@ def sweep(
 def _require_possible(metric: str | None, cells: Sequence[Cell]) -> None:
     """Raise ConfigError before the training if none of the runs will have the metric, or they cannot be compared."""
     if metric is not None:
-        require_comparable(metric, [RunResults(None, cell.name, {}, cell.config, ()) for cell in cells])
+        runs = [RunResults(None, cell.name, {}, cell.config, ()) for cell in cells]
+        require_comparable(metric, runs)
+        require_comparable(metric, _with_classes(runs, split_of(metric)[1]))
         names = dict.fromkeys([*METRICS, *(name for cell in cells for name in metrics_of(cell.config)), *EVALUATED])
         if split_of(metric)[1] not in names:
             require_metric(metric, [prefix + name for prefix in (VALIDATION, TEST, "") for name in names])
+
+
+def _with_classes(runs: Sequence[RunResults], name: str) -> list[RunResults]:
+    """Return planned runs with the number of classes of their images, if they compute a metric depending on it."""
+    counts: dict[str, int | None] = {}
+    found = []
+    for run in runs:
+        data, n_classes = run.config.data, None
+        if len({replace(run, n_classes=n).definition(name) for n in (2, 3)}) > 1:
+            key = data.model_dump_json(include={"path", "labels", "groups", "color"})
+            if key not in counts:
+                counts[key] = None
+                with suppress(CnncliError):  # reported when the images are indexed
+                    counts[key] = count_classes(data)
+            n_classes = counts[key]
+        found.append(replace(run, n_classes=n_classes))
+    return found
 
 
 class Trials:

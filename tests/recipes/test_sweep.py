@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from PIL import Image, ImageOps
 
 from cnncli.cli import main
 from cnncli.config.search import Optuna, read_axis
@@ -269,6 +270,50 @@ def test_losses_that_cannot_be_compared_are_refused_before_training(
     assert main([*words, "--metric", "val_loss"]) == 2
     assert "[usage-metric-not-comparable]" in capsys.readouterr().err
     assert not list(run_folders(source.parent / "runs"))
+
+
+def add_class(data: Path) -> None:
+    """Add a class to each split of a folder: the images of its first class, inverted."""
+    for split in data.iterdir():
+        first = min(split.iterdir())
+        (split / "zebras").mkdir()
+        for path in first.iterdir():
+            ImageOps.invert(Image.open(path).convert("RGB")).save(split / "zebras" / path.name)
+
+
+def test_losses_that_depend_on_the_number_of_classes_are_refused_before_training(
+    source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Three sigmoids have a binary cross-entropy, two softmax outputs and one sigmoid the same loss."""
+    add_class(source.parent / "data")
+    runs = source.parent / "runs"
+    words = ["sweep", str(source), "head.activation=softmax,sigmoid", "--runs-dir", str(runs)]
+
+    assert main([*words, "--metric", "val_loss"]) == 2
+    assert "[usage-metric-not-comparable]" in capsys.readouterr().err
+    assert not list(run_folders(runs))
+
+
+def test_a_sweep_whose_runs_turn_out_different_chooses_nothing(
+    source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run that was trained before a class was added has another loss: there is a table, a warning, and no choice."""
+    runs, figure = source.parent / "runs", source.parent / "sweep.png"
+    words = ["sweep", str(source), "head.activation=sigmoid", "--runs-dir", str(runs), "--metric", "val_loss"]
+    assert main([*words, "head.pooling=avg,max"]) == 0
+    add_class(source.parent / "data")
+    capsys.readouterr()
+    assert main([*words, "head.pooling=avg,max,flatten", "--out", str(figure)]) == 0
+    captured = capsys.readouterr()
+    assert main([*words, "head.pooling=avg,max,flatten", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+
+    assert "[sweep-not-comparable]" in captured.err
+    assert len([line for line in captured.out.splitlines() if line.startswith("tiny-")]) == 6  # results and settings
+    assert "best" not in captured.out
+    assert not figure.exists()
+    assert [run["n_classes"] for run in document["runs"]] == [2, 2, 3]
+    assert (document["chosen"], document["lead"]) == ([], None)
 
 
 RESULTS = {"avg": 0.7, "max": 0.9, "flatten": 0.5}

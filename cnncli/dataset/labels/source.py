@@ -53,6 +53,16 @@ def read_labels(data: DataConfig) -> LabeledImages:
     return found
 
 
+def count_classes(data: DataConfig) -> int:
+    """Return the number of classes in a config's data, at least 2, or of labels, at least 1. No image is opened.
+
+    Raises:
+        DataError: As `read_labels`.
+    """
+    least, classes = 1 if data.labels.is_multi_label else 2, read_labels(data).classes.values()
+    return max(least, max((len(names) for names in classes), default=least))
+
+
 def _separator_of(names: Sequence[str]) -> str | None:
     """Return what seems to separate labels in names, because their parts occur in several of them."""
     counts = {sign: len({part for name in names for part in labels_in(name, sign)}) for sign in SEPARATORS}
