@@ -138,7 +138,7 @@ def sweep(
     metric = metric or default_metric(runs)
     if difference := why_not_comparable(metric, runs):
         text = f"The runs compute {metric} in different ways ({difference}). Nothing is chosen, and no figure is drawn."
-        log.warning(Message("sweep-not-comparable", text, received=metric, reason=difference))
+        log.warning(Message("usage-metric-not-comparable", text, received=metric, reason=difference))
         path = None
     else:
         require_metric(metric, available_metrics(runs))

@@ -308,7 +308,7 @@ def test_a_sweep_whose_runs_turn_out_different_chooses_nothing(
     assert main([*words, "head.pooling=avg,max,flatten", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
 
-    assert "[sweep-not-comparable]" in captured.err
+    assert "[usage-metric-not-comparable]" in captured.err
     assert len([line for line in captured.out.splitlines() if line.startswith("tiny-")]) == 6  # results and settings
     assert "best" not in captured.out
     assert not figure.exists()
