@@ -75,12 +75,11 @@ def _misfits(block: Block, maps: Maps, owner: str, is_first: bool) -> Iterator[M
 
 
 def _misfits_of_channels(block: Block, channels: int) -> Iterator[Misfit]:
-    filters = block.filters or channels
     if block.filters is None:
         return
-    if block.kind == "depthwise" and filters % channels:
+    if block.kind == "depthwise" and block.filters % channels:
         what = f"not a multiple of the {channels} channels below it, as depthwise convolutions need"
-        yield Misfit("config-block-impossible", "filters", filters, what, f"a multiple of {channels}")
+        yield Misfit("config-block-impossible", "filters", block.filters, what, f"a multiple of {channels}")
     elif block.kind == "convolution":
         yield from _indivisible("groups", block.groups, channels)
 
