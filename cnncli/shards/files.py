@@ -6,9 +6,11 @@ import errno
 import glob
 import io
 import os
+import re
 import threading
 from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import timedelta
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
@@ -26,10 +28,15 @@ BLOCK_BYTES = 8 * 2**20
 MAX_BLOCKS = 24
 """Maximum number of blocks in memory, those of all shards together: 192 MB."""
 
+RETRY_SECONDS = 30
+"""Time in seconds for which Google's client repeats a failed request, also one without credentials; its default is 15
+minutes."""
+
 FileKey = tuple[int, int, int]
 """Size in bytes, and two numbers that change with the content; see `file_key`."""
 
 _IMAGES = (*IMAGE_SUFFIXES, *HEIC_SUFFIXES, *DICOM_SUFFIXES)
+_MAGIC = re.compile(r"[*?[]")
 _LATEST_NS = 2**59  # hashes of entity tags are before any time of change
 
 
@@ -273,15 +280,32 @@ def _has_image_files(folder: str) -> bool:
 def _remote_matches(pattern: str) -> list[str]:
     scheme, _, rest = pattern.partition(":")
     rest = rest.lstrip("/")
+    if rest.lower().endswith(SUFFIXES) and not glob.has_magic(rest):
+        return [f"{scheme}:/{rest}"]
+    patterns = [rest] if glob.has_magic(rest) else [f"{rest.rstrip('/')}/{depth}" for depth in ("*", "*/*")]
+    folder = _MAGIC.split(patterns[0], maxsplit=1)[0].rpartition("/")[0]
     with _remote_errors(pattern):
-        found = [rest] if rest.lower().endswith(SUFFIXES) and not glob.has_magic(rest) else []
-        if glob.has_magic(rest):
-            found = _filesystem(scheme).glob(rest)
-        elif not found:
-            found = [
-                place for depth in ("*", "*/*") for place in _filesystem(scheme).glob(f"{rest.rstrip('/')}/{depth}")
-            ]
+        found = (_google_matches if scheme == "gs" else _glob_matches)(_filesystem(scheme), folder, patterns)
     return [f"{scheme}:/{place}" for place in found if is_shard(place)]
+
+
+def _glob_matches(store: Any, folder: str, patterns: list[str]) -> list[str]:
+    try:
+        store.ls(folder)
+    except FileNotFoundError:
+        return []
+    # Like fsspec's `find`, `glob` takes an error of the connection for an empty folder, hence `ls` before it.
+    return [place for pattern in patterns for place in store.glob(pattern)]
+
+
+def _google_matches(store: Any, folder: str, patterns: list[str]) -> list[str]:
+    """Match the names of all objects of a folder: pyarrow lists only folders that an empty object stands for."""
+    from fsspec.utils import glob_translate
+    from pyarrow.fs import FileSelector
+
+    matches = [re.compile(glob_translate(pattern)).match for pattern in patterns]
+    found = store.fs.get_file_info(FileSelector(folder, allow_not_found=True, recursive=True))
+    return [one.path for one in found if any(match(one.path) for match in matches)]
 
 
 def _fetch(path: str, start: int, stop: int) -> bytes:
@@ -326,20 +350,31 @@ def _filesystem(scheme: str) -> Any:
     """Return the file system of an object store, with the interface of fsspec.
 
     S3 and Google Cloud Storage are read by pyarrow, which needs no other package and takes credentials and region
-    from the environment and the usual files; `AWS_ENDPOINT_URL` names another server, such as MinIO.
+    from the environment and the usual files. `AWS_ENDPOINT_URL`, `STORAGE_EMULATOR_HOST` and `HF_ENDPOINT` name other
+    servers, such as MinIO.
     """
     try:
         if scheme == "hf":
-            from huggingface_hub import HfFileSystem
-
-            return HfFileSystem()
+            return _hugging_face()
         from fsspec.implementations.arrow import ArrowFSWrapper
         from pyarrow import fs
 
         if scheme == "gs":
-            return ArrowFSWrapper(fs.GcsFileSystem())
+            options: dict[str, Any] = {"retry_time_limit": timedelta(seconds=RETRY_SECONDS)}
+            if server := os.environ.get("STORAGE_EMULATOR_HOST"):
+                protocol, _, address = server.rpartition("://")
+                options |= {"anonymous": True, "scheme": protocol or "http", "endpoint_override": address.rstrip("/")}
+            return ArrowFSWrapper(fs.GcsFileSystem(**options))
         endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
         return ArrowFSWrapper(fs.S3FileSystem(endpoint_override=endpoint))
     except ImportError as error:
         text = f"{scheme}:// needs {error.name or 'pyarrow'}. Install it with: pip install 'cnncli[cloud]'"
         raise DataError(Message("data-cloud-not-installed", text, received=scheme)) from None
+
+
+def _hugging_face() -> Any:
+    # Otherwise it asks its maker's server for the agents that it should look for, and tells it what is installed here.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    from huggingface_hub import HfFileSystem
+
+    return HfFileSystem(endpoint=os.environ.get("HF_ENDPOINT"))

@@ -1,4 +1,4 @@
-"""Shards in object stores: in S3, for which moto's server on 127.0.0.1 stands, and the blocks that are fetched."""
+"""Shards in object stores, for which servers on 127.0.0.1 stand, and the blocks that are fetched."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import random
 import shutil
 import socket
 import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -24,23 +25,37 @@ from cnncli.shards import files
 from cnncli.shards.files import open_shard
 from cnncli.shards.shard import read_image
 from tests.shards.writing import samples, write_folders, write_parquet, write_webdataset
+from tests.support.hub import serve_dataset
 
 fs = pytest.importorskip("pyarrow.fs")
 CHOSEN = samples(40)
 
 
 @pytest.fixture(scope="module")
-def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Start a server that behaves like S3, or skip the test where moto is not installed."""
-    program = shutil.which("moto_server")
-    if program is None:
-        pytest.skip("needs moto_server (pip install 'moto[s3,server]') to stand in for S3")
+    options = ["-H", "127.0.0.1", "-p"]
+    yield from serve("moto_server", options, "pip install 'moto[s3,server]'", tmp_path_factory.mktemp("s3"))
+
+
+@pytest.fixture(scope="module")
+def google_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Start a server that behaves like Google Cloud Storage, or skip the test where there is none."""
+    options = ["-host", "127.0.0.1", "-scheme", "http", "-backend", "memory", "-port"]
+    where = "github.com/fsouza/fake-gcs-server"
+    yield from serve("fake-gcs-server", options, where, tmp_path_factory.mktemp("gs"))
+
+
+def serve(program: str, options: Sequence[str], where: str, folder: Path) -> Iterator[str]:
+    """Run a server, whose last option is its port, and yield its address."""
+    found = shutil.which(program)
+    if found is None:
+        pytest.skip(f"needs {program} ({where})")
     with closing(socket.create_server(("127.0.0.1", 0))) as free:
         port = free.getsockname()[1]
-    log = tmp_path_factory.mktemp("s3") / "log.txt"
-    with log.open("wb") as output:
-        command = [program, "-H", "127.0.0.1", "-p", str(port)]
+    with (folder / "log.txt").open("wb") as output:
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        command = [found, *options, str(port)]
         server = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
         try:
             for _ in range(300):
@@ -49,38 +64,60 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                     break
                 except OSError:
                     time.sleep(0.1)
-            yield f"http://127.0.0.1:{port}"
+            yield f"127.0.0.1:{port}"
         finally:
             server.terminate()
             server.wait()
 
 
-@pytest.fixture
-def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
-    """Return an S3 bucket with two tars of images of pets and, in a folder of its own, a Parquet file."""
-    name = f"pets-{random.getrandbits(48):x}"
-    variables = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
-    for variable, value in {**variables, "AWS_ENDPOINT_URL": endpoint, "AWS_EC2_METADATA_DISABLED": "true"}.items():
-        monkeypatch.setenv(variable, value)
-    files._filesystem.cache_clear()
-    options = {"allow_bucket_creation": True, "allow_delayed_open": True}  # small files in one request
-    store = fs.S3FileSystem(endpoint_override=endpoint, **options)
+def write_shards(root: Path) -> Path:
+    """Write two tars of images of pets and, in a folder of its own, a Parquet file with the same images."""
+    write_webdataset(root / "wds/pets-000000.tar", CHOSEN[:25])
+    write_webdataset(root / "wds/pets-000001.tar", CHOSEN[25:])
+    write_parquet(root / "hf/data/0.parquet", CHOSEN)
+    return root
+
+
+def fill_bucket(store: Any, name: str, root: Path) -> None:
+    """Copy the files of a folder into a new bucket."""
     store.create_dir(name)
-    local = {
-        "wds/pets-000000.tar": write_webdataset(tmp_path / "0.tar", CHOSEN[:25]),
-        "wds/pets-000001.tar": write_webdataset(tmp_path / "1.tar", CHOSEN[25:]),
-        "hf/data/0.parquet": write_parquet(tmp_path / "0.parquet", CHOSEN),
-    }
-    for key, path in local.items():
-        with store.open_output_stream(f"{name}/{key}") as file:
+    for path in filter(Path.is_file, root.rglob("*")):
+        with store.open_output_stream(f"{name}/{path.relative_to(root).as_posix()}") as file:
             file.write(path.read_bytes())
-    return name
+
+
+@pytest.fixture(params=["s3", "gs", "hf"])
+def root(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    """Return the URL of a folder in each object store that has the shards of `write_shards`."""
+    name = f"pets-{random.getrandbits(48):x}"
+    shards = write_shards(tmp_path / "shards")
+    files._filesystem.cache_clear()
+    if request.param == "s3":
+        endpoint = f"http://{request.getfixturevalue('s3_server')}"
+        variables = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
+        for variable, value in {**variables, "AWS_ENDPOINT_URL": endpoint, "AWS_EC2_METADATA_DISABLED": "true"}.items():
+            monkeypatch.setenv(variable, value)
+        options = {"allow_bucket_creation": True, "allow_delayed_open": True}  # small files in one request
+        fill_bucket(fs.S3FileSystem(endpoint_override=endpoint, **options), name, shards)
+        yield f"s3://{name}"
+    elif request.param == "gs":
+        address = request.getfixturevalue("google_server")
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", address)
+        google = {"anonymous": True, "scheme": "http", "project_id": "pets"}
+        fill_bucket(fs.GcsFileSystem(endpoint_override=address, **google), name, shards)
+        yield f"gs://{name}"
+    else:
+        pytest.importorskip("huggingface_hub")
+        with serve_dataset(f"zoo/{name}", shards) as (endpoint, _):
+            monkeypatch.setenv("HF_ENDPOINT", endpoint)
+            yield f"hf://datasets/zoo/{name}"
+    files._filesystem.cache_clear()
 
 
 @pytest.mark.parametrize("path", ["wds", "wds/pets-{000000..000001}.tar", "wds/*.tar", "hf"])
-def test_a_bucket_gives_the_manifest_of_the_folder(bucket: str, path: str, tmp_path: Path) -> None:
-    """Shards in S3 give the digests, labels and drawn splits of the same images in class folders."""
-    found = build_manifest(DataConfig(path=Path(f"s3://{bucket}/{path}")), 0)
+def test_a_store_gives_the_manifest_of_the_folder(root: str, path: str, tmp_path: Path) -> None:
+    """Shards in an object store give the digests, labels and drawn splits of the same images in class folders."""
+    found = build_manifest(DataConfig(path=Path(f"{root}/{path}")), 0)
     expected = build_manifest(DataConfig(path=write_folders(tmp_path / "folders", CHOSEN)), 0)
 
     assert {(row.digest, row.labels, row.split) for row in found.rows} == {
@@ -89,11 +126,39 @@ def test_a_bucket_gives_the_manifest_of_the_folder(bucket: str, path: str, tmp_p
     assert read_image(found.rows[0].path, 10**6) in {content for _, _, content in CHOSEN}
 
 
-@pytest.mark.parametrize("path", ["none", "wds/none-{0..1}.tar"])
-def test_what_is_not_in_the_bucket_is_an_error(bucket: str, path: str) -> None:
+@pytest.mark.parametrize("path", ["none", "none/*.tar", "wds/none-{0..1}.tar"])
+def test_what_is_not_in_the_store_is_an_error(root: str, path: str) -> None:
     """Shards that do not exist are mistakes of the user."""
     with pytest.raises(DataError):
-        build_manifest(DataConfig(path=Path(f"s3://{bucket}/{path}")), 0)
+        build_manifest(DataConfig(path=Path(f"{root}/{path}")), 0)
+
+
+def test_hugging_face_learns_nothing_but_the_files_that_are_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """No request but those for the dataset, and none says what else is installed."""
+    pytest.importorskip("huggingface_hub")
+    code = "import sys; from cnncli.shards.files import find_shards; print(find_shards(sys.argv[1]))"
+    with serve_dataset("zoo/pets", write_shards(tmp_path)) as (endpoint, requests):
+        monkeypatch.setenv("HF_ENDPOINT", endpoint)
+        url = "hf://datasets/zoo/pets/wds"
+        found = subprocess.run([sys.executable, "-c", code, url], capture_output=True, text=True, check=True)
+
+    assert "pets-000001.tar" in found.stdout
+    assert all("/datasets/zoo/pets" in path for path, _ in requests)
+    assert not any("tensorflow" in agent or "torch" in agent for _, agent in requests)
+
+
+def test_a_store_that_cannot_be_reached_is_not_an_empty_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message gives the reason of the connection instead of saying that there are no shards."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    files._filesystem.cache_clear()
+
+    with pytest.raises(OSError, match="pets"):
+        files.find_shards(Path("s3://pets/*.tar"))
+    files._filesystem.cache_clear()
 
 
 @pytest.mark.parametrize("url", ["s3://bucket/train-{00..99}.tar", "gs://bucket/folder", "hf://datasets/a/b/data"])

@@ -102,6 +102,7 @@ def _read_indexes(path: Path) -> tuple[Path, dict[str, ShardIndex]]:
         raise DataError(Message("data-shards-missing", text, path=path)) from None
     if not shards:
         text = f"{printable(path)}: no shards (.tar or .parquet) have this name, or are in this folder"
+        text += ", or are readable with these credentials" if is_remote(path) else ""
         raise DataError(Message("data-shards-missing", text, path=path))
     folders = [os.path.dirname(shard) for shard in shards]  # noqa: PTH120
     return path if not is_remote(path) and path.is_dir() else Path(os.path.commonpath(folders)), indexes
