@@ -6,6 +6,8 @@ command line is a bug: exit code 1, with the traceback in a log.
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -177,5 +179,7 @@ def reason_of(error: BaseException) -> str:
     """Return the reason of an exception in one line: the operating system's text, or else that of the exception."""
     # The text of a KeyError is quoted, and a TimeoutError loses its text when it gets a file name.
     text = error.args[0] if isinstance(error, KeyError | TimeoutError) and error.args else error
+    if isinstance(error, FileNotFoundError):
+        text = os.strerror(errno.ENOENT)  # other libraries give the path alone, which the message has already
     words = str(getattr(error, "strerror", None) or text).split()
     return printable(" ".join(words))[:200] or type(error).__name__

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import inspect
 import os
 from pathlib import Path
@@ -21,6 +22,7 @@ from cnncli.errors import (
     MinimumMissedError,
     ParityError,
     printable,
+    reason_of,
 )
 
 TREE = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, CnncliError)]
@@ -98,3 +100,11 @@ def test_a_message_is_a_string_with_a_code_and_facts() -> None:
     assert Message.of(message) is message
     assert (Message.of("text").code, Message.of("text").facts) == ("", {})
     assert (copy.deepcopy(message).code, copy.deepcopy(message).facts) == (message.code, message.facts)
+
+
+@pytest.mark.parametrize(
+    "error", [FileNotFoundError("a.parquet"), FileNotFoundError(errno.ENOENT, "gone", "a.parquet")]
+)
+def test_the_reason_of_a_missing_file_is_not_its_name(error: FileNotFoundError) -> None:
+    """Some libraries give only the path, which messages have already."""
+    assert "a.parquet" not in reason_of(error)
