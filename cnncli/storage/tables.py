@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from cnncli.errors import CnncliError, DataError, Message, printable
-from cnncli.storage.atomic import output_path, replacing, write_atomically
+from cnncli.storage.atomic import naming, output_path, replacing, write_atomically
 
 TABLES = (".csv", ".parquet", ".xlsx")
 """Suffixes of tables."""
@@ -128,8 +128,9 @@ class GrowingCsv:
     """
 
     def __init__(self, path: Path, columns: Sequence[Column]) -> None:
-        """Open the file, which may exist. Raises CnncliError if it has other columns."""
+        """Open the file, which may exist. Raises CnncliError if it has other columns or a damaged row."""
         self._path = path
+        self._n_columns = len(columns)
         header = [str(_csv_cell(column.name)) for column in columns]
         first_line = _csv_line([column.name for column in columns])
         if not path.exists():
@@ -143,9 +144,16 @@ class GrowingCsv:
         self.first_cells = [_CSV_MARK.sub("", row[0]) for row in rows[1:] if row]
 
     def add(self, row: Sequence[Cell]) -> None:
-        """Add a row."""
-        with self._path.open("ab", buffering=0) as file:
-            file.write(_csv_line(row).encode("utf-8", "surrogateescape"))
+        """Add a row, completely or not at all."""
+        data = _csv_line(row).encode("utf-8", "surrogateescape")
+        with naming(self._path), self._path.open("ab", buffering=0) as file:
+            end = file.tell()
+            try:
+                while data:  # a write can be short, as on a disk that is full
+                    data = data[file.write(data) :]
+            except BaseException:
+                file.truncate(end)
+                raise
 
     def _header(self) -> list[str]:
         try:
@@ -155,15 +163,37 @@ class GrowingCsv:
             return []
 
     def _complete_rows(self) -> list[list[str]]:
-        """Return the rows after removing a part of a row at the end."""
-        data = self._path.read_bytes()
-        end = data.rfind(b"\n") + 1
-        while data.count(b'"', 0, end) % 2:  # the line break is inside a cell
-            end = data.rfind(b"\n", 0, end - 1) + 1
-        if end < len(data):
-            os.truncate(self._path, end)
-        text = data[:end].decode("utf-8", "surrogateescape")
-        return list(csv.reader(io.StringIO(text, newline="")))
+        """Return the rows after removing a last one that a crash cut off. Raises CnncliError for a damaged row."""
+        text = self._path.read_bytes().decode("utf-8", "surrogateescape")
+        lines = io.StringIO(text, newline="").readlines()
+        reader = csv.reader(lines, strict=True)
+        rows: list[list[str]] = []
+        n_complete = 0  # lines of complete rows
+        try:
+            for row in reader:
+                if not lines[reader.line_num - 1].endswith(("\n", "\r")):
+                    break
+                if row and len(row) != self._n_columns:
+                    raise self._damaged(n_complete + 1, f"{len(row)} cells")
+                rows.append(row)
+                n_complete = reader.line_num
+        except csv.Error as error:
+            # A quotation mark that somebody added makes all later rows part of a cell, as far as the end of the file.
+            if "unexpected end" not in str(error) or any(map(self._is_row, lines[n_complete + 1 :])):
+                raise self._damaged(n_complete + 1, "a misplaced quotation mark") from error
+        if n_complete < len(lines):
+            os.truncate(self._path, len("".join(lines[:n_complete]).encode("utf-8", "surrogateescape")))
+        return rows
+
+    def _is_row(self, line: str) -> bool:
+        return line.endswith("\n") and len(next(csv.reader([line]))) == self._n_columns
+
+    def _damaged(self, line: int, received: str) -> CnncliError:
+        expected = f"{self._n_columns} cells"
+        text = f"{printable(self._path)}:{line}: received {received}, expected {expected}; correct or delete the row"
+        return CnncliError(
+            Message("usage-table-row", text, path=self._path, line=line, received=received, expected=expected)
+        )
 
 
 @contextmanager

@@ -210,3 +210,53 @@ def test_a_header_without_a_line_break_is_completed(tmp_path: Path) -> None:
     GrowingCsv(tmp_path / "a.csv", COLUMNS).add(ROWS[0])
 
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "row",
+    ['"a.jpg",1,false', '"a.jpg",1,false,0,0', '"5" disk.jpg",1,false,0', '"disk.jpg,1,false,0'],
+    ids=["short", "long", "quote", "open"],
+)
+@pytest.mark.parametrize("quote", ['"', ""], ids=["quoted", "plain"])
+def test_a_damaged_row_is_an_error_and_nothing_is_removed(tmp_path: Path, row: str, quote: str) -> None:
+    """A row that somebody damaged is named by its line, whether or not the rows after it have quotation marks."""
+    path = tmp_path / "a.csv"
+    header = write(path, [])[0]
+    rows = ["first.jpg,1,false,0", row, *(f"{quote}{number}.jpg{quote},1,false,0" for number in range(3))]
+    content = "\n".join([",".join(header), *rows]) + "\n"
+    path.write_text(content)
+    with pytest.raises(CnncliError) as error:
+        GrowingCsv(path, COLUMNS)
+
+    assert (error.value.code, error.value.facts["line"], error.value.exit_code) == ("usage-table-row", 3, 2)
+    assert path.read_text() == content
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_quotation_mark_inside_a_plain_cell_belongs_to_it(tmp_path: Path, end: str) -> None:
+    """A row as a person or a spreadsheet program writes it keeps the rows after it."""
+    path = tmp_path / "a.csv"
+    header = write(path, [])[0]
+    lines = [",".join(header), '5" disk.jpg,1,false,0', '"b.jpg",1,false,0']
+    path.write_bytes((end.join(lines) + end).encode())
+
+    assert GrowingCsv(path, COLUMNS).first_cells == ['5" disk.jpg', "b.jpg"]
+    assert path.read_bytes() == (end.join(lines) + end).encode()
+
+
+def test_a_row_is_added_completely_or_not_at_all(tmp_path: Path) -> None:
+    """If a disk takes only a part of a row, that is an error, and the table is as before."""
+    resource = pytest.importorskip("resource", reason="needs a limit of file sizes")
+    path = tmp_path / "a.csv"
+    table = GrowingCsv(path, COLUMNS)
+    table.add(ROWS[0])
+    before = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 5, limits[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            table.add(ROWS[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    assert path.read_bytes() == before
