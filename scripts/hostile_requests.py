@@ -41,11 +41,11 @@ def post(body: bytes, kind: str = "application/octet-stream", path: str = "/pred
     ).encode() + body
 
 
-def multipart(*files: bytes, name: str = "a.jpg", boundary: str = "cut") -> bytes:
+def multipart(*files: bytes, name: str = "a.jpg", boundary: str = "cut", charset: str = "utf-8") -> bytes:
     """Return a request with files in a form."""
     head = f'--{boundary}\r\nContent-Disposition: form-data; name="images"; filename="{name}"\r\n\r\n'.encode()
     body = b"".join(head + file + b"\r\n" for file in files) + f"--{boundary}--\r\n".encode()
-    return post(body, f"multipart/form-data; boundary={boundary}")
+    return post(body, f"multipart/form-data; boundary={boundary}; charset={charset}")
 
 
 def _png(width: int, height: int, pixels: bytes) -> bytes:
@@ -92,6 +92,12 @@ def _tensor(rng: random.Random) -> bytes:
             ]
         }
     )
+
+
+def _surrogates(rng: random.Random) -> dict[str, object]:
+    """Return a tensor with a lone surrogate, which UTF-8 cannot encode, in one of its entries."""
+    entry, text = {"name": "images", "datatype": "BYTES", "shape": [1]}, "\ud800"
+    return rng.choice(({**entry, "datatype": text}, {**entry, "parameters": {"binary_data_size": text}}))
 
 
 KINDS: dict[str, Callable[[random.Random, bytes], Attack]] = {
@@ -151,9 +157,13 @@ KINDS: dict[str, Callable[[random.Random, bytes], Attack]] = {
             "multipart/form-data; boundary=cut",
         )
     ),
+    "form in an odd encoding": lambda rng, photo: Attack(
+        multipart(photo, charset=rng.choice(("punycode", "undefined")))
+    ),
     "JSON nested deep": lambda _, __: Attack(post(b"[" * 200_000, path="/v2/models/MODEL/infer")),
     "JSON of many numbers": lambda _, __: Attack(post(b"[" + b"1," * 6_000_000 + b"1]", path="/v2/models/MODEL/infer")),
     "tensor that is wrong": lambda rng, _: Attack(_tensor(rng)),
+    "tensor with a lone surrogate": lambda rng, _: Attack(_infer({"inputs": [_surrogates(rng)]})),
     "tensor of a lying size": lambda rng, _: Attack(
         _infer(
             {

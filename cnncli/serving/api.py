@@ -110,6 +110,8 @@ class PredictionApi:
         app.add_exception_handler(HTTPException, lambda _, error: guard.refuse(_http_refusal(error)))
         app.add_exception_handler(RequestValidationError, lambda _, error: guard.refuse(_query_refusal(error)))
         app.add_exception_handler(CnncliError, lambda _, error: guard.refuse(_engine_refusal(error)))
+        # Starlette raises the exception again after this answer, so that its traceback is in the log.
+        app.add_exception_handler(Exception, lambda _, __: guard.refuse(_failure()))
         return guard
 
     @asynccontextmanager
@@ -233,6 +235,8 @@ class PredictionApi:
         parser.spool_max_size = self._limits.body_bytes  # nothing is written to disk
         try:
             form = await parser.parse()
+        except UnicodeError:  # Starlette expects only some of the errors of Python's codecs
+            raise invalid("the names in the multipart body cannot be decoded; send them in UTF-8.") from None
         except MultiPartException as error:
             if error.message.startswith("Too many files"):
                 raise too_many_images(self._limits.images + 1, self._limits) from None
@@ -305,7 +309,7 @@ async def _read_body(request: Request) -> bytes:
 def _refuse_images(errors: list[ImageError], predictions: list[dict[str, Any]]) -> JSONResponse:
     """Return the answer for a request with unusable images."""
     document = {
-        "error": str(errors[0]),
+        "error": printable(str(errors[0])),
         "code": errors[0].code,
         "errors": [
             {"path": printable(one.path), "code": one.code, "message": printable(str(one.reason))} for one in errors
@@ -314,6 +318,11 @@ def _refuse_images(errors: list[ImageError], predictions: list[dict[str, Any]]) 
     }
     status = status_of(errors)
     return JSONResponse(document, status, Refused(status, Message.of("")).headers)
+
+
+def _failure() -> Refused:
+    text = "the server failed to answer this request; its log has the reason."
+    return Refused(500, Message("serve-failed", text))
 
 
 def _refusal(error: Exception) -> Refused:

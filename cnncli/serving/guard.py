@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.types import Message as Event
 
-from cnncli.errors import Message
+from cnncli.errors import Message, printable
 from cnncli.serving.local import names_this_machine
 from cnncli.serving.refusals import Limits, Refused
 from cnncli.serving.server_metrics import ServerMetrics
@@ -81,7 +81,8 @@ class Guard:
     def refuse(self, refusal: Refused) -> JSONResponse:
         """Count a refusal, and return its answer."""
         self._metrics.rejected.labels(refusal.message.code).inc()
-        document = {"error": str(refusal.message), "code": refusal.message.code}
+        # A message may quote a lone surrogate, which JSON can contain and UTF-8 cannot.
+        document = {"error": printable(refusal.message), "code": refusal.message.code}
         return JSONResponse(document, refusal.status, refusal.headers)
 
     def _check(self, scope: Scope, headers: Headers) -> None:

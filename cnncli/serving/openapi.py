@@ -52,6 +52,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         413: "The request or an image is too large.",
         415: "An image has a format that cannot be read.",
         422: "An image is damaged.",
+        500: "The server failed.",
         503: "The server is busy; try again.",
     }.items()
 }

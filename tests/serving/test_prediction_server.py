@@ -326,6 +326,35 @@ def test_a_wrong_form_is_refused(batching: BatchingPredictor) -> None:
     assert {(answer.status, answer.document["code"]) for answer in answers} == {(400, "serve-request-invalid")}
 
 
+@pytest.mark.parametrize("charset", ["punycode", "undefined"])
+def test_a_form_in_an_encoding_that_cannot_be_decoded_is_refused(
+    batching: BatchingPredictor, images: list[Path], charset: str
+) -> None:
+    """A form whose names Python cannot decode with the stated encoding gets 400."""
+    body, headers = form(images[:1])
+    headers["Content-Type"] += f"; charset={charset}"
+    answer = ask(application(batching), "POST", "/predict", body, headers)
+
+    assert (answer.status, answer.document["code"]) == (400, "serve-request-invalid")
+
+
+@pytest.mark.parametrize("failure", [RuntimeError("/home/me/secret"), ValueError("\ud800")])
+def test_a_fault_of_the_server_is_answered_in_json(
+    batching: BatchingPredictor, images: list[Path], failure: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An exception that nobody expects gets 500 with a code, and neither its text nor a traceback leaves the server."""
+
+    def fail(_: object) -> None:
+        raise failure
+
+    monkeypatch.setattr(batching, "submit", fail)
+    answer = ask(application(batching), "POST", "/predict", images[0].read_bytes())
+
+    assert (answer.status, answer.document["code"]) == (500, "serve-failed")
+    assert str(failure).encode("utf-8", "replace") not in answer.content
+    assert b"Traceback" not in answer.content
+
+
 @pytest.mark.parametrize(
     ("headers", "status", "code"),
     [
@@ -583,8 +612,11 @@ def test_images_in_json_are_base64(batching: BatchingPredictor, images: list[Pat
         {"name": "pixels", "datatype": "UINT8", "shape": [1, 2, 2, 3], "data": [[0.5] * 12]},
         {"name": "pixels", "datatype": "UINT8", "shape": [1, 2, 2, 3], "data": [1e400] * 12},
         {"name": "pixels", "datatype": "UINT8", "shape": [1, 2, 2, 4], "data": [1] * 16},
+        {"name": "\ud800"},
+        {"datatype": "\ud800"},
+        {"shape": ["\ud800"]},
     ],
-    ids=str,
+    ids=ascii,
 )
 def test_a_wrong_tensor_is_refused(batching: BatchingPredictor, change: dict[str, object]) -> None:
     """A tensor of another name, type, shape or size than the protocol allows gets 400 and a reason."""
@@ -592,6 +624,15 @@ def test_a_wrong_tensor_is_refused(batching: BatchingPredictor, change: dict[str
     answer = _infer(application(batching), {"inputs": [tensor]})
 
     assert (answer.status, answer.document["code"]) in ((400, "serve-request-invalid"), (413, "serve-too-many-images"))
+
+
+@pytest.mark.parametrize("size", ["\ud800", 7, None], ids=ascii)
+def test_a_wrong_size_of_a_binary_tensor_is_refused(batching: BatchingPredictor, size: object) -> None:
+    """A stated size that is not that of the bytes after the JSON, or a lone surrogate, gets 400."""
+    tensor = {"name": "images", "datatype": "BYTES", "shape": [1], "parameters": {"binary_data_size": size}}
+    answer = _infer(application(batching), {"inputs": [tensor]})
+
+    assert (answer.status, answer.document["code"]) == (400, "serve-request-invalid")
 
 
 @pytest.mark.parametrize("length", ["9" * 13, "9" * 5000, "-1", "0", "x", "\u00b2"], ids=lambda text: text[:13])

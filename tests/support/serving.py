@@ -122,7 +122,11 @@ def ask(
         task = asyncio.ensure_future(app(scope, receive, send))
         if cancel_s is not None:
             asyncio.get_running_loop().call_later(cancel_s, task.cancel)
-        await task
+        try:
+            await task
+        except Exception:
+            if not events:  # after an answer, a server writes the exception to its log
+                raise
 
     asyncio.run(run())
     received = {name.decode(): value.decode() for name, value in events[0]["headers"]}
