@@ -96,8 +96,9 @@ def _tensor(rng: random.Random) -> bytes:
 
 def _surrogates(rng: random.Random) -> dict[str, object]:
     """Return a tensor with a lone surrogate, which UTF-8 cannot encode, in one of its entries."""
-    entry, text = {"name": "images", "datatype": "BYTES", "shape": [1]}, "\ud800"
-    return rng.choice(({**entry, "datatype": text}, {**entry, "parameters": {"binary_data_size": text}}))
+    text = "\ud800"
+    entry: dict[str, object] = {"name": "images", "datatype": "BYTES", "shape": [1]}
+    return rng.choice([{**entry, "datatype": text}, {**entry, "parameters": {"binary_data_size": text}}])
 
 
 KINDS: dict[str, Callable[[random.Random, bytes], Attack]] = {
