@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from time import sleep
 from typing import Any
@@ -231,11 +232,25 @@ def test_the_other_images_of_a_form_are_answered(
 
 
 def test_an_image_of_too_many_pixels_is_refused(run: Run, images: list[Path]) -> None:
-    """An image with more pixels than the limit gets 413."""
+    """An image with more pixels than the limit of the server gets 413, which names the option of this limit."""
     with served(run.path, "--max-pixels", "1000") as small:
         answer = small.send("POST", "/predict", images[0].read_bytes())
 
     assert (answer.status, answer.document["code"]) == (413, "image-too-many-pixels")
+    assert "--max-pixels" in answer.document["errors"][0]["message"]
+    assert "data.max_pixels" not in answer.document["error"]
+
+
+def test_an_image_beyond_the_limit_of_the_run_names_its_setting(run: Run, images: list[Path]) -> None:
+    """If the limit of the run is the lower one, the answer names the setting of the run."""
+    predictor = load_predictor(run.folder.engine, run.folder.model)
+    predictor = replace(predictor, spec=replace(predictor.spec, max_pixels=1000))
+    small = BatchingPredictor(predictor, predictor.spec.pixels, capacity=8)
+    answer = ask(application(small), "POST", "/predict", images[0].read_bytes())
+    small.close()
+
+    assert (answer.status, answer.document["code"]) == (413, "image-too-many-pixels")
+    assert "data.max_pixels" in answer.document["error"]
 
 
 @pytest.mark.parametrize(
