@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cnncli.config.schema import Config
@@ -19,6 +19,11 @@ _FITS = {
     "crop": "Cut out the largest centered part with the aspect ratio {width}:{height}, and scale it to that size.",
     "pad": "Scale the whole image, with its aspect ratio, into {width} x {height} pixels, centered on black.",
 }
+_TRANSPARENCY = {"rgb": "blended with white", "grayscale": "blended with white", "rgba": "kept"}
+_DRAFT = (
+    "A JPEG is scaled to 1/2, 1/4 or 1/8 while it is decoded if at least {width} x {height} pixels remain (Pillow: "
+    "Image.draft)."
+)
 _NO_LICENSE = (
     "Not stated. The license of a classifier depends on that of its training images and of its pretrained weights "
     "({weights}); state it with --license."
@@ -54,22 +59,47 @@ def describe(run: RunFolder, spec: PredictorSpec, config: Config, license_text: 
 
 
 def _input(spec: PredictorSpec) -> Mapping[str, Any]:
-    return {
+    facts = {
         "name": "pixels",
         "layout": "NHWC",
         "shape": [None, spec.height, spec.width, spec.pixels.channels],
         "color": spec.color,
         "range": [0, 255],
+        "bands": spec.bands,
+        "transparency": _TRANSPARENCY.get(spec.color),
+        "value_range": spec.value_range and list(spec.value_range),
+        "dicom_window": spec.window and list(spec.window),
     }
+    return {name: value for name, value in facts.items() if value is not None}
 
 
 def _preprocessing(spec: PredictorSpec) -> str:
-    fit = _FITS[spec.fit].format(height=spec.height, width=spec.width)
-    return (
-        f"Apply the EXIF orientation, convert to {spec.color}. {fit} Resize bilinearly with antialiasing, as Pillow "
-        "does, and round to integers in 0-255. Everything else, such as scaling and normalization, is part of the "
-        "graph: do not apply it again."
-    )
+    sentences = [
+        "Apply the EXIF orientation.",
+        *(_bands(spec) if spec.color == "bands" else _colors(spec)),
+        _FITS[spec.fit].format(height=spec.height, width=spec.width),
+        "Resize bilinearly with antialiasing, as Pillow does, and round to integers in 0-255. Everything else, such as "
+        "scaling and normalization, is part of the graph: do not apply it again.",
+    ]
+    return " ".join(sentences)
+
+
+def _colors(spec: PredictorSpec) -> Iterator[str]:
+    yield f"Convert to {spec.color}, with transparency {_TRANSPARENCY[spec.color]}."
+    if spec.value_range is None:
+        yield "Of 16-bit grayscale values, use the range that the file states, or else the upper 8 bits."
+    else:
+        low, high = spec.value_range
+        yield f"Scale 16-bit grayscale values from {low} to {high} to 0-255, clip and round them."
+    if spec.window is not None:
+        center, width = spec.window
+        yield f"Apply the window with center {center} and width {width} to DICOM values (PS3.3 C.11.2)."
+    yield _DRAFT.format(width=2 * spec.width, height=2 * spec.height)
+
+
+def _bands(spec: PredictorSpec) -> Iterator[str]:
+    limits = spec.value_range or (0, "the largest integer of their type, or 1.0 for floating-point numbers,")
+    yield f"Take the {spec.bands} bands. Scale their values from {limits[0]} to {limits[1]} to 0-255, and clip them."
 
 
 def _output(spec: PredictorSpec) -> Mapping[str, Any]:
