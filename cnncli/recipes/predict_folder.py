@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -82,7 +83,8 @@ def watch(predictor: Predictor, folders: Sequence[str], to: Destination, poll_s:
     Images that are already in the table are not predicted again.
 
     Raises:
-        CnncliError: A path is not a folder, or the table is not a CSV or has other columns.
+        CnncliError: A path is not a folder, or the table is not a CSV or has other columns
+            or is used by another command.
     """
     for folder in folders:
         if not Path(folder).is_dir():
@@ -185,9 +187,10 @@ def _write_table(path: Path, results: Results) -> Found:
 
 
 def _append(found: Found, table: GrowingCsv, spec: PredictorSpec, abstains: bool) -> Found:
-    for result in found:
-        table.add(_row(result, spec, abstains))
-        yield result
+    with closing(table):
+        for result in found:
+            table.add(_row(result, spec, abstains))
+            yield result
 
 
 def predicted_labels(prediction: Prediction, spec: PredictorSpec) -> tuple[str, ...]:

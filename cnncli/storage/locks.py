@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import weakref
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 
@@ -117,4 +117,6 @@ def _open(path: Path, create: bool) -> int:
     except OSError as error:
         if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
             raise
-        return os.open(path, os.O_RDONLY)  # read-only files can still be in use
+        with suppress(FileNotFoundError):
+            return os.open(path, os.O_RDONLY)  # read-only files can still be in use
+        raise

@@ -11,13 +11,14 @@ import io
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cnncli.errors import CnncliError, DataError, Message, printable
 from cnncli.storage.atomic import naming, output_path, replacing, write_atomically
+from cnncli.storage.locks import Lock
 
 TABLES = (".csv", ".parquet", ".xlsx")
 """Suffixes of tables."""
@@ -119,29 +120,30 @@ def writing_table(path: Path, columns: Sequence[Column], n_rows: int) -> Iterato
 
 
 class GrowingCsv:
-    """A CSV to which rows are added one by one, in this process and in later ones.
+    """A CSV to which rows are added one by one, in this process and in later ones, but in one process at a time.
 
     A row is one write to the file. If a crash leaves a part of a row, that is removed when the file is opened again.
+    A hidden file next to the table is its lock until it is closed; on file systems without locks, nothing is locked.
 
     Attributes:
         first_cells: Contents of the first column so far.
     """
 
     def __init__(self, path: Path, columns: Sequence[Column]) -> None:
-        """Open the file, which may exist. Raises CnncliError if it has other columns or a damaged row."""
+        """Open the file, which may exist.
+
+        Raises:
+            CnncliError: It has other columns or a damaged row, or another process adds rows to it.
+        """
         self._path = path
         self._n_columns = len(columns)
-        header = [str(_csv_cell(column.name)) for column in columns]
-        first_line = _csv_line([column.name for column in columns])
-        if not path.exists():
-            write_atomically(path, first_line)
-        if self._header() != header:
-            text = f"{printable(path)}: has other columns than the predictions of this run; name another file"
-            raise CnncliError(Message("usage-table-other-columns", text, path=path, expected=header))
-        rows = self._complete_rows()
-        if not rows:  # the header had no line break
-            write_atomically(path, first_line)
-        self.first_cells = [_CSV_MARK.sub("", row[0]) for row in rows[1:] if row]
+        self._lock_path = path.with_name(f".{path.name}.lock")
+        self._lock = self._acquire_lock()
+        try:
+            self.first_cells = self._open(columns)
+        except BaseException:
+            self.close()
+            raise
 
     def add(self, row: Sequence[Cell]) -> None:
         """Add a row, completely or not at all."""
@@ -154,6 +156,36 @@ class GrowingCsv:
             except BaseException:
                 file.truncate(end)
                 raise
+
+    def close(self) -> None:
+        """Let other processes add rows."""
+        with suppress(OSError):  # Windows cannot delete an open file
+            self._lock_path.unlink()
+        self._lock.release()
+
+    def _acquire_lock(self) -> Lock:
+        with naming(self._path):
+            lock = Lock(self._lock_path)
+        if (lock.try_alone() or not lock.is_possible) and lock.is_current:
+            return lock
+        text = (
+            f"{printable(self._path)}: in use by another command, which adds rows to it; stop it, or name another file"
+        )
+        raise CnncliError(Message("usage-table-in-use", text, path=self._path))
+
+    def _open(self, columns: Sequence[Column]) -> list[str]:
+        """Create the file or check it, and return its first column."""
+        header = [str(_csv_cell(column.name)) for column in columns]
+        first_line = _csv_line([column.name for column in columns])
+        if not self._path.exists():
+            write_atomically(self._path, first_line)
+        if self._header() != header:
+            text = f"{printable(self._path)}: has other columns than the predictions of this run; name another file"
+            raise CnncliError(Message("usage-table-other-columns", text, path=self._path, expected=header))
+        rows = self._complete_rows()
+        if not rows:  # the header had no line break
+            write_atomically(self._path, first_line)
+        return [_CSV_MARK.sub("", row[0]) for row in rows[1:] if row]
 
     def _header(self) -> list[str]:
         try:

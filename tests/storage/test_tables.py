@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from pyarrow import parquet
 
 from cnncli.errors import CnncliError
 from cnncli.storage.tables import Cell, Column, GrowingCsv, table_path, writing_table
+from tests.support.no_locks import without_locks
 
 COLUMNS = [Column("path", str), Column("confidence", float), Column("unknown", bool), Column("=class", float)]
 ROWS: list[list[Cell]] = [
@@ -185,6 +187,7 @@ def test_a_row_that_a_crash_cut_off_is_removed(tmp_path: Path) -> None:
         table = GrowingCsv(path, COLUMNS)
         assert table.first_cells == [row[0] for row in ROWS[:3]]
         table.add(ROWS[3])
+        table.close()
         assert path.read_bytes() == whole
 
 
@@ -201,6 +204,7 @@ def test_a_csv_of_another_run_does_not_grow(tmp_path: Path, content: str) -> Non
 
     assert error.value.code == "usage-table-other-columns"
     assert path.read_text() == content
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_header_without_a_line_break_is_completed(tmp_path: Path) -> None:
@@ -260,3 +264,43 @@ def test_a_row_is_added_completely_or_not_at_all(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
     assert path.read_bytes() == before
+
+
+ADD_WITHOUT_END = """
+import sys, time
+from pathlib import Path
+from cnncli.storage.tables import Column, GrowingCsv
+table = GrowingCsv(Path(sys.argv[1]), [Column("path", str)])
+table.add(["a.jpg"])
+print("added", flush=True)
+time.sleep(600)
+"""
+
+
+def test_one_process_at_a_time_adds_rows(tmp_path: Path) -> None:
+    """A second process is refused while the first one runs; once that is killed, the table can be continued."""
+    path = tmp_path / "a.csv"
+    child = subprocess.Popen([sys.executable, "-c", ADD_WITHOUT_END, str(path)], stdout=subprocess.PIPE)
+    try:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"added\n"
+        with pytest.raises(CnncliError) as error:
+            GrowingCsv(path, COLUMNS[:1])
+    finally:
+        child.kill()
+        child.communicate()
+    table = GrowingCsv(path, COLUMNS[:1])
+    table.add(["b.jpg"])
+    table.close()
+
+    assert (error.value.code, error.value.exit_code) == ("usage-table-in-use", 2)
+    assert [row[0] for row in read(path)] == ["path", "a.jpg", "b.jpg"]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_table_grows_where_there_are_no_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a file system without locks, nothing keeps a process from adding rows."""
+    without_locks(monkeypatch)
+    GrowingCsv(tmp_path / "a.csv", COLUMNS).add(ROWS[0])
+
+    assert read(tmp_path / "a.csv")[1][0] == ROWS[0][0]
