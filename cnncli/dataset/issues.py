@@ -145,6 +145,11 @@ _WORDING: Mapping[str, str] = {
         "{path}: images without a label: {n} of {total}; they need a .cls or .json file or a folder, as all others"
     ),
     "data-shards-without-split": "{path}: shards without a split in their name, unlike the others: {n} ({names})",
+    "data-shard-split-contradiction": "{path}: shards of the {split} split contain other split folders: {names}",
+    "data-shard-folders-ambiguous": (
+        "{path}: the only folder in the shards, {label}, has images and folders: {names}; expected nothing but class "
+        "folders, or split folders with class folders, in it or at the top"
+    ),
     "data-shard-unknown-class": "{path}: labels beyond the {n} names of the classes: {labels}",
     "data-group-missing": "{path}: has no group by data.groups; images without a group: {n}",
     "data-group-divided": "{path}: groups of data.groups that are in several splits: {n} ({groups})",

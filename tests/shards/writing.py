@@ -64,6 +64,14 @@ def write_tar(path: Path, members: Iterable[tuple[str, bytes] | tarfile.TarInfo]
     return path
 
 
+def pack(folder: Path, path: Path, arcname: str = ".") -> Path:
+    """Write a folder as a tar, as `tar cf path -C folder .` does."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as archive:
+        archive.add(folder, arcname)
+    return path
+
+
 def write_parquet(path: Path, chosen: Sequence[Sample], rows_per_group: int = 5) -> Path:
     """Write a shard in the layout of Hugging Face."""
     import pyarrow as pa

@@ -9,7 +9,7 @@ import os
 import re
 import stat
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -75,19 +75,38 @@ def read_folders(root: Path, reads_arrays: bool = False) -> LabeledImages:
         raise DataError(Message("data-path-missing", text, path=root)) from None
     found = LabeledImages(root.resolve(), reads_arrays=reads_arrays)
     folders = _subfolders(found.root, found)
-    splits = _split_folders(folders, found)
+    splits = choose_splits(found, folders, lambda name: bool(folder_names(folders[name])))
     if not splits:
         _read_split(found, UNSPLIT, found.root, folders)
-        found.issues += _layout_issues(found.root, folders)
+        found.issues += layout_issues(found.root, {label: folder_names(path) for label, path in folders.items()})
         return found
-    others = tuple(name for name in folders if split_named(name) is None)
-    if others:
-        found.left_out["folder next to the split folders"] += len(others)
-        found.issues.append(note("data-beside-splits", found.root, names=others))
     for split in SPLITS:
         if split in splits:
-            _read_split(found, split, splits[split], _subfolders(splits[split], found))
+            folder = folders[splits[split]]
+            _read_split(found, split, folder, _subfolders(folder, found))
     return found
+
+
+def choose_splits(found: LabeledImages, names: Iterable[str], has_folders: Callable[[str], bool]) -> dict[str, str]:
+    """Return the name of the folder of each split, or nothing if the folders are classes.
+
+    A folder named like a split can be a class, e.g. of vehicles. Split folders contain folders. Other folders next to
+    them, and a second folder of a split, are issues.
+    """
+    others = tuple(name for name in names if split_named(name) is None)
+    named = {name: split for name in names if (split := split_named(name))}
+    if others and not any(map(has_folders, named)):
+        return {}
+    splits: dict[str, str] = {}
+    for name, split in named.items():
+        if split in splits:
+            first = splits[split]
+            found.issues.append(error("data-duplicate-split", found.root, first=first, second=name, split=split))
+        splits.setdefault(split, name)
+    if splits and others:
+        found.left_out["folder next to the split folders"] += len(others)
+        found.issues.append(note("data-beside-splits", found.root, names=others))
+    return splits
 
 
 def divide_names(found: LabeledImages, separator: str) -> None:
@@ -134,28 +153,10 @@ def folder_names(folder: Path) -> set[str]:
     return set(_subfolders(folder, LabeledImages(folder)))
 
 
-def _split_folders(folders: Mapping[str, Path], found: LabeledImages) -> dict[str, Path]:
-    """Return the split folders by split, or nothing if the folders are classes.
-
-    A folder named like a split can be a class, e.g. of vehicles. Split folders contain folders.
-    """
-    named = {name: split for name in folders if (split := split_named(name))}
-    if len(named) < len(folders) and not any(folder_names(folders[name]) for name in named):
-        return {}
-    splits: dict[str, Path] = {}
-    for name, split in named.items():
-        if split in splits:
-            first = splits[split].name
-            found.issues.append(error("data-duplicate-split", found.root, first=first, second=name, split=split))
-        splits.setdefault(split, folders[name])
-    return splits
-
-
-def _layout_issues(root: Path, folders: Mapping[str, Path]) -> Iterator[Issue]:
-    """Warn of class folders that suggest a different layout."""
-    if names := tuple(name for name in folders if split_named(name)):
+def layout_issues(root: Path, inside: Mapping[str, set[str]]) -> Iterator[Issue]:
+    """Warn of class folders, given with the names of the folders in them, that suggest a different layout."""
+    if names := tuple(name for name in inside if split_named(name)):
         yield warning("data-class-named-like-split", root, names=names)
-    inside = {label: folder_names(path) for label, path in folders.items()}
     counts = Counter(name for names in inside.values() for name in names)
     repeated = {name for name, n in counts.items() if n > 1}
     labels = tuple(label for label, names in inside.items() if len(names & repeated) > 1)
@@ -227,14 +228,23 @@ def _entries(folder: str, found: LabeledImages) -> Iterator[os.DirEntry[str]]:
         found.issues.append(error("data-folder-unreadable", Path(folder), reason=text))
         return
     for entry in entries:
-        if entry.name.startswith("."):
-            found.left_out["hidden file or folder"] += 1
-        elif entry.name.casefold() in _SYSTEM_FOLDERS:
-            found.left_out[f"{entry.name} folder"] += 1
-        elif entry.name.casefold() in _SYSTEM_FILES:
-            found.left_out["system file such as Thumbs.db"] += 1
+        if reason := why_ignored(entry.name):
+            found.left_out[reason] += 1
         else:
             yield entry
+
+
+def why_ignored(name: str) -> str:
+    """Return the reason for leaving out a file or folder because of its name, or an empty text.
+
+    >>> [why_ignored(name) for name in ("._1.jpg", "__MACOSX", "1.jpg")]
+    ['hidden file or folder', '__MACOSX folder', '']
+    """
+    if name.startswith("."):
+        return "hidden file or folder"
+    if name.casefold() in _SYSTEM_FOLDERS:
+        return f"{name} folder"
+    return "system file such as Thumbs.db" if name.casefold() in _SYSTEM_FILES else ""
 
 
 def _why_not_an_image(entry: os.DirEntry[str]) -> str | None:

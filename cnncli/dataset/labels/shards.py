@@ -1,19 +1,20 @@
 """Shards as a label source: tar files of WebDataset, Parquet files of Hugging Face.
 
-Labels come from the shards: `.cls` or `.json` next to an image in a tar, else the folder of the image; in Parquet the
-column of labels. Splits come from the names of the shards, such as `train-0001.tar`, or of their folders.
+Labels come from the shards: `.cls` or `.json` next to an image in a tar, else its class folder; in Parquet the column
+of labels. Splits come from the names of the shards, such as `train-0001.tar`, or of their folders, or from split
+folders in tars without `.cls` and `.json`.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from cnncli.dataset.issues import error
-from cnncli.dataset.labels.folders import split_named
+from cnncli.dataset.labels.folders import OUTSIDE_CLASSES, choose_splits, layout_issues, split_named, why_ignored
 from cnncli.dataset.records import SPLITS, UNSPLIT, ImageRecord, LabeledImages
 from cnncli.errors import DataError, Message, printable, reason_of
 from cnncli.images.formats import ARRAY_SUFFIX, extra_format_named, is_readable
@@ -26,6 +27,9 @@ from cnncli.storage.safe_io import MOST_JSON_BYTES, parse_json
 
 if TYPE_CHECKING:
     from cnncli.config.data_settings import DataConfig
+
+Place = tuple[str, str]
+"""Split and label of an image; the label is empty if there is none."""
 
 CLASS_FILES = ("classes.txt", "classes.json")
 """Files next to shards with the names of the classes, if labels are their indexes: one a line, or a list or mapping."""
@@ -42,21 +46,25 @@ def read_shards(data: DataConfig) -> LabeledImages:
     root, indexes = _read_indexes(data.path)
     found = LabeledImages(root, shards=tuple(indexes), reads_arrays=data.color == "bands")
     _add_problems(found, indexes)
+    images = {shard: images_in(shard, index, found.reads_arrays) for shard, index in indexes.items()}
     splits = _splits_of(found, tuple(indexes))
-    for shard, labels in _labels_of(found, indexes).items():
-        without, images = 0, set(images_in(shard, indexes[shard], found.reads_arrays))
-        of_label = {label: (label,) for label in labels}
-        for name, label in zip(indexes[shard].names, labels, strict=True):
-            if name not in images:
-                found.left_out["not an image"] += 1
-            elif label:
-                found.records.append(ImageRecord(f"{shard}{os.sep}{name}", of_label[label], splits[shard]))
+    for shard, places in _places_of(found, indexes, images, splits).items():
+        index, without, chosen = indexes[shard], 0, set(images[shard])
+        of_label = {place[1]: (place[1],) for place in set(places) if place}
+        for name, place in zip(index.names, places, strict=True):
+            if name not in chosen:
+                found.left_out[_why_ignored(name) or "not an image"] += 1
+            elif place is None:
+                found.left_out[OUTSIDE_CLASSES] += 1
+            elif place[1]:
+                found.records.append(ImageRecord(f"{shard}{os.sep}{name}", of_label[place[1]], place[0]))
             else:
                 without += 1
         if without:
-            found.issues.append(error("data-shard-without-labels", Path(shard), n=without, total=len(labels)))
+            found.issues.append(error("data-shard-without-labels", Path(shard), n=without, total=len(places)))
     found.records.sort(key=lambda one: ((*SPLITS, UNSPLIT).index(one.split), one.labels, one.file))
-    for split in sorted(set(splits.values()), key=(*SPLITS, UNSPLIT).index):
+    named = {one.split for one in found.records} | (set(splits.values()) - {UNSPLIT})
+    for split in sorted(named or {UNSPLIT}, key=(*SPLITS, UNSPLIT).index):
         found.folders[split] = found.root
         classes = {label for one in found.records if one.split == split for label in one.labels}
         found.classes[split] = tuple(sorted(classes))
@@ -78,15 +86,24 @@ def split_of_shard(path: str, root: Path) -> str | None:
 
 
 def images_in(shard: str, index: ShardIndex, reads_arrays: bool) -> list[str]:
-    """Return the names of the images of a shard: all rows of a Parquet file, the files of a tar by their suffix."""
+    """Return the names of the images of a shard: all rows of a Parquet file, the files of a tar by their suffix.
+
+    Hidden files and those of the system are left out, as in folders.
+    """
     if shard.lower().endswith(PARQUET):
         return list(index.names)
     arrays = (ARRAY_SUFFIX,) if reads_arrays else ()
     return [
         name
         for name in index.names
-        if is_image_name(name) or name.lower().endswith(arrays) or is_readable(extra_format_named(name))
+        if (is_image_name(name) or name.lower().endswith(arrays) or is_readable(extra_format_named(name)))
+        and not _why_ignored(name)
     ]
+
+
+def _why_ignored(name: str) -> str:
+    """Return the reason for leaving out a file of a tar because of its name or that of a folder, or an empty text."""
+    return next(filter(None, map(why_ignored, name.split("/"))), "")
 
 
 def _read_indexes(path: Path) -> tuple[Path, dict[str, ShardIndex]]:
@@ -133,10 +150,78 @@ def _splits_of(found: LabeledImages, shards: Sequence[str]) -> dict[str, str]:
     return {shard: (UNSPLIT if without else split) or UNSPLIT for shard, split in splits.items()}
 
 
-def _labels_of(found: LabeledImages, indexes: Mapping[str, ShardIndex]) -> dict[str, list[str]]:
-    """Return the labels of the images of each shard: as stated, by their names if they are indexes, or the folders."""
-    if not any(any(index.labels) for index in indexes.values()):
-        return {shard: [PurePath(name).parent.name for name in index.names] for shard, index in indexes.items()}
+def _places_of(
+    found: LabeledImages,
+    indexes: Mapping[str, ShardIndex],
+    images: Mapping[str, Sequence[str]],
+    splits: Mapping[str, str],
+) -> dict[str, list[Place | None]]:
+    """Return the place of each file of each shard: as stated, or else by its folder, where None is outside of all."""
+    if any(any(index.labels) for index in indexes.values()):
+        labels = _stated_labels(found, indexes)
+        return {shard: [(splits[shard], label) for label in labels[shard]] for shard in indexes}
+    of_folder: dict[str, dict[str, Place]] = {}
+    for split in sorted(set(splits.values())):
+        folders = {_folder_of(name) for shard in indexes if splits[shard] == split for name in images[shard]}
+        of_folder[split] = _read_layout(found, folders, split)
+    return {
+        shard: [of_folder[splits[shard]].get(_folder_of(name)) for name in index.names]
+        for shard, index in indexes.items()
+    }
+
+
+def _folder_of(name: str) -> str:
+    return name.rpartition("/")[0]
+
+
+def _read_layout(found: LabeledImages, folders: set[str], split: str) -> dict[str, Place]:
+    """Return the place of the images of each folder: by class folders, or by split folders with class folders.
+
+    Args:
+        found: Receives the issues.
+        folders: All folders of images in the shards of a split.
+        split: The split that the names of these shards state, or `UNSPLIT`.
+    """
+    paths = {folder: folder.split("/") if folder else [] for folder in sorted(folders)}
+    depth = _depth_of_layout(paths.values())
+    inside: dict[str, set[str]] = {}
+    for path in paths.values():
+        for name in path[depth : depth + 1]:
+            inside.setdefault(name, set()).update(path[depth + 1 : depth + 2])
+    chosen = {name: one for one, name in choose_splits(found, inside, lambda name: bool(inside[name])).items()}
+    if not chosen:
+        found.issues += layout_issues(found.root, inside)
+        if len(inside) == 1 and any(inside.values()):
+            (label, names), *_ = inside.items()
+            found.issues.append(
+                error("data-shard-folders-ambiguous", found.root, label=label, names=tuple(sorted(names)))
+            )
+        return {folder: (split, "".join(path[depth : depth + 1])) for folder, path in paths.items()}
+    if others := tuple(name for name, one in chosen.items() if split not in (one, UNSPLIT)):
+        found.issues.append(error("data-shard-split-contradiction", found.root, split=split, names=others))
+    return {
+        folder: (chosen[path[depth]], "".join(path[depth + 1 : depth + 2]))
+        for folder, path in paths.items()
+        if len(path) > depth and path[depth] in chosen
+    }
+
+
+def _depth_of_layout(paths: Collection[Sequence[str]]) -> int:
+    """Return the number of folders around the class folders or split folders: those with nothing next to them.
+
+    >>> _depth_of_layout([["photos", "cats"], ["photos", "dogs"]])
+    1
+    """
+    depth = 0
+    while len({tuple(path[: depth + 1]) for path in paths}) == 1 and all(len(path) > depth + 1 for path in paths):
+        if split_named(next(iter(paths))[depth]):
+            break
+        depth += 1
+    return depth
+
+
+def _stated_labels(found: LabeledImages, indexes: Mapping[str, ShardIndex]) -> dict[str, list[str]]:
+    """Return the labels of the images of each shard, by their names if they are indexes."""
     beside: dict[str, dict[str, str]] = {}
     labels = {}
     for shard, index in indexes.items():

@@ -16,7 +16,16 @@ from cnncli.dataset.labels.shards import read_shards
 from cnncli.dataset.manifest import Manifest
 from cnncli.errors import DataError
 from tests.images.making import jpeg
-from tests.shards.writing import CLASSES, samples, write_folders, write_parquet, write_tar, write_webdataset
+from tests.shards.writing import (
+    CLASSES,
+    Sample,
+    pack,
+    samples,
+    write_folders,
+    write_parquet,
+    write_tar,
+    write_webdataset,
+)
 
 CHOSEN = samples(60)
 
@@ -63,6 +72,78 @@ def test_a_shard_gives_the_manifest_of_the_folder(tmp_path: Path, layout: str) -
 
     assert drawn(found) == drawn(manifest_of(write_folders(tmp_path / "folders", CHOSEN)))
     assert found.classes == CLASSES
+
+
+def placed(folders: tuple[str, ...]) -> list[Sample]:
+    """Return 12 images in each folder."""
+    return [(f"{folder}/{k:05}", "", jpeg(100 * n + k, 12, 16)) for n, folder in enumerate(folders) for k in range(12)]
+
+
+TREES = {
+    "class folders": CLASSES,
+    "nested class folders": ("cats/indoor", "cats/outdoor", "dogs/small"),
+    "split folders": tuple(f"{split}/{label}" for split in ("train", "val", "Testing") for label in CLASSES),
+    "nested classes in split folders": ("train/cats/a", "train/dogs", "valid/cats", "valid/dogs/b/c"),
+    "folders next to split folders": ("train/cats", "train/dogs", "extra/cats"),
+    "a class named like a split": ("train", "bus"),
+}
+
+
+@pytest.mark.parametrize("wrapping", ["", "photos", "data/photos"])
+@pytest.mark.parametrize("tree", TREES)
+def test_a_packed_folder_gives_the_manifest_of_the_folder(tmp_path: Path, tree: str, wrapping: str) -> None:
+    """Classes and splits are those of the class folders and split folders, also below one folder in the tar."""
+    folder = write_folders(tmp_path / "photos", placed(TREES[tree]))
+    packed = pack(folder, tmp_path / "shards" / "pets.tar", wrapping or ".")
+    found, expected = manifest_of(packed), manifest_of(folder)
+
+    assert drawn(found) == drawn(expected)
+    assert found.classes == expected.classes
+
+
+def test_packed_split_folders_can_be_several_shards(tmp_path: Path) -> None:
+    """Each shard can have one split folder, or one class, of the dataset."""
+    folder = write_folders(tmp_path / "photos", placed(TREES["split folders"]))
+    for name in ("train", "val", "Testing"):
+        pack(folder / name, tmp_path / "named" / f"{name}.tar", name)
+        pack(folder / name, tmp_path / "numbered" / f"{len(name)}.tar", f"all/{name}")
+        for label in CLASSES:
+            pack(folder / name / label, tmp_path / "classes" / f"{name}-{label}.tar", f"of-{name}/{label}")
+
+    for path in ("named", "numbered", "classes"):
+        assert drawn(manifest_of(tmp_path / path)) == drawn(manifest_of(folder))
+
+
+def test_a_split_folder_in_a_shard_of_another_split_is_an_error(tmp_path: Path) -> None:
+    """The name of a shard and the split folders in it cannot contradict each other."""
+    folder = write_folders(tmp_path / "photos", placed(TREES["split folders"]))
+
+    with pytest.raises(DataError) as error:
+        manifest_of(pack(folder, tmp_path / "train-0.tar"))
+    assert "data-shard-split-contradiction" in {one.code for one in error.value.problems}
+
+
+def test_images_above_and_below_class_folders_are_an_error(tmp_path: Path) -> None:
+    """If the only folder has images and folders, the classes can be either."""
+    packed = pack(write_folders(tmp_path / "photos", placed((".", *CLASSES))), tmp_path / "pets.tar", "photos")
+
+    with pytest.raises(DataError) as error:
+        manifest_of(packed)
+    assert "data-shard-folders-ambiguous" in {one.code for one in error.value.problems}
+
+
+@pytest.mark.parametrize("has_labels", [False, True])
+def test_hidden_and_system_files_in_a_tar_are_left_out(tmp_path: Path, has_labels: bool) -> None:
+    """What macOS and Windows add to an archive is not an image, as in folders."""
+    hidden = ("cats/._0.jpg", "._cats/0.jpg", ".cache/0.jpg", "__MACOSX/cats/._1.jpg", "@eaDir/0.jpg", "cats/Thumbs.db")
+    members = [(name, b"no image") for name in hidden]
+    members += [(f"{name}.jpg", content) for name, _, content in CHOSEN]
+    members += [(f"{name}.cls", label.encode()) for name, label, _ in CHOSEN if has_labels]
+    found = manifest_of(write_tar(tmp_path / "a.tar", members))
+
+    assert drawn(found) == drawn(manifest_of(write_folders(tmp_path / "folders", CHOSEN)))
+    report, _ = report_on_data(DataConfig(path=tmp_path / "a.tar"))
+    assert sum(report["left_out"].values()) == len(hidden)
 
 
 def test_splits_are_those_of_the_names(tmp_path: Path) -> None:
