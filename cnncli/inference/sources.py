@@ -7,6 +7,7 @@ import io
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from cnncli.images.decode import ImageSource
 from cnncli.images.formats import ARRAY_SIGNATURE, SIGNATURE_BYTES, format_of, image_problem
 from cnncli.images.limits import most_bytes
 from cnncli.shards.files import find_shards, is_sharded
+from cnncli.shards.places import is_remote, split_place
 
 STDIN = "-"
 BLOCK_BYTES = 1 << 20
@@ -61,15 +63,34 @@ def _files_of(path: str, reads_arrays: bool) -> Iterator[NamedSource]:
         for shard in shards:
             yield from _in_shard(shard, reads_arrays)
         return
-    matches = [path]
-    if glob.has_magic(path) and not os.path.lexists(path):
-        matches = sorted(glob.glob(path, recursive=True))  # noqa: PTH207 - absolute and relative patterns alike
-        if "**" in Path(path).parts:  # matches the content of folders too
-            matches = [match for match in matches if not _is_folder(match)]
-        if not matches:
-            yield path, ImageError(path, Message("image-pattern-without-match", "matches no file"))
+    matches = _matches(path)
+    if not matches:
+        yield path, ImageError(path, Message("image-pattern-without-match", "matches no file"))
     for match in matches:
         yield from _in_folder(match, reads_arrays) if _is_folder(match) else [(match, Path(match))]
+
+
+def _matches(path: str) -> list[str]:
+    """Return the files and folders that match a pattern; another path is returned itself."""
+    if not glob.has_magic(path) or os.path.lexists(path):
+        return [path]
+    matches = sorted(glob.glob(path, recursive=True))  # noqa: PTH207 - absolute and relative patterns alike
+    if "**" in Path(path).parts:  # matches the content of folders too
+        return [match for match in matches if not _is_folder(match)]
+    return matches
+
+
+def is_source(file: Path, paths: Iterable[str]) -> bool:
+    """Return whether a file is one of the images or shards that paths and patterns stand for."""
+    for path in paths:
+        if is_remote(path):
+            continue
+        with suppress(OSError, ValueError):  # a path that cannot be used is reported when it is read
+            place = split_place(path)
+            sources = [place[0]] if place else find_shards(Path(path)) if is_sharded(path) else _matches(path)
+            if any(os.path.exists(one) and file.samefile(one) for one in sources):  # noqa: PTH110 - may be too long
+                return True
+    return False
 
 
 def _is_folder(path: str) -> bool:

@@ -16,7 +16,7 @@ from cnncli.errors import CnncliError, ImageError, Message, printable
 from cnncli.inference.class_folders import ClassFolders, require_outside
 from cnncli.inference.prediction import DEFAULT_TOP, Prediction
 from cnncli.inference.predictor import Predictor
-from cnncli.inference.sources import STDIN
+from cnncli.inference.sources import STDIN, is_source
 from cnncli.inference.spec import PredictorSpec
 from cnncli.recipes.predict import Result, Results, predictions
 from cnncli.storage.tables import Cell, Column, GrowingCsv, columns_of_classes, table_path, writing_table
@@ -63,7 +63,11 @@ class Destination:
                 text = "--sort-into: an image on standard input has no file to link; pass the path of a file."
                 raise CnncliError(Message("usage-value-invalid", text, key="PATH", received=STDIN))
             require_outside(sort_into, images)
-        return cls(table and table_path(table), sort_into, copies)
+        table = table and table_path(table)
+        if table is not None and table.exists() and is_source(table, images):
+            text = f"--table {printable(table)}: is one of the files whose images are predicted; name another file."
+            raise CnncliError(Message("usage-table-is-source", text, path=table))
+        return cls(table, sort_into, copies)
 
     @property
     def is_set(self) -> bool:

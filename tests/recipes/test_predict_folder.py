@@ -28,7 +28,7 @@ from cnncli.recipes.predict import open_predictor, predict
 from cnncli.recipes.predict_folder import ALL_CLASSES, Arrivals, Destination, predicted_labels, record, watch
 from cnncli.recipes.train import Run, train
 from cnncli.terminal.console import Console
-from tests.shards.writing import write_tar
+from tests.shards.writing import samples, write_parquet, write_tar
 from tests.support.attributes import write_attributes
 from tests.support.drawing import draw_dataset, tiny_config
 
@@ -198,6 +198,32 @@ def test_options_that_contradict_a_table_are_refused(
     """A table of another format, or one beside other output, is refused before the run is opened."""
     assert main(["predict", "a.jpg", *words]) == 2
     assert f"[{code}]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "source", ["a.parquet", "link.parquet", "../shards", "[ab].parquet", "{a,b}.parquet", "a.parquet/1"]
+)
+def test_a_table_never_replaces_what_is_predicted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], source: str
+) -> None:
+    """A table that is a source by its path, a link, a folder or a pattern is refused, and the file stays."""
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    shard = write_parquet(folder / "a.parquet", samples(2))
+    content = shard.read_bytes()
+    (folder / "link.parquet").symlink_to("a.parquet")
+    monkeypatch.chdir(folder)
+    assert main(["predict", source, "--run", "absent", "--table", "a.parquet"]) == 2
+
+    assert "[usage-table-is-source]" in capsys.readouterr().err
+    assert shard.read_bytes() == content
+
+
+def test_a_table_can_lie_next_to_images(run: Run, images: Path) -> None:
+    """A table in the folder of the images is written, and replaced the next time."""
+    for _ in range(2):
+        words = ["predict", str(images / "dots"), "--run", str(run.path), "-q"]
+        assert main([*words, "--table", str(images / "dots" / "a.parquet")]) == 0
 
 
 def test_a_missing_library_is_reported_before_any_work(
