@@ -102,8 +102,17 @@ class Exported:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the entry of `export --json`."""
-        names = ("format", "path", "n", "top1", "max_difference", "size_bytes", "ms_per_image")
-        return {name: getattr(self, name) for name in names}
+        names = (
+            "format",
+            "precision",
+            "path",
+            "n",
+            "top1",
+            "expected_top1",
+            "max_difference",
+            "max_difference_float32",
+        )
+        return {name: getattr(self, name) for name in (*names, "holds", "size_bytes", "ms_per_image")}
 
 
 def run_in_new_process(

@@ -31,7 +31,10 @@ from cnncli.storage.locks import shared
 from cnncli.terminal.console import Console
 from tests.support.drawing import tiny_config
 
-KEYS = {"format", "path", "n", "top1", "max_difference", "size_bytes", "ms_per_image"}
+KEYS = {
+    *("format", "precision", "path", "n", "top1", "expected_top1", "max_difference", "max_difference_float32"),
+    *("holds", "size_bytes", "ms_per_image"),
+}
 PAIRS = [(name, one) for name, facts in FORMATS.items() for one in PRECISIONS if one not in facts.refused]
 
 
@@ -273,7 +276,10 @@ def test_json_has_the_documented_keys(copy: RunFolder, tmp_path: Path, capsys: p
     assert set(found) == KEYS
     assert (found["format"], found["path"], found["n"]) == ("openvino", str(path), 5)
     assert found["size_bytes"] == path.stat().st_size + path.with_suffix(".bin").stat().st_size
+    assert (found["precision"], found["holds"]) == ("float32", True)
+    assert found["top1"] == found["expected_top1"] == pytest.approx(round(5 * found["top1"]) / 5)
     assert found["max_difference"] < 1e-5
+    assert found["max_difference_float32"] < 1e-5
     assert not copy.exports.exists()
 
 
@@ -318,6 +324,7 @@ def test_a_model_with_other_weights_fails(copy: RunFolder, capsys: pytest.Captur
     assert main(["export", str(copy.path), "--format", "openvino", "--json"]) == 3
     (found,) = json.loads(capsys.readouterr().out)
     assert found["max_difference"] > 0.1
+    assert found["holds"] is False
     assert {path.name for path in copy.exports.iterdir()} == {"openvino-float32.failed", LOCK}
     assert Path(found["path"]).parent.name == "openvino-float32.failed"
 
