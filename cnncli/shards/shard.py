@@ -30,7 +30,7 @@ from cnncli.storage.atomic import replacing, touch
 from cnncli.storage.cache_dir import SHARDS, cache_dir
 from cnncli.storage.safe_io import parse_json, read_bytes
 
-FORMAT = 2
+FORMAT = 3
 MAX_IMAGE_BYTES = 2**31
 """Maximum size of an image file, whatever its manifest says."""
 
@@ -40,6 +40,7 @@ _LABEL_KEYS = ("label", "cls", "class", "class_name")
 _KEY = re.compile(
     r"((?:.*/)?[^/.]+)\.([^/]*)", re.DOTALL
 )  # as in webdataset: the key ends at the first dot of the name
+_KEY_RULE = "a key ends at the first dot of the name, so that names with other dots share one; replace those dots"
 _SEPARATOR = "\0"
 
 
@@ -288,26 +289,29 @@ def _index_of_tar(file: BinaryIO) -> ShardIndex:
     """Read the headers of a tar, and the labels in it."""
     files: list[tuple[str, int, int]] = []
     problems: list[tuple[str, str]] = []
-    labels: dict[str, str] = {}
+    labels: dict[str, dict[str, str]] = {"cls": {}, "json": {}}
+    contradicted: set[str] = set()
     names: set[str] = set()
     for one in read_tar(file):
         key, extension = _key_of(one.name)
         if one.problem or one.name in names:
             problems.append((one.name, one.problem or "is in the archive twice"))
-        elif extension.rpartition(".")[2] in ("cls", "json"):
+        elif (kind := extension.rpartition(".")[2]) in labels:
             label = _read_label(file, one.offset, one.size, extension)
             if isinstance(label, ValueError):
                 problems.append((one.name, str(label)))
-            elif label is not None and (key not in labels or extension.endswith("cls")):
-                labels[key] = label
+            elif label is not None and labels[kind].setdefault(key, label) != label and key not in contradicted:
+                contradicted.add(key)
+                problems.append((one.name, f"is a second label of the key {key} ({_KEY_RULE})"))
         else:
             files.append((one.name, one.offset, one.size))
         names.add(one.name)
+    of_key = labels["json"] | labels["cls"]
     return ShardIndex(
         [name for name, _, _ in files],
         np.array([offset for _, offset, _ in files], np.int64),
         np.array([size for _, _, size in files], np.int64),
-        [labels.get(_key_of(name)[0], "") for name, _, _ in files],
+        [of_key.get(_key_of(name)[0], "") for name, _, _ in files],
         problems=_listed(problems),
     )
 
