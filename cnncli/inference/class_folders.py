@@ -45,7 +45,12 @@ class ClassFolders:
         self._names = folder_names_of(classes)
 
     def add(self, image: Path, labels: Sequence[str], *, is_unknown: bool) -> list[Path]:
-        """Link or copy an image into the folder of each of its labels, and return the files there. Raises OSError."""
+        """Link or copy an image into the folder of each of its labels, and return the files there.
+
+        Raises:
+            CnncliError: A folder cannot be created.
+            OSError: The image does not exist anymore, or the disk is full.
+        """
         names = [UNKNOWN] if is_unknown else [self._names[label] for label in labels] or [NO_LABEL]
         if (place := split_place(image)) is not None:
             content = read_image(image)
@@ -76,10 +81,18 @@ class ClassFolders:
 
 def _free_or_taken(folder: Path, image: PurePath) -> Iterator[Path]:
     """Create a folder, and yield the paths that an image can have in it: its name, then the name with numbers."""
-    folder.mkdir(parents=True, exist_ok=True)
+    _create(folder)
     yield folder / image.name
     for number in count(2):
         yield folder / f"{image.stem}-{number}{image.suffix}"
+
+
+def _create(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, FileNotFoundError, NotADirectoryError) as error:
+        text = f"--sort-into: cannot create the folder {printable(folder)} ({error.strerror}); name another folder."
+        raise CnncliError(Message("usage-sort-folder", text, path=folder, reason=error.strerror)) from error
 
 
 def _write_to(folder: Path, name: PurePath, content: bytes) -> Path:

@@ -150,3 +150,19 @@ def test_an_image_that_left_its_shard_is_not_found(tmp_path: Path) -> None:
     shard = write_webdataset(tmp_path / "a.tar", samples(2))
     with pytest.raises(FileNotFoundError):
         ClassFolders(tmp_path / "sorted", CLASSES).add(shard / "absent.jpg", ["cats"], is_unknown=False)
+
+
+@pytest.mark.parametrize("place", ["class", "root", "link", "nowhere"])
+def test_a_folder_that_cannot_be_created_is_named(tmp_path: Path, place: str) -> None:
+    """A file or a broken link in place of a folder is a mistake of the user, and not of the image."""
+    image = write_tree(tmp_path, {"a.jpg": b"a", "file": b"", "sorted/cats": b""}) / "a.jpg"
+    (tmp_path / "link").symlink_to("absent")
+    roots = {"class": tmp_path / "sorted", "root": tmp_path / "file", "link": tmp_path / "link"}
+    root = roots.get(place, Path("/proc/x"))
+    if place == "nowhere" and not Path("/proc/self").exists():
+        pytest.skip("needs a folder in which nothing can be created")
+    with pytest.raises(CnncliError) as error:
+        ClassFolders(root, CLASSES).add(image, ["cats"], is_unknown=False)
+
+    assert (error.value.code, error.value.facts["path"]) == ("usage-sort-folder", root / "cats")
+    assert error.value.exit_code == 2
