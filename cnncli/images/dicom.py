@@ -7,6 +7,7 @@ interpretation is MONOCHROME1. Of several frames, the first is used. Nothing is 
 from __future__ import annotations
 
 import io
+import os
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,10 @@ _BY_PILLOW = {
 }
 _GRAY = ("MONOCHROME1", "MONOCHROME2")
 _COLORS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
+_GRAY_GROUPS = {
+    "PixelValueTransformationSequence": ("RescaleIntercept", "RescaleSlope"),
+    "FrameVOILUTSequence": ("WindowCenter", "WindowWidth", "VOILUTFunction"),
+}
 _META_BYTES = 100_000
 """Maximum size of the preamble and the file meta information, in bytes."""
 _MAX_TAG_BYTES = 65_536
@@ -53,8 +58,11 @@ class DicomImageFile(ImageFile.ImageFile):
     def _open(self) -> None:
         from pydicom import dcmread
 
-        _require_readable_syntax(self.fp)  # type: ignore[arg-type] # Pillow's name for any file
-        self._dataset = dcmread(self.fp, defer_size=_MAX_TAG_BYTES, stop_before_pixels=True)
+        file: BinaryFile = self.fp  # type: ignore[assignment] # Pillow's name for any file
+        _require_readable_syntax(file)
+        self._dataset = dcmread(file, defer_size=_MAX_TAG_BYTES, stop_before_pixels=True)
+        _lift_functional_groups(self._dataset)
+        self._pixels_at = file.tell()
         if "Rows" not in self._dataset or "Columns" not in self._dataset:
             raise ImageError("", Message("image-without-pixels", "is a DICOM file without an image, or truncated"))
         self._size = (int(self._dataset.Columns), int(self._dataset.Rows))
@@ -64,7 +72,7 @@ class DicomImageFile(ImageFile.ImageFile):
     def load(self) -> Any:
         """Decode the first frame."""
         if not self._is_decoded:
-            values = _first_frame(self.fp, self._dataset)  # type: ignore[arg-type] # see above
+            values = _first_frame(self.fp, self._dataset, self._pixels_at)  # type: ignore[arg-type] # see above
             pixels = values if self.mode == "RGB" else to_gray(values, self._dataset, self.window)
             self.im, self._is_decoded = Image.fromarray(pixels).im, True
         return Image.Image.load(self)
@@ -94,6 +102,19 @@ def to_gray(values: NDArray[Any], dataset: Dataset, window: Window | None = None
         gray = ((rescaled - (center - 0.5)) / (width - 1) + 0.5) * WHITE
     levels: NDArray[np.uint8] = np.rint(np.nan_to_num(gray, nan=0.0).clip(0, WHITE)).astype(np.uint8)
     return WHITE - levels if dataset.PhotometricInterpretation == "MONOCHROME1" else levels
+
+
+def _lift_functional_groups(dataset: Dataset) -> None:
+    """Copy how the values of an enhanced image become gray to where other images say it.
+
+    Enhanced CT, MR and others have it in functional groups, of all frames or of each (PS3.3 C.7.6.16.2.9 and .10).
+    """
+    for groups in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
+        for first_frame in (dataset.get(groups) or [])[:1]:
+            for macro, names in _GRAY_GROUPS.items():
+                for item in (first_frame.get(macro) or [])[:1]:
+                    for name in filter(item.__contains__, names):
+                        setattr(dataset, name, item.get(name))
 
 
 def _stated_window(dataset: Dataset) -> Window | None:
@@ -154,16 +175,23 @@ def _compression(name: str) -> Message:
     return Message("image-compression", text, received=name)
 
 
-def _first_frame(file: BinaryFile, dataset: Dataset) -> NDArray[Any]:
-    """Return the values of the first frame; colors are RGB."""
+def _first_frame(file: BinaryFile, dataset: Dataset, start: int) -> NDArray[Any]:
+    """Return the values of the first frame, whose element starts at a place of the file; colors are RGB."""
     from pydicom.pixels import pixel_array
 
     syntax = str(dataset.file_meta.TransferSyntaxUID)
     if syntax not in _NATIVE:
         _require_bounded(file, dataset, syntax)
+    elif file.seek(0, os.SEEK_END) - start < _frame_bytes(dataset):
+        raise EOFError
     file.seek(0)
     plugin = "" if syntax in _NATIVE else "pydicom" if syntax == _RLE else "pillow"
     return np.asarray(pixel_array(file, index=0, decoding_plugin=plugin))
+
+
+def _frame_bytes(dataset: Dataset) -> int:
+    values = int(dataset.Rows) * int(dataset.Columns) * int(dataset.SamplesPerPixel)
+    return -(-values * int(dataset.BitsAllocated) // 8)
 
 
 def _require_bounded(file: BinaryFile, dataset: Dataset, syntax: str) -> None:

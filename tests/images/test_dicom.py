@@ -133,6 +133,29 @@ def test_the_first_frame_is_used() -> None:
     assert np.array_equal(gray_of(dicom(frames), (0, 2000)), gray_of(dicom(frames[0]), (0, 2000)))
 
 
+@pytest.mark.parametrize("group", ["SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"])
+def test_an_enhanced_image_has_the_gray_of_a_classic_one(group: str) -> None:
+    """Slope, intercept and window in functional groups are those of the first frame."""
+    frames = scan(frames=3)
+    facts = {"RescaleSlope": "2", "RescaleIntercept": "-1024"}, {"WindowCenter": "40", "WindowWidth": "400"}
+    classic = dicom(frames[0], **facts[0], **facts[1])
+    enhanced = dicom(frames, **{group: [functional_group(*facts), functional_group({"RescaleSlope": "9"}, {})]})
+
+    assert np.array_equal(gray_of(enhanced), gray_of(classic))
+    assert np.array_equal(gray_of(enhanced, (500, 900)), gray_of(classic, (500, 900)))
+
+
+def functional_group(rescale: dict[str, str], window: dict[str, str]) -> pydicom.Dataset:
+    """Return the functional group of a frame with facts about its gray."""
+    group = pydicom.Dataset()
+    for name, facts in (("PixelValueTransformationSequence", rescale), ("FrameVOILUTSequence", window)):
+        item = pydicom.Dataset()
+        for keyword, value in facts.items():
+            setattr(item, keyword, value)
+        setattr(group, name, [item])
+    return group
+
+
 def test_colors_are_rgb_also_from_ybr() -> None:
     """RGB is exact; YBR_FULL becomes RGB as Pillow converts YCbCr."""
     colors = pixels(HEIGHT, WIDTH)
@@ -212,8 +235,8 @@ def private(length: int, n_bytes: int) -> bytes:
 HOSTILE = {
     "more pixels than allowed": (claimed(dicom(scan()), 65_000, 65_000), "image-too-many-pixels"),
     "no pixels": (claimed(dicom(scan()), 0, 32), "image-damaged"),
-    "missing values": (claimed(dicom(scan()), HEIGHT * 2, WIDTH), "image-damaged"),
-    "truncated": (dicom(scan())[:-100], "image-damaged"),
+    "missing values": (claimed(dicom(scan()), HEIGHT * 2, WIDTH), "image-truncated"),
+    "truncated": (dicom(scan())[:-100], "image-truncated"),
     "deflated": (bomb(), "image-compression"),
     "deflated, with a private element before": (bomb(private(50_000, 50_000)), "image-compression"),
     "deflated, with a large private element before": (bomb(private(120_000, 120_000)), "image-damaged"),
