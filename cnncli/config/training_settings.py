@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
 from cnncli.catalogue.losses import CROSS_ENTROPY, LOSSES
 from cnncli.catalogue.metrics import KERAS_METRICS
@@ -157,10 +157,19 @@ MetricNames = Annotated[
     BeforeValidator(as_tuple),
     Expected("a list of classes of keras.metrics by name, such as [auc, f1_score]"),
 ]
+
+
+def _distinct(numbers: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(numbers)) < len(numbers):
+        raise ValueError("a device is named twice")
+    return numbers
+
+
+DeviceNumbers = Annotated[
+    tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1, max_length=MAX_ITEMS), AfterValidator(_distinct)
+]
 Devices = Annotated[
-    Annotated[int, Field(ge=1)]
-    | Literal["all"]
-    | Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1, max_length=MAX_ITEMS)],
+    Annotated[int, Field(ge=1)] | Literal["all"] | DeviceNumbers,
     BeforeValidator(as_tuple),
     Expected("a number of devices, all, or a list of their numbers such as [0, 2]"),
 ]

@@ -101,8 +101,8 @@ def build_replicas(config: Config) -> Replicas:
     if missing := [number for number in wanted if number >= len(names)]:
         text = f"{key}: there is no device {missing[0]}. TensorFlow sees {len(names)}: {', '.join(names)}."
         raise ConfigError(Message("training-device-missing", text, key=key, received=missing[0], expected=len(names)))
-    if len(wanted) < 2:
-        return ONE_DEVICE
+    if list(wanted) == [0]:
+        return ONE_DEVICE  # TensorFlow's own choice
     require_divisible(config, len(wanted), key)
     return _mirrored(tuple(names[number] for number in wanted))
 

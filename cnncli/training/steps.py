@@ -333,7 +333,7 @@ def auxiliary_losses(objective: Objective, auxiliary: Iterable[Any], labels: Any
 
 def _copy_for(tail: keras.Model, precision: Precision, replicas: Replicas) -> keras.Model:
     """Return a tail for a precision and devices: itself, or a copy of it with weights of its own."""
-    is_divided = replicas.n > 1
+    is_divided = replicas.strategy is not None
     if precision == "float32":
         return copy_network(tail, synchronized=True) if is_divided else tail
     return mixed_bfloat16(tail, in_float32=tail.output_names, synchronized=is_divided)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from cnncli.config.reader import config_from_mapping
 from cnncli.dataset.build import build_manifest
 from cnncli.errors import ConfigError
 from cnncli.terminal.console import Console
@@ -36,7 +37,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return result
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [*CASES, "the second alone"])
 def test_two_devices_train_like_one(found: dict[str, Any], case: str) -> None:
     """Weights, losses and predictions are those of one device, with uneven last batches and batch normalization."""
     differences = found[case]
@@ -45,6 +46,11 @@ def test_two_devices_train_like_one(found: dict[str, Any], case: str) -> None:
     assert differences["weights"] < 1e-6
     assert differences["n_correct"] == 0
     assert max(differences["loss"], differences["logits"], differences["evaluated"]) < 1e-4
+
+
+def test_one_device_can_be_any(found: dict[str, Any]) -> None:
+    """A list of one number trains on that device, not on the first."""
+    assert [place[-5:] for place in found["places"]["the second alone"]] == ["CPU:1"]
 
 
 def test_devices_drop_other_units(found: dict[str, Any]) -> None:
@@ -67,6 +73,14 @@ def test_missing_devices_are_refused(tmp_path: Path, devices: Any, number: int) 
 
     assert caught.value.code == "training-device-missing"
     assert caught.value.facts["received"] == number
+
+
+def test_a_device_cannot_be_named_twice() -> None:
+    """A list with the same number twice is an error of the config."""
+    with pytest.raises(ConfigError) as caught:
+        config_from_mapping({"data": {"path": "."}, "training": {"devices": [0, 0]}}, environment={})
+
+    assert caught.value.facts["key"] == "training.devices"
 
 
 @pytest.mark.parametrize("devices", [1, "all", [0]])

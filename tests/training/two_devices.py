@@ -146,7 +146,10 @@ def main() -> None:
     tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [logical(), logical()])
     data, folder = map(Path, sys.argv[1:])
     two = build_replicas(tiny_config(data, mode="from-scratch", training={"epochs": 1, "devices": 2}))
-    found = {name: compare(two, *case) for name, case in CASES.items()}
+    found: dict[str, Any] = {name: compare(two, *case) for name, case in CASES.items()}
+    second = build_replicas(tiny_config(data, mode="from-scratch", training={"epochs": 1, "devices": [1]}))
+    found["the second alone"] = compare(second, *CASES["plain"])
+    found["places"] = {"the second alone": list(second.strategy.extended.worker_devices)}
     print(json.dumps({**found, "dropout": dropout(two), "runs": runs(data, folder)}))
 
 
