@@ -130,14 +130,17 @@ class MlflowRun:
     """The MLflow run of a run directory."""
 
     def __init__(self, run: RunFolder) -> None:
-        """Create it, with tags and parameters, or continue the one in run.json. Raises RunError or MLflow's errors."""
+        """Create it, with tags and parameters, or continue the one in run.json if MLflow still has it.
+
+        Raises RunError or MLflow's errors.
+        """
         self.run = run
         self.experiment = MlflowExperiment(run.path.parent)
         self.client = self.experiment.client
         self._last_step: int | None = None
         facts = run.read_facts()
         known = facts.get(FACT) or {}
-        if known.get("uri") == self.experiment.uri:
+        if known.get("uri") == self.experiment.uri and self._exists(str(known["run_id"])):
             self.id = str(known["run_id"])
             self.client.update_run(self.id, status="RUNNING")
             return
@@ -147,6 +150,15 @@ class MlflowRun:
         parameters = _parameters(load_resolved(run.config))
         for start in range(0, len(parameters), MAX_PARAMETERS):
             self.client.log_batch(self.id, params=parameters[start : start + MAX_PARAMETERS])
+
+    def _exists(self, run_id: str) -> bool:
+        """Return whether MLflow still has a run, which people delete there, or with its store."""
+        try:
+            return bool(self.client.get_run(run_id).info.lifecycle_stage == "active")
+        except self.experiment.mlflow.MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return False
 
     def log_epochs(self, history: Sequence[HistoryRow]) -> None:
         """Log the epochs that MLflow does not have yet, as steps."""

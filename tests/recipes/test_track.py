@@ -223,6 +223,17 @@ def test_a_second_sending_adds_nothing(tracked_run: RunFolder) -> None:
     assert remote(tracked_run).info.status == "FINISHED"
 
 
+def test_a_run_that_was_deleted_in_mlflow_is_sent_anew(tracked_run: RunFolder) -> None:
+    """`cnncli track` does not insist on the id in run.json."""
+    losses, deleted = steps(tracked_run, "loss"), facts(tracked_run)["run_id"]
+    client_of(tracked_run).delete_run(deleted)
+
+    assert main(["track", str(tracked_run.path)]) == 0
+    assert facts(tracked_run)["run_id"] != deleted
+    assert {step for step, _ in steps(tracked_run, "loss")} == {step for step, _ in losses}
+    assert remote(tracked_run).info.status == "FINISHED"
+
+
 def test_an_unreachable_server_is_one_error_before_work_starts(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
