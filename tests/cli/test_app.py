@@ -199,6 +199,7 @@ def test_an_unknown_option_suggests_only_a_similar_one(
         (["cache", "where", "surplus"], "usage-invalid"),
         (["runs", "--runs-dir"], "usage-invalid"),
         (["train"], "usage-argument-missing"),
+        (["completion"], "usage-argument-missing"),
         (["predict", "a.jpg", "--top", "0"], "usage-value-invalid"),
         (["predict", ""], "usage-empty"),
         (["predict", "a.jpg", "--json", "--csv"], "usage-options-conflict"),
@@ -217,6 +218,7 @@ def test_a_usage_error_is_one_line_and_a_pointer_to_help(
     assert captured.out == ""
     assert len(lines) == 2
     assert last_code(lines[0]) == code
+    assert "\\" not in lines[0]
     assert lines[1].startswith("Try 'cnncli")
 
 
