@@ -3,7 +3,7 @@
 The wheel has them in `share/man/man1` (scripts/build_hook.py), where `man cnncli-train` finds them after the
 installation. To write them anywhere:
 
-    python -m scripts.write_man FOLDER
+    python -m scripts.write_man FOLDER/man1
 """
 
 from __future__ import annotations
@@ -97,5 +97,5 @@ def write(folder: Path) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:
-        sys.exit("usage: python -m scripts.write_man FOLDER")
+        sys.exit("usage: python -m scripts.write_man FOLDER/man1")
     write(Path(sys.argv[1]))

@@ -24,7 +24,8 @@ log = logging.getLogger(__name__)
 
 
 @click.group(
-    invoke_without_command=True, epilog=example("cnncli runs --where 'test.accuracy>0.95' --sort -test.accuracy")
+    invoke_without_command=True,
+    epilog=example("cnncli runs --where 'validation.accuracy>0.95' --sort -validation.accuracy"),
 )
 @click.option("--diff", is_flag=True, help="Show the settings in which the runs differ, with validation results only.")
 @click.option(

@@ -38,9 +38,10 @@ def command(
     """Train from a config, a folder or a table, or resume a run.
 
     CONFIG is a YAML file. DIR is a folder of class folders, or of train, validation and test folders, to train on with
-    default settings. TABLE is a .csv, .tsv or .parquet file with a row per image, whose images are below its folder.
-    RUN is a run directory or the name of a run: an interrupted run resumes from its last checkpoint, a finished one
-    shows its results; training.epochs=N extends the last stage to N epochs. Any setting can be given as KEY=VALUE, e.g.
+    default settings; so are shards of images (.tar, .parquet): a folder of them, one, or a quoted pattern. TABLE is a
+    .csv, .tsv or .parquet file with a row per image, whose images are below its folder. RUN is a run directory or the
+    name of a run: an interrupted run resumes from its last checkpoint, a finished one shows its results;
+    training.epochs=N extends the last stage to N epochs. Any setting can be given as KEY=VALUE, e.g.
     training.optimizer.learning_rate=1e-4. With --cluster, the nodes of a Ray cluster compute features and train stages
     that have convolutions; the folders of images and runs must be shared.
     """
