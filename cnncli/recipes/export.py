@@ -87,7 +87,7 @@ def export(run: RunFolder, settings: ExportSettings, console: Console) -> list[E
     Raises:
         ConfigError: A format cannot hold a precision.
         EngineError: A package is missing, or a converter does not support the network.
-        DataError: All images that cannot be decoded or have changed, or none is there.
+        DataError: All images that cannot be decoded or have changed, or none is there, or none for int8.
         RunError: The run is unfinished or damaged.
     """
     pairs = choose_pairs(settings.formats, settings.precisions)
@@ -249,11 +249,26 @@ def _build_source(
 ) -> ExportSource:
     spec = predictor.spec
     metadata = describe(run, spec, load_resolved(run.config), settings.license_text)
-    there = (row for row in manifest.split("train") if is_there(row.path))
-    unique = {row.digest: row for row in there} if needs_calibration else {}
-    rows = [unique[digest] for digest in sorted(unique)][:CALIBRATION_IMAGES]
-    calibration = [pixels for (pixels,) in decode_inputs(rows, spec.pixels)] if rows else []
+    rows = _calibration_images(manifest) if needs_calibration else []
+    calibration = [pixels for (pixels,) in decode_inputs(rows, spec.pixels)]
     return ExportSource(build_exported(run), metadata, calibration)
+
+
+def _calibration_images(manifest: Manifest) -> list[ImageRecord]:
+    """Return the training images that are there and calibrate int8.
+
+    Raises:
+        DataError: No training image is there.
+    """
+    train = manifest.split("train")
+    unique = {row.digest: row for row in train if is_there(row.path)}
+    if not unique:
+        text = (
+            f"None of the run's {len(train):,} training images is there, and int8 is calibrated on some. Restore "
+            "them, or export without --precision int8."
+        )
+        raise DataError(Message("data-images-missing", text, n=len(train)))
+    return [unique[digest] for digest in sorted(unique)][:CALIBRATION_IMAGES]
 
 
 def _expect(

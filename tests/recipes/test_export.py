@@ -293,11 +293,11 @@ def test_every_phase_is_announced(copy: RunFolder, capsys: pytest.CaptureFixture
     assert [title for title in titles if title in phases] == phases
 
 
-def _lose(copy: RunFolder, n: int) -> None:
-    """Let the manifest of a run name files that are not there for its first n validation images."""
+def _lose(copy: RunFolder, n: int, split: str = "validation") -> None:
+    """Let the manifest of a run name files that are not there for its first n images of a split."""
     with copy.manifest.open(newline="") as file:
         header, *rows = csv.reader(file)
-    places = [place for place, row in enumerate(rows) if row[header.index("split")] == "validation"][:n]
+    places = [place for place, row in enumerate(rows) if row[header.index("split")] == split][:n]
     for place in places:
         rows[place][header.index("path")] += ".gone"
     with copy.manifest.open("w", newline="") as file:
@@ -311,6 +311,19 @@ def test_images_that_are_gone_are_left_out(copy: RunFolder, capsys: pytest.Captu
 
     assert main(["export", str(copy.path), "--format", "keras", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["n"] == n - 2
+
+
+@pytest.mark.parametrize("name", ["onnx", "litert", "openvino"])
+def test_int8_without_training_images_is_refused_before_work_starts(
+    name: str, copy: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """If all training images are gone, int8 cannot be calibrated: exit code 2, and nothing is written."""
+    _lose(copy, 1000, "train")
+
+    assert main(["export", str(copy.path), "--format", name, "--precision", "float32", "--precision", "int8"]) == 2
+    assert "[data-images-missing]" in capsys.readouterr().err
+    assert not copy.exports.exists()
+    assert not copy.export_table.exists()
 
 
 def test_a_model_with_other_weights_fails(copy: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
