@@ -11,7 +11,8 @@ import filecmp
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import count
 from pathlib import Path, PurePath
 
@@ -19,7 +20,7 @@ from cnncli.errors import CnncliError, Message, printable
 from cnncli.images.formats import SIGNATURE_BYTES, format_of
 from cnncli.shards.places import PARQUET, split_place
 from cnncli.shards.shard import read_image
-from cnncli.storage.atomic import replacing, write_atomically
+from cnncli.storage.atomic import creating
 
 UNKNOWN, NO_LABEL = "unknown", "no label"
 """Folders of images that a run does not answer, and of those without any of several labels."""
@@ -54,17 +55,15 @@ class ClassFolders:
         names = [UNKNOWN] if is_unknown else [self._names[label] for label in labels] or [NO_LABEL]
         if (place := split_place(image)) is not None:
             content = read_image(image)
-            return [_write_to(self.root / name, _file_name(*place, content), content) for name in names]
+            file_name = _file_name(*place, content)
+            return [_write_to(self.root / name, file_name, content) for name in names]
         return [self._add_to(self.root / name, image.resolve()) for name in names]
 
     def _add_to(self, folder: Path, image: Path) -> Path:
-        for path in _free_or_taken(folder, image):
-            if not os.path.lexists(path):
-                self._store(image, path)
-                return path
-            if path.is_file() and (path.samefile(image) or filecmp.cmp(path, image, shallow=False)):
-                return path
-        raise AssertionError  # the names do not end
+        def is_same(path: Path) -> bool:
+            return path.samefile(image) or filecmp.cmp(path, image, shallow=False)
+
+        return _place(folder, image, lambda path: self._store(image, path), is_same)
 
     def _store(self, image: Path, path: Path) -> None:
         if not self.copies:
@@ -75,16 +74,33 @@ class ClassFolders:
                 raise
             except OSError:
                 pass  # another file system, or one without links, or a file of somebody else
-        with replacing(path) as temporary:
+        with creating(path) as temporary:
             shutil.copy2(image, temporary)
 
 
-def _free_or_taken(folder: Path, image: PurePath) -> Iterator[Path]:
-    """Create a folder, and yield the paths that an image can have in it: its name, then the name with numbers."""
+def _write_to(folder: Path, name: PurePath, content: bytes) -> Path:
+    def write(path: Path) -> None:
+        with creating(path) as temporary:
+            temporary.write_bytes(content)
+
+    def is_same(path: Path) -> bool:
+        return path.stat().st_size == len(content) and path.read_bytes() == content
+
+    return _place(folder, name, write, is_same)
+
+
+def _place(folder: Path, name: PurePath, store: Callable[[Path], None], is_same: Callable[[Path], bool]) -> Path:
+    """Store an image in a folder under its name or the name with a number, unless it is there; return its path."""
     _create(folder)
-    yield folder / image.name
-    for number in count(2):
-        yield folder / f"{image.stem}-{number}{image.suffix}"
+    for number in count(1):
+        path = folder / (name.name if number == 1 else f"{name.stem}-{number}{name.suffix}")
+        if not os.path.lexists(path):
+            with suppress(FileExistsError):  # another process took the name in the meantime
+                store(path)
+                return path
+        if path.is_file() and is_same(path):
+            return path
+    raise AssertionError  # the names do not end
 
 
 def _create(folder: Path) -> None:
@@ -93,16 +109,6 @@ def _create(folder: Path) -> None:
     except (FileExistsError, FileNotFoundError, NotADirectoryError) as error:
         text = f"--sort-into: cannot create the folder {printable(folder)} ({error.strerror}); name another folder."
         raise CnncliError(Message("usage-sort-folder", text, path=folder, reason=error.strerror)) from error
-
-
-def _write_to(folder: Path, name: PurePath, content: bytes) -> Path:
-    for path in _free_or_taken(folder, name):
-        if not os.path.lexists(path):
-            write_atomically(path, content)
-            return path
-        if path.is_file() and path.stat().st_size == len(content) and path.read_bytes() == content:
-            return path
-    raise AssertionError  # the names do not end
 
 
 def _file_name(shard: str, name: str, content: bytes) -> PurePath:

@@ -28,16 +28,40 @@ def write_atomically(path: Path, data: bytes | str | Iterable[str]) -> None:
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path to write to, which replaces `path` after the block unless that raises."""
+    with _temporary(path) as temporary:
+        yield temporary
+        sync_file(temporary)
+        temporary.replace(path)
+
+
+@contextmanager
+def creating(path: Path) -> Iterator[Path]:
+    """Yield a temporary path to write to, which becomes `path` after the block unless that raises.
+
+    Raises:
+        FileExistsError: There is such a file by then, perhaps of another process; it is unchanged.
+    """
+    with _temporary(path) as temporary:
+        yield temporary
+        sync_file(temporary)
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without links
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+            temporary.replace(path)
+
+
+@contextmanager
+def _temporary(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.stem}.{os.urandom(4).hex()}{path.suffix}")
     try:
         with naming(path):
             yield temporary
-            sync_file(temporary)
-            temporary.replace(path)
-    except BaseException:
+    finally:
         with suppress(OSError):
             temporary.unlink()
-        raise
     sync_folder(path.parent)
 
 

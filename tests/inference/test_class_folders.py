@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from cnncli.errors import CnncliError
 from cnncli.inference.class_folders import ClassFolders, folder_names_of, require_outside
 from cnncli.shards.shard import read_index
 from tests.images.making import write_tree
-from tests.shards.writing import samples, write_parquet, write_webdataset
+from tests.shards.writing import samples, write_parquet, write_tar, write_webdataset
 
 CLASSES = ("cats", "dogs")
 
@@ -166,3 +167,20 @@ def test_a_folder_that_cannot_be_created_is_named(tmp_path: Path, place: str) ->
 
     assert (error.value.code, error.value.facts["path"]) == ("usage-sort-folder", root / "cats")
     assert error.value.exit_code == 2
+
+
+@pytest.mark.parametrize("kind", ["links", "copies", "shards"])
+def test_nothing_is_lost_when_several_sort_into_one_folder(tmp_path: Path, kind: str) -> None:
+    """Different images of one name that are sorted at the same time are all kept, and equal ones once."""
+    contents = [b"%d" % (number // 2) for number in range(64)]
+    folders = ClassFolders(tmp_path / "sorted", CLASSES, copies=kind == "copies")
+    if kind == "shards":
+        images = [write_tar(tmp_path / f"{n}.tar", [("1.jpg", one)]) / "1.jpg" for n, one in enumerate(contents)]
+    else:
+        write_tree(tmp_path, {f"{n}/1.jpg": one for n, one in enumerate(contents)})
+        images = [tmp_path / f"{n}/1.jpg" for n in range(len(contents))]
+    with ThreadPoolExecutor(8) as pool:
+        paths = list(pool.map(lambda image: folders.add(image, ["cats"], is_unknown=False)[0], images))
+
+    assert [path.read_bytes() for path in paths] == contents
+    assert sorted(below(tmp_path / "sorted").values()) == sorted(set(contents))

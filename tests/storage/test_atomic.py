@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cnncli.storage.atomic import replacing, write_atomically
+from cnncli.storage.atomic import creating, replacing, write_atomically
 
 
 def names(folder: Path) -> list[str]:
@@ -59,6 +60,33 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path, error: t
         write_half()
 
     assert (tmp_path / "a.txt").read_text() == "old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_a_file_of_another_process_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_links: bool
+) -> None:
+    """A new file appears complete; if another one took its name meanwhile, that stays and nothing else is left."""
+    if not has_links:
+
+        def refuse(*_: object) -> None:
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+
+        monkeypatch.setattr(os, "link", refuse)
+
+    def create(content: str, other: str | None) -> None:
+        with creating(tmp_path / "a.txt") as temporary:
+            temporary.write_text(content)
+            if other is not None:
+                (tmp_path / "a.txt").write_text(other)
+
+    with pytest.raises(FileExistsError):
+        create("mine", other="of another process")
+    assert (tmp_path / "a.txt").read_text() == "of another process"
+    (tmp_path / "a.txt").unlink()
+    create("mine", other=None)
+    assert (tmp_path / "a.txt").read_text() == "mine"
     assert names(tmp_path) == ["a.txt"]
 
 
