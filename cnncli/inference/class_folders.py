@@ -20,7 +20,7 @@ from cnncli.errors import CnncliError, Message, printable
 from cnncli.images.formats import SIGNATURE_BYTES, format_of
 from cnncli.shards.places import PARQUET, split_place
 from cnncli.shards.shard import read_image
-from cnncli.storage.atomic import creating
+from cnncli.storage.atomic import creating, fitting_name
 
 UNKNOWN, NO_LABEL = "unknown", "no label"
 """Folders of images that a run does not answer, and of those without any of several labels."""
@@ -93,7 +93,7 @@ def _place(folder: Path, name: PurePath, store: Callable[[Path], None], is_same:
     """Store an image in a folder under its name or the name with a number, unless it is there; return its path."""
     _create(folder)
     for number in count(1):
-        path = folder / (name.name if number == 1 else f"{name.stem}-{number}{name.suffix}")
+        path = folder / fitting_name(name.stem, name.suffix if number == 1 else f"-{number}{name.suffix}")
         if not os.path.lexists(path):
             with suppress(FileExistsError):  # another process took the name in the meantime
                 store(path)

@@ -16,6 +16,9 @@ from cnncli.errors import CnncliError, Message, printable
 FIGURES = (".png", ".svg")
 """Suffixes of figures."""
 
+MAX_NAME_BYTES = 255
+"""Maximum size of the name of a file on usual file systems."""
+
 
 def write_atomically(path: Path, data: bytes | str | Iterable[str]) -> None:
     """Write a file atomically, in one piece or several. Text is encoded as UTF-8 and its line endings are kept."""
@@ -55,7 +58,7 @@ def creating(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def _temporary(path: Path) -> Iterator[Path]:
-    temporary = path.with_name(f".{path.stem}.{os.urandom(4).hex()}{path.suffix}")
+    temporary = path.with_name(fitting_name(f".{path.stem}", f".{os.urandom(4).hex()}{path.suffix}"))
     try:
         with naming(path):
             yield temporary
@@ -63,6 +66,13 @@ def _temporary(path: Path) -> Iterator[Path]:
         with suppress(OSError):
             temporary.unlink()
     sync_folder(path.parent)
+
+
+def fitting_name(stem: str, ending: str) -> str:
+    """Return the name of a file, with a shorter stem if file systems would refuse it as too long."""
+    while stem and len(os.fsencode(stem + ending)) > MAX_NAME_BYTES:
+        stem = stem[:-1]
+    return stem + ending
 
 
 @contextmanager

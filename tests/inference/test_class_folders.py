@@ -184,3 +184,21 @@ def test_nothing_is_lost_when_several_sort_into_one_folder(tmp_path: Path, kind:
 
     assert [path.read_bytes() for path in paths] == contents
     assert sorted(below(tmp_path / "sorted").values()) == sorted(set(contents))
+
+
+@pytest.mark.parametrize("kind", ["links", "copies", "shards"])
+@pytest.mark.parametrize("name", ["a" * 251 + ".jpg", "\N{SNOWMAN}" * 83 + "ab.jpg"], ids=["ascii", "wide"])
+def test_names_as_long_as_a_file_system_allows_are_sorted(tmp_path: Path, kind: str, name: str) -> None:
+    """Different images under a name of 255 bytes are all kept; the names with numbers are shorter before these."""
+    images = []
+    for number in range(3):
+        if kind == "shards":
+            images.append(write_tar(tmp_path / f"{number}.tar", [(name, b"%d" % number)]) / name)
+        else:
+            images.append(write_tree(tmp_path / str(number), {name: b"%d" % number}) / name)
+    folders = ClassFolders(tmp_path / "sorted", CLASSES, copies=kind == "copies")
+    paths = [folders.add(image, ["cats"], is_unknown=False)[0] for image in images]
+
+    assert [path.read_bytes() for path in paths] == [b"0", b"1", b"2"]
+    assert [path.name[-6:] for path in paths] == [name[-6:], "-2.jpg", "-3.jpg"]
+    assert all(len(os.fsencode(path.name)) in range(250, 256) for path in paths)
