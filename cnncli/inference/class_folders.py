@@ -57,13 +57,15 @@ class ClassFolders:
             content = read_image(image)
             file_name = _file_name(*place, content)
             return [_write_to(self.root / name, file_name, content) for name in names]
-        return [self._add_to(self.root / name, image.resolve()) for name in names]
+        return [self._add_to(self.root / name, image) for name in names]
 
     def _add_to(self, folder: Path, image: Path) -> Path:
-        def is_same(path: Path) -> bool:
-            return path.samefile(image) or filecmp.cmp(path, image, shallow=False)
+        content = image.resolve()  # a link to a link would depend on where it is
 
-        return _place(folder, image, lambda path: self._store(image, path), is_same)
+        def is_same(path: Path) -> bool:
+            return path.samefile(content) or filecmp.cmp(path, content, shallow=False)
+
+        return _place(folder, image, lambda path: self._store(content, path), is_same)
 
     def _store(self, image: Path, path: Path) -> None:
         if not self.copies:

@@ -74,13 +74,14 @@ def test_unknown_images_and_images_without_labels_have_folders(tmp_path: Path) -
 
 
 def test_the_target_of_a_link_is_sorted(tmp_path: Path) -> None:
-    """An image behind a symbolic link is linked or copied itself, so that the sorted file works anywhere."""
-    root = write_tree(tmp_path, {"far/a.jpg": b"a"})
-    (root / "link.jpg").symlink_to("far/a.jpg")
+    """An image behind a symbolic link is linked or copied itself, under the name of the link."""
+    root = write_tree(tmp_path, {"far/3f2a9c": b"a"})
+    (root / "link.jpg").symlink_to("far/3f2a9c")
     (path,) = ClassFolders(root / "sorted", CLASSES).add(root / "link.jpg", ["cats"], is_unknown=False)
 
+    assert path == root / "sorted/cats/link.jpg"
     assert not path.is_symlink()
-    assert path.samefile(root / "far/a.jpg")
+    assert path.samefile(root / "far/3f2a9c")
 
 
 def test_another_file_system_gets_copies(tmp_path: Path) -> None:
