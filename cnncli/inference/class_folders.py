@@ -26,7 +26,7 @@ UNKNOWN, NO_LABEL = "unknown", "no label"
 """Folders of images that a run does not answer, and of those without any of several labels."""
 
 MAX_NAME = 100
-"""Characters of the name of a folder."""
+"""Maximum number of characters of the name of a folder, before its number."""
 
 _NOT_IN_NAMES = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
 
@@ -135,8 +135,9 @@ def folder_names_of(classes: Sequence[str]) -> dict[str, str]:
     names: dict[str, str] = {}
     taken = {UNKNOWN, NO_LABEL}
     for label in classes:
-        plain = _NOT_IN_NAMES.sub("_", printable(label))[:MAX_NAME].rstrip(". ") or "_"
-        name = next(one for n in count(1) if (one := plain if n == 1 else f"{plain}-{n}").casefold() not in taken)
+        plain = fitting_name(_NOT_IN_NAMES.sub("_", printable(label))[:MAX_NAME], "").rstrip(". ") or "_"
+        numbered = (plain if n == 1 else fitting_name(plain, f"-{n}") for n in count(1))
+        name = next(one for one in numbered if one.casefold() not in taken)
         taken.add(name.casefold())
         names[label] = name
     return names

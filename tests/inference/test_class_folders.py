@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cnncli.errors import CnncliError
@@ -99,6 +99,7 @@ def test_another_file_system_gets_copies(tmp_path: Path) -> None:
         image.unlink()
 
 
+@example(["\N{SNOWMAN}" * 100, "\N{SNOWMAN}" * 101])
 @given(st.lists(st.text(max_size=120), unique=True, max_size=20))
 def test_every_class_has_a_folder_of_its_own_inside(classes: list[str]) -> None:
     """Names of classes, which a run from elsewhere can choose, never lead out of the folder or to one another."""
@@ -106,6 +107,7 @@ def test_every_class_has_a_folder_of_its_own_inside(classes: list[str]) -> None:
 
     assert list(names) == classes
     assert len({name.casefold() for name in names.values()} | {"unknown", "no label"}) == len(classes) + 2
+    assert all(len(os.fsencode(name)) <= 255 for name in names.values())
     assert all(Path(name).name == name and name not in (".", "..", "") for name in names.values())
 
 
