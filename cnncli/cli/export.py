@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Sequence
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +14,7 @@ from cnncli.cli.options import console_options, example, json_option, print_json
 from cnncli.errors import printable
 from cnncli.export.formats import FORMATS, N_IMAGES, PRECISIONS, TOLERANCE, Precision
 from cnncli.terminal.console import Console
-from cnncli.terminal.formatting import decimal, percent, short_path, size
+from cnncli.terminal.formatting import decimal, percent, percent_range, short_path, size
 
 if TYPE_CHECKING:
     from cnncli.export.parity import Exported
@@ -89,23 +91,35 @@ def command(
     if as_json:
         print_json(found)
     else:
-        _print_table(found, console)
+        print_table(found, console)
     require_agreement(found)
 
 
-def _print_table(found: list[Exported], console: Console) -> None:
+def print_table(found: Sequence[Exported], console: Console) -> None:
+    """Print a table of exports, and to stderr where they are."""
+    from cnncli.evaluation.parity import held
+
     columns = (
         *("format", "precision", "images", "accuracy", "of the run", "difference", "to float32", "size", "ms/image"),
         "agrees",
     )
     rows = [
         (
-            *(one.format, one.precision, f"{one.n:,}", percent(one.top1), percent(one.expected_top1)),
-            *(decimal(one.max_difference), decimal(one.max_difference_float32), size(one.size_bytes)),
-            *(f"{one.ms_per_image:.2f}", "yes" if one.holds else "NO"),
+            *(one.format, one.precision, f"{one.n:,}", _accuracy(one), percent(one.expected_top1)),
+            *(_measured(one.max_difference, decimal), _measured(one.max_difference_float32, decimal)),
+            *(size(one.size_bytes), _measured(one.ms_per_image, "{:.2f}".format)),
+            held(one.precision) if one.holds else "NO",
         )
         for one in found
     ]
-    console.table(columns, rows, optional=("of the run", "to float32", "images"))
+    console.table(columns, rows, optional=("to float32", "images", "of the run"))
     for one in found:
         log.info(printable(short_path(one.path)))
+
+
+def _accuracy(one: Exported) -> str:
+    return _measured(one.top1, lambda top1: f"{percent(top1)} ({percent_range(*one.top1_ci95)})")
+
+
+def _measured(value: float, show: Callable[[float], str]) -> str:
+    return "–" if isnan(value) else show(value)

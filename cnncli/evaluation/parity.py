@@ -235,6 +235,11 @@ def require_parity(found: Sequence[ProbabilityAgreement], problems: Sequence[Mes
             log.warning(Message("metrics-precision-shows", text, where=one.where, n=one.n_changed))
 
 
+def held(precision: str) -> str:
+    """Return what of an export has to agree with its run: probabilities or, in int8, only the accuracy."""
+    return "accuracy only" if precision == "int8" else "probabilities"
+
+
 def lowest(precisions: Sequence[str]) -> str:
     """Return the lowest of some precisions.
 

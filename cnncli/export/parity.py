@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isnan, nan
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -21,13 +22,14 @@ from numpy.typing import NDArray
 from cnncli.errors import Message, ParityError, printable
 from cnncli.evaluation.parity import TOLERANCES, ProbabilityAgreement, Reported, compare, lowest
 from cnncli.export.formats import FORMATS, Precision, module_of
+from cnncli.metrics.classification import wilson_interval
 from cnncli.runtime.new_process import start_python
 from cnncli.terminal.formatting import decimal, percent
 
 ROUNDING = 1e-9
 """Of differences of fractions of images."""
 IN_ONE_BATCH = 4
-"""Number of images that are run together; the others are run and timed one by one."""
+"""Number of images whose results are those of one batch; the other results, and the times, are of single images."""
 
 
 @dataclass(frozen=True)
@@ -100,19 +102,18 @@ class Exported:
         """Whether the export agrees with the run."""
         return not self.problems
 
+    @property
+    def top1_ci95(self) -> tuple[float, float]:
+        """95 % interval of the accuracy."""
+        return (nan, nan) if isnan(self.top1) else wilson_interval(round(self.top1 * self.n), self.n)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the entry of `export --json`."""
         names = (
-            "format",
-            "precision",
-            "path",
-            "n",
-            "top1",
-            "expected_top1",
-            "max_difference",
-            "max_difference_float32",
+            *("format", "precision", "path", "n", "top1", "top1_ci95", "expected_top1", "max_difference"),
+            *("max_difference_float32", "holds", "size_bytes", "ms_per_image"),
         )
-        return {name: getattr(self, name) for name in (*names, "holds", "size_bytes", "ms_per_image")}
+        return {name: getattr(self, name) for name in names}
 
 
 def run_in_new_process(

@@ -26,7 +26,7 @@ from cnncli.errors import DataError, Message, ParityError, printable
 from cnncli.evaluation.parity import Reported, lowest, spread
 from cnncli.export.formats import FORMATS, N_IMAGES, PRECISIONS, TOLERANCE, Precision, choose_pairs, module_of
 from cnncli.export.metadata import FILE, describe
-from cnncli.export.parity import ExpectedResults, Exported, judge, run_in_new_process
+from cnncli.export.parity import IN_ONE_BATCH, ExpectedResults, Exported, judge, run_in_new_process
 from cnncli.export.source import AT_A_TIME, ExportSource, build_exported
 from cnncli.images.decode import PixelSpec
 from cnncli.inference.predictor import Predictor, load_predictor
@@ -156,7 +156,8 @@ class ExportTask:
             size_bytes = sum(path.stat().st_size for path in temporary.rglob("*") if path.is_file())
             (temporary / FILE).write_text(json.dumps(source.metadata, indent=2) + "\n", encoding="utf-8")
             n, runtime = len(expected.in_float32), FORMATS[self.format].runtime
-            console.phase("verify", f"{runtime} runs {counted(n, 'image')} in a new process, one at a time")
+            batches = f"the first {IN_ONE_BATCH} in one batch, the others one at a time"
+            console.phase("verify", f"{runtime} runs {counted(n, 'image')} in a new process, {batches}")
             found = self._check(temporary, expected, size_bytes)
             final = self.folder / (self.name if found.holds else self.name + FAILED)
             publish(temporary, final)

@@ -12,6 +12,7 @@ from typing import Any
 
 from cnncli.augmentation.views import number_of_views, render_view
 from cnncli.errors import ImageError
+from cnncli.evaluation.parity import held
 from cnncli.evaluation.predictions import PredictedImage
 from cnncli.images.decode import decode
 from cnncli.metrics.classification import Metrics, bin_interval, wilson_interval
@@ -32,7 +33,7 @@ from cnncli.report.page import (
     pixels_uri,
     section,
 )
-from cnncli.report.run_report import RunReport
+from cnncli.report.run_report import ExportedFile, RunReport
 from cnncli.report.verdict import verdict
 from cnncli.terminal.formatting import counted, decimal, duration, percent, percent_range, size
 from cnncli.training.diagnosis import diagnose
@@ -378,15 +379,22 @@ def _exports(report: RunReport) -> str:
         return ""
     rows = [
         (
-            *(one.format, one.precision, f"{one.n:,}", _measured(one.top1, percent)),
+            *(one.format, one.precision, f"{one.n:,}", _measured(one.top1, percent), _interval(one)),
             *(_measured(one.max_difference, decimal), size(one.size_bytes)),
-            *(_measured(one.ms_per_image, "{:.2f}".format), "yes" if one.holds else "no"),
+            *(_measured(one.ms_per_image, "{:.2f}".format), held(one.precision) if one.holds else "no"),
         )
         for one in report.exports
     ]
-    columns = ("format", "precision", "images", "accuracy", "largest difference", "size", "ms per image", "agrees")
+    columns = (
+        *("format", "precision", "images", "accuracy", "95 % interval", "largest difference", "size", "ms per image"),
+        "agrees",
+    )
     text = "Each file was run in its own runtime on images of this run. The difference is that of a probability to what"
     return paragraph(f"{text} `cnncli predict` gives.") + html_table("exported files", columns, rows, 2)
+
+
+def _interval(one: ExportedFile) -> str:
+    return _measured(one.top1, lambda top1: percent_range(*wilson_interval(round(top1 * one.n), one.n)))
 
 
 def _measured(value: float, show: Callable[[float], str]) -> str:

@@ -32,8 +32,8 @@ from cnncli.terminal.console import Console
 from tests.support.drawing import tiny_config
 
 KEYS = {
-    *("format", "precision", "path", "n", "top1", "expected_top1", "max_difference", "max_difference_float32"),
-    *("holds", "size_bytes", "ms_per_image"),
+    *("format", "precision", "path", "n", "top1", "top1_ci95", "expected_top1", "max_difference"),
+    *("max_difference_float32", "holds", "size_bytes", "ms_per_image"),
 }
 PAIRS = [(name, one) for name, facts in FORMATS.items() for one in PRECISIONS if one not in facts.refused]
 
