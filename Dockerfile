@@ -6,7 +6,7 @@
 #   docker build -t cnncli:gpu --target gpu .
 #   docker run --rm --gpus all -v "$PWD:/work" -u "$(id -u):$(id -g)" cnncli:gpu train /work/config.yaml
 #
-# EXTRAS are added to both: --build-arg EXTRAS=int8,serve
+# Both have the extras in EXTRAS, by default int8 only; `cnncli serve` needs: --build-arg EXTRAS=int8,serve
 
 ARG PYTHON=3.11.14
 ARG DEBIAN=bookworm
