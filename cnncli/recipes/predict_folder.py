@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from cnncli.inference.predictor import Predictor
 from cnncli.inference.sources import STDIN, is_source
 from cnncli.inference.spec import PredictorSpec
 from cnncli.recipes.predict import Result, Results, predictions
+from cnncli.shards.files import find_shards, is_sharded
 from cnncli.storage.tables import Cell, Column, GrowingCsv, columns_of_classes, table_path, writing_table
 
 log = logging.getLogger(__name__)
@@ -87,13 +88,16 @@ def watch(predictor: Predictor, folders: Sequence[str], to: Destination, poll_s:
     Images that are already in the table are not predicted again.
 
     Raises:
-        CnncliError: A path is not a folder, or the table is not a CSV or has other columns
+        CnncliError: A path is not a folder or has shards, or the table is not a CSV or has other columns
             or is used by another command.
     """
     for folder in folders:
         if not Path(folder).is_dir():
             text = f"{printable(folder)}: --watch needs folders"
             raise CnncliError(Message("usage-watch-folder", text, path=folder))
+        if is_sharded(folder):
+            text = f"{printable(folder)}: has shards, which --watch does not read; predict them without --watch"
+            raise CnncliError(Message("usage-watch-shards", text, path=folder))
     if to.table is not None and to.table.suffix.lower() != ".csv":
         text = f"{printable(to.table)}: --watch adds a row for each image, which only a .csv allows"
         raise CnncliError(Message("usage-watch-table", text, path=to.table, expected=".csv"))
@@ -120,6 +124,7 @@ class Arrivals:
         self._done = set(map(_absolute, done))
         self._seen: dict[str, tuple[StatKey | None, float]] = {}  # state of a file, and when it was first seen so
         self._warned: set[tuple[str, Path]] = set()
+        self._with_shards: set[str] = set()  # folders that are known to have some
 
     def look(self) -> list[Path]:
         """Return the images that are complete since the last look."""
@@ -131,7 +136,17 @@ class Arrivals:
                     self._warned.add(key)
                     log.warning(issue.message)
             ready += [image for image in images if self._is_ready(_absolute(image))]
+            if folder not in self._with_shards:
+                self._warn_of_shards(folder)
         return ready
+
+    def _warn_of_shards(self, folder: str) -> None:
+        with suppress(OSError, ValueError):  # folders that cannot be read are reported with the images
+            for shard in filter(is_sharded, find_shards(Path(folder))):
+                self._with_shards.add(folder)
+                text = f"{printable(shard)}: --watch does not read shards; predict them without --watch"
+                log.warning(Message("usage-watch-shards", text, path=shard))
+                return
 
     def _is_ready(self, file: str) -> bool:
         if file in self._done:

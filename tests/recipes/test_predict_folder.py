@@ -31,6 +31,7 @@ from cnncli.terminal.console import Console
 from tests.shards.writing import samples, write_parquet, write_tar
 from tests.support.attributes import write_attributes
 from tests.support.drawing import draw_dataset, tiny_config
+from tests.support.logged import codes_in, message_in
 
 CONSOLE = Console(quiet=True)
 
@@ -372,3 +373,28 @@ def test_what_cannot_be_watched_is_refused(
         watch(open_predictor(run.folder), [path], Destination(tmp_path / table))
 
     assert error.value.code == code
+
+
+def test_a_folder_of_shards_is_not_watched(run: Run, tmp_path: Path) -> None:
+    """A folder of shards is refused, since its images would never be predicted."""
+    write_tar(tmp_path / "a.tar", [("a.jpg", b"a")])
+    with pytest.raises(CnncliError) as error:
+        watch(open_predictor(run.folder), [str(tmp_path)], Destination())
+
+    assert (error.value.code, error.value.exit_code) == ("usage-watch-shards", 2)
+
+
+@pytest.mark.parametrize("place", [".", "below"])
+def test_shards_that_arrive_are_reported_once(tmp_path: Path, caplog: pytest.LogCaptureFixture, place: str) -> None:
+    """The first shard in a watched folder, or in a folder in it, is named; a table of labels is no shard."""
+    (tmp_path / "below").mkdir()
+    (tmp_path / "a.png").write_bytes(b"")
+    (tmp_path / place / "labels.parquet").write_bytes(b"")
+    arrivals = Arrivals([str(tmp_path)])
+    arrivals.look()
+    assert codes_in(caplog) == []
+    for number in range(2):
+        write_tar(tmp_path / place / f"{number}.tar", [("a.jpg", b"a")])
+        arrivals.look()
+
+    assert message_in(caplog, "usage-watch-shards").facts["path"] == str(tmp_path / place / "0.tar")
