@@ -216,8 +216,8 @@ def _missing_paths(draft: Draft) -> Iterator[Problem]:
     data = draft.config.data.path
     if not is_sharded(data):
         yield from _check(draft, "data.path", data, "a folder", "a folder of images, or shards (.tar, .parquet)")
-    elif not is_remote(data) and not find_shards(data):
-        yield from _check(draft, "data.path", data, "a file", "shards (.tar, .parquet)", SHARD_SUFFIXES)
+    elif not is_remote(data):
+        yield from _missing_shards(draft, data)
     if table := draft.config.data.labels.path:
         suffixes = TABLE_SUFFIXES
         yield from _check(draft, "data.labels.path", table, "a file", f"a table ({', '.join(suffixes)})", suffixes)
@@ -228,6 +228,17 @@ def _missing_paths(draft: Draft) -> Iterator[Problem]:
         weights, expected = backbone.weights, f"imagenet, none or a file ({', '.join(WEIGHTS_SUFFIXES)})"
         if weights not in WEIGHTS_WORDS and weights != name:
             yield from _check(draft, f"{key}.weights", Path(weights), "a file", expected, WEIGHTS_SUFFIXES)
+
+
+def _missing_shards(draft: Draft, path: Path) -> Iterator[Problem]:
+    expected = "shards (.tar, .parquet)"
+    try:
+        is_there = bool(find_shards(path))
+    except (OSError, ValueError) as error:
+        yield from draft.problem("config-path-missing", "data.path", reason_of(error), expected)
+        return
+    if not is_there:
+        yield from _check(draft, "data.path", path, "a file", expected, SHARD_SUFFIXES)
 
 
 def _check(

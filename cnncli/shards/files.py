@@ -9,14 +9,18 @@ import os
 import re
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from datetime import timedelta
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from cnncli.errors import DataError, Message, reason_of
+from cnncli.runtime.threads import map_ordered
 from cnncli.shards.parquet import has_images
 from cnncli.shards.places import PARQUET, SUFFIXES, expand_braces, is_remote, is_shard, url_of
 from cnncli.storage.image_names import DICOM_SUFFIXES, HEIC_SUFFIXES, IMAGE_SUFFIXES
@@ -37,6 +41,7 @@ FileKey = tuple[int, int, int]
 
 _IMAGES = (*IMAGE_SUFFIXES, *HEIC_SUFFIXES, *DICOM_SUFFIXES)
 _MAGIC = re.compile(r"[*?[]")
+_SERIES = re.compile(r"(.*\D)(\d{5})-of-(\d{5})(?:-[0-9a-f]{16})?(\.\w+)", re.DOTALL)
 _LATEST_NS = 2**59  # hashes of entity tags are before any time of change
 
 
@@ -197,13 +202,50 @@ def find_shards(path: Path) -> list[str]:
     split.
 
     Raises:
+        FileNotFoundError: Some of the paths that braces stand for do not exist; if none does, the list is empty.
         OSError: The object store cannot be reached.
         ValueError: The pattern names too many.
     """
     if is_remote(path):
         _remote_key.cache_clear()
         _blocks.forget()
-    return sorted({found for pattern in expand_braces(os.fspath(path)) for found in _matches(pattern)})
+    patterns = expand_braces(os.fspath(path))
+    matches = [_matches(pattern) for pattern in patterns]
+    if is_remote(path) and len(patterns) > 1:
+        matches = list(map_ordered(_existing, matches))
+    missing = [pattern for pattern, found in zip(patterns, matches, strict=True) if not found]
+    if 0 < len(missing) < len(patterns):
+        folder = os.fspath(path).partition("{")[0].rpartition(os.sep)[0]
+        first = missing[0].removeprefix(f"{folder}{os.sep}")
+        reason = f"{len(missing):,} of {len(patterns):,} shards do not exist, the first of which is {first}"
+        raise FileNotFoundError(errno.ENOENT, reason, os.fspath(path))
+    return sorted({one for found in matches for one in found})
+
+
+def missing_of_series(path: Path, shards: Sequence[str]) -> list[str]:
+    """Return the shards that are missing of series such as `train-00000-of-00002.parquet`.
+
+    They are missing if a folder, or a pattern with `*`, would include them.
+    """
+    series: dict[tuple[str, str, str], set[int]] = {}
+    for shard in shards:
+        if found := _SERIES.fullmatch(shard):
+            # The hash that follows the number in some datasets is different for each shard.
+            series.setdefault((found[1], found[3], found[4]), set()).add(int(found[2]))
+    missing = [
+        f"{start}{number:05d}-of-{total}{end}"
+        for (start, total, end), numbers in series.items()
+        for number in sorted(set(range(int(total))) - numbers)
+    ]
+    patterns = list(filter(None, map(_inclusive_pattern, expand_braces(os.fspath(path))))) if missing else []
+    return [one for one in missing if any(fnmatchcase(one, pattern) for pattern in patterns)]
+
+
+def _inclusive_pattern(path: str) -> str | None:
+    """Return the pattern of all paths that a folder or a pattern includes, or None for the path of a file."""
+    if os.path.isdir(path) or not (is_shard(path) or glob.has_magic(path)):  # noqa: PTH112
+        return f"{glob.escape(path)}{os.sep}*"
+    return path if glob.has_magic(path) else None
 
 
 def is_sharded(path: str | os.PathLike[str]) -> bool:
@@ -252,6 +294,15 @@ def _matches(pattern: str) -> list[str]:
     if not os.path.isdir(pattern):  # noqa: PTH112
         return [found for found in glob.glob(pattern) if is_shard(found) and os.path.isfile(found)]  # noqa: PTH113, PTH207
     return _visible_files(pattern) or [found for one in _visible_folders(pattern) for found in _visible_files(one)]
+
+
+def _existing(shards: list[str]) -> list[str]:
+    """Return the matches of a remote pattern, none if it is the path of a file that does not exist."""
+    with suppress(FileNotFoundError):
+        if len(shards) == 1:  # others come from a list of the store
+            file_key(shards[0])
+        return shards
+    return []
 
 
 def _is_pattern(path: str) -> bool:

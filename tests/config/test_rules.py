@@ -417,16 +417,19 @@ def test_weights_file_is_read_relative_to_the_folder(folder: Path) -> None:
         ("train.zip", "config-path-wrong-kind", "cnncli data prepare"),
         ("imgaes", "config-path-missing", "images?"),
         ("far/away/images", "config-path-missing", "{folder}."),
-        ("elsewhere", "config-path-missing", "a.yaml, images, train.zip"),
+        ("elsewhere", "config-path-missing", "a.yaml, images, train.tar, train.zip"),
         ("dogs-vs-cats", "config-path-missing", "data prepare dogs-vs-cats DOWNLOAD --out {folder}/dogs-vs-cats"),
         ("cifar10", "config-path-missing", "data prepare cifar10 --out {folder}/cifar10"),
         ("x" * 300, "config-path-missing", ""),
         ('"a\\0b"', "config-path-missing", ""),
+        ('"{5..1}.tar"', "config-path-missing", ""),
+        ('"{train,test}.tar"', "config-path-missing", ""),
     ],
 )
 def test_data_path_must_be_a_folder(folder: Path, problems_of: Problems, path: str, code: str, hint: str) -> None:
     """A data path that is an archive, misspelled, missing or invalid is reported once, with a matching hint."""
     Path("train.zip").touch()
+    Path("train.tar").touch()
     (found,) = problems_of(f"data: {{path: {path}}}")
 
     assert summary(found) == f"{code} 1:8 data.path"

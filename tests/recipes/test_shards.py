@@ -8,6 +8,7 @@ import pytest
 
 from cnncli.config.reader import load_config
 from cnncli.dataset.manifest import Manifest
+from cnncli.errors import ImageError
 from cnncli.recipes.evaluate import evaluate
 from cnncli.recipes.init import write_config
 from cnncli.recipes.predict import Prediction, predict
@@ -82,6 +83,8 @@ def test_the_images_of_shards_are_predicted(runs: Runs, data: tuple[Path, Path])
     name = Path(files[0].path).relative_to(folders / "test")
     (alone,) = predicted(run, shards / "test-000000.tar" / name)
 
+    (missing,) = predict(run, [f"{shards}/test-{{000000..000002}}.tar"])
+    assert isinstance(missing, ImageError)
     assert [one.probabilities for one in pattern] == [one.probabilities for one in files]
     assert alone.probabilities == pytest.approx(files[0].probabilities, rel=1e-4)  # another batch size rounds otherwise
     assert pattern[0].path == str(shards / "test-000000.tar" / "dots" / "dots-00.png")

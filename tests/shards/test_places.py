@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cnncli.shards.files import find_shards, is_sharded
+from cnncli.shards.files import find_shards, is_sharded, missing_of_series
 from cnncli.shards.places import expand_braces, split_place
 from tests.images.making import jpeg, write_tree
 from tests.shards.writing import samples, write_parquet, write_tar
@@ -79,3 +79,33 @@ def test_other_files_next_to_shards_do_not_matter(tmp_path: Path) -> None:
     write_tree(tmp_path, dict.fromkeys(("0.tar", "classes.txt", "README.md", ".preview.jpg"), b""))
 
     assert is_sharded(tmp_path)
+
+
+@pytest.mark.parametrize("pattern", ["{0..4}.tar", "{0,3,2}.tar"])
+def test_all_members_of_braces_exist(tmp_path: Path, pattern: str) -> None:
+    """A shard of a range or a list that is missing is named; no shard at all is an empty list."""
+    write_tree(tmp_path, dict.fromkeys(("0.tar", "1.tar", "2.tar", "4.tar"), b""))
+
+    with pytest.raises(FileNotFoundError, match=r"\b3\.tar"):
+        find_shards(tmp_path / pattern)
+    assert find_shards(tmp_path / "{7..9}.tar") == []
+    assert len(find_shards(tmp_path / "{0..2}.tar")) == len(find_shards(tmp_path / "{0,[12]}.tar")) == 3
+
+
+@pytest.mark.parametrize(
+    ("path", "missing"),
+    [
+        (".", ["train-00001-of-00003.parquet", "train-00002-of-00003.parquet"]),
+        ("*-of-*", ["train-00001-of-00003.parquet", "train-00002-of-00003.parquet"]),
+        ("{train,test}-*.parquet", ["train-00001-of-00003.parquet", "train-00002-of-00003.parquet"]),
+        ("*-0000[01]-of-*.parquet", ["train-00001-of-00003.parquet"]),
+        ("train-00000-of-00003.parquet", []),
+        ("test*.parquet", []),
+    ],
+)
+def test_a_series_is_complete(tmp_path: Path, path: str, missing: list[str]) -> None:
+    """The number of shards in their names tells which of a folder or pattern are missing, with or without a hash."""
+    names = ("train-00000-of-00003", "test-00000-of-00002-a09b74b3ef9c3b56", "test-00001-of-00002-f19b74b3ef9c3b56")
+    shards = [str(tmp_path / f"{name}.parquet") for name in names]
+
+    assert missing_of_series(tmp_path / path, shards) == [str(tmp_path / name) for name in missing]

@@ -126,11 +126,12 @@ def test_a_store_gives_the_manifest_of_the_folder(root: str, path: str, tmp_path
     assert read_image(found.rows[0].path, 10**6) in {content for _, _, content in CHOSEN}
 
 
-@pytest.mark.parametrize("path", ["none", "none/*.tar", "wds/none-{0..1}.tar"])
+@pytest.mark.parametrize("path", ["none", "none/*.tar", "wds/none-{0..1}.tar", "wds/pets-{000000..000003}.tar"])
 def test_what_is_not_in_the_store_is_an_error(root: str, path: str) -> None:
     """Shards that do not exist are mistakes of the user."""
-    with pytest.raises(DataError):
+    with pytest.raises(DataError) as error:
         build_manifest(DataConfig(path=Path(f"{root}/{path}")), 0)
+    assert [one.code for one in error.value.problems] == ["data-shards-missing"]
 
 
 def test_hugging_face_learns_nothing_but_the_files_that_are_read(

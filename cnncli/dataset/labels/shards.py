@@ -13,13 +13,13 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
-from cnncli.dataset.issues import error
+from cnncli.dataset.issues import MAX_NAMES, error
 from cnncli.dataset.labels.folders import OUTSIDE_CLASSES, choose_splits, layout_issues, split_named, why_ignored
 from cnncli.dataset.records import SPLITS, UNSPLIT, ImageRecord, LabeledImages
 from cnncli.errors import DataError, Message, printable, reason_of
 from cnncli.images.formats import ARRAY_SUFFIX, extra_format_named, is_readable
 from cnncli.runtime.threads import map_ordered
-from cnncli.shards.files import find_shards, read_beside
+from cnncli.shards.files import find_shards, missing_of_series, read_beside
 from cnncli.shards.places import PARQUET, is_remote
 from cnncli.shards.shard import ShardIndex, is_text, read_index
 from cnncli.storage.image_names import is_image_name
@@ -117,6 +117,10 @@ def _read_indexes(path: Path) -> tuple[Path, dict[str, ShardIndex]]:
     except (OSError, ValueError) as problem:
         text = f"{printable(path)}: cannot be read as shards ({reason_of(problem)})"
         raise DataError(Message("data-shards-missing", text, path=path)) from None
+    if missing := missing_of_series(path, shards):
+        names = ", ".join([PurePath(one).name for one in missing[:MAX_NAMES]] + ["…"] * (len(missing) > MAX_NAMES))
+        text = f"{printable(path)}: shards that are missing in a series: {len(missing):,} ({printable(names)})"
+        raise DataError(Message("data-shards-missing", text, path=path))
     if not shards:
         text = f"{printable(path)}: no shards (.tar or .parquet) have this name, or are in this folder"
         text += ", or are readable with these credentials" if is_remote(path) else ""

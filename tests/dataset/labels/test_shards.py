@@ -240,6 +240,17 @@ def test_shards_that_do_not_exist_are_an_error(tmp_path: Path) -> None:
         assert error.value.code == "data-shards-missing"
 
 
+@pytest.mark.parametrize("path", ["pets-{000000..000002}.tar", "pets-*.parquet", "."])
+def test_a_missing_shard_is_an_error(tmp_path: Path, path: str) -> None:
+    """Shards of which a range or the name of another one tells are not left out in silence."""
+    write_webdataset(tmp_path / "pets-000000.tar", CHOSEN)
+    write_parquet(tmp_path / "pets-00000-of-00002.parquet", CHOSEN)
+
+    with pytest.raises(DataError) as error:
+        read_shards(DataConfig(path=tmp_path / path))
+    assert error.value.code == "data-shards-missing"
+
+
 def test_images_in_shards_are_not_moved(tmp_path: Path) -> None:
     """`data check --fix-splits` moves files, and refuses shards."""
     write_webdataset(tmp_path / "train-0.tar", CHOSEN[:10])
