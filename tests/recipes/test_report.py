@@ -418,10 +418,11 @@ def test_exported_files_are_listed(run: RunFolder) -> None:
     run.export_table.unlink()
 
     shown = page.partition("<h2>Exported files</h2>")[2].partition("</section>")[0]
+    percent = "{}\N{NO-BREAK SPACE}%".format
     cells = [re.findall("<t[dh][^>]*>([^<]*)<", row) for row in shown.split("<tr>")[2:]]
     assert cells == [
-        ["onnx", "float32", "1,200", "98.5\N{NO-BREAK SPACE}%", "2e-06", "4.4 MB", "8.91", "yes"],
-        ["litert", "int8", "1,200", "–", "–", "900 B", "–", "no"],
+        ["onnx", "float32", "1,200", percent("98.5"), percent("97.6–99.0"), "2e-06", "4.4 MB", "8.91", "probabilities"],
+        ["litert", "int8", "1,200", "–", "–", "–", "900 B", "–", "no"],
     ]
 
 
