@@ -127,6 +127,14 @@ def read_labels(file: ParquetFile, column: str, size_bytes: int) -> Iterator[str
             yield label
 
 
+def n_null(file: ParquetFile, column: str) -> int:
+    """Return the number of rows of a column that are null, as far as the file states it."""
+    groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
+    parts = [group.column(n) for group in groups for n in range(group.num_columns)]
+    found = [part.statistics for part in parts if part.path_in_schema == column]
+    return sum(one.null_count for one in found if one is not None and one.has_null_count)
+
+
 def _size_of(file: ParquetFile, number: int, column: str) -> int:
     """Return the encoded size of a column, or of the fields of a struct, without compression."""
     group = file.metadata.row_group(number)

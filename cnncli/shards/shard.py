@@ -23,14 +23,14 @@ from numpy.typing import NDArray
 
 from cnncli.errors import MOST_PROBLEMS, DataError
 from cnncli.shards.files import FileKey, StreamWindow, file_key, open_shard, read_part
-from cnncli.shards.parquet import RowGroups, open_parquet, parquet_columns, read_labels, require_bounded
+from cnncli.shards.parquet import RowGroups, n_null, open_parquet, parquet_columns, read_labels, require_bounded
 from cnncli.shards.places import COMPRESSED, PARQUET, split_place
 from cnncli.shards.tar import read_tar
 from cnncli.storage.atomic import replacing, touch
 from cnncli.storage.cache_dir import SHARDS, cache_dir
 from cnncli.storage.safe_io import parse_json, read_bytes
 
-FORMAT = 3
+FORMAT = 4
 MAX_IMAGE_BYTES = 2**31
 """Maximum size of an image file, whatever its manifest says."""
 
@@ -153,7 +153,9 @@ class Shard:
             content = self._rows.read(offset)
         except Exception as error:  # pyarrow can raise anything for a hostile file
             raise OSError(errno.EIO, f"damaged ({str(error).partition(chr(10))[0][:200]})") from None
-        return io.BytesIO(content or b"")
+        if content is None:
+            raise OSError(errno.EIO, "the image is not embedded in the Parquet file")
+        return io.BytesIO(content)
 
     def read(self, name: str, most: int) -> bytes:
         """Return the content of an image; faster than `open` for small ones.
@@ -357,6 +359,11 @@ def _index_of_parquet(file: BinaryIO, path: str, size_bytes: int) -> ShardIndex:
     labels = list(read_labels(parquet, columns.label, size_bytes))
     if n := sum(not is_text(label) for label in labels):
         return ShardIndex.unusable(f"has {n:,} labels that are not text")
+    if labels and n_null(parquet, columns.image) == len(labels):
+        return ShardIndex.unusable(
+            f"images are not embedded ({columns.image} is null in all rows, which can only have paths); embed them "
+            "with datasets.table.embed_table_storage, or use the image files with class folders or a table"
+        )
     rows = np.arange(len(labels))
     return ShardIndex(list(map(str, rows)), rows, np.zeros(len(rows), np.int64), labels, columns.names)
 

@@ -80,6 +80,23 @@ def test_few_groups_are_kept_within_the_limit(tmp_path: Path, monkeypatch: pytes
         assert read_image(path / str(row), 10**6) == CHOSEN[row][2]
 
 
+@pytest.mark.parametrize("column", ["struct", "binary"])
+def test_images_that_are_not_embedded_are_one_problem(tmp_path: Path, column: str) -> None:
+    """A shard with nothing but paths of images is refused as a whole; a single null is an image that is not there."""
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    rows = [{"bytes": None, "path": f"{k}.jpg"} for k in range(12)] if column == "struct" else [None] * 12
+    first = {"bytes": b"1", "path": "0.jpg"} if column == "struct" else b"1"
+    kind = kind if column == "struct" else pa.binary()
+    absent = write_rows(tmp_path / "a.parquet", pa.array(rows, kind), [0, 1] * 6, row_group_size=5)
+    partial = write_rows(tmp_path / "b.parquet", pa.array([first, *rows[1:]], kind), [0, 1] * 6, row_group_size=5)
+
+    assert "not embedded" in reason_of(read_index(str(absent)))
+    assert len(read_index(str(partial)).names) == 12
+    assert read_image(partial / "0", 10) == b"1"
+    with pytest.raises(OSError, match="not embedded"):
+        read_image(partial / "1", 10)
+
+
 @pytest.mark.parametrize("label", [r"a\u0000b", r"\ud800", r"\udce9"])
 def test_a_label_that_is_not_text_is_refused_in_a_tar(tmp_path: Path, label: str) -> None:
     """Half of a character or a zero byte is a problem of its file, and the other images can be used."""
