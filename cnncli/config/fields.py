@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -64,6 +65,12 @@ def settings_by_key() -> Mapping[str, list[Setting]]:
     for setting in all_settings():
         found.setdefault(setting.key, []).append(setting)
     return found
+
+
+def kinds_of(key: str) -> set[Any]:
+    """Return the types that a setting accepts; a number in its key is a list index."""
+    settings = settings_by_key().get(re.sub(r"(?<=\.)[0-9]+(?=\.)", "N", key), ())
+    return {kind for setting in settings for kind, _ in alternatives(setting.field.annotation)}
 
 
 def alternatives(annotation: Any, metadata: Metadata = ()) -> Iterator[tuple[Any, Metadata]]:

@@ -11,7 +11,6 @@ and `~`; only quotes around the whole value are removed.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import NoneType
@@ -19,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from cnncli.config.fields import alternatives, settings_by_key
+from cnncli.config.fields import kinds_of
 from cnncli.config.schema import Config
 from cnncli.config.suggestions import variable_hint
 from cnncli.config.tree import Node, Origin, Problem, raise_all, shorten, tree_of
@@ -93,9 +92,7 @@ def _assignments(
 
 def _read_text(key: str, text: str, origin: Origin) -> tuple[Node | None, list[Problem]]:
     """Convert the text of a value: YAML, or literal text without quotes around all of it."""
-    general_key = re.sub(r"(?<=\.)[0-9]+(?=\.)", "N", key)
-    settings = settings_by_key().get(general_key, ())
-    kinds = {kind for setting in settings for kind, _ in alternatives(setting.field.annotation)}
+    kinds = kinds_of(key)
     # YAML cannot contain everything that an argument can, such as a path of raw bytes.
     if not kinds & {str, Path} and not yaml.reader.Reader.NON_PRINTABLE.search(text):
         return parse(text, lambda _: origin, key)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
 
-from cnncli.config.fields import settings_by_key
+from cnncli.config.fields import kinds_of, settings_by_key
 from cnncli.config.reader import load_resolved
+from cnncli.config.tree import Origin
 from cnncli.config.writer import plain_settings
+from cnncli.config.yaml_document import parse
 from cnncli.errors import CnncliError, Message, printable
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.listing import RunSummary
@@ -26,6 +30,9 @@ _ORDER: dict[str, Callable[[Any, Any], bool]] = {
     ">=": operator.ge,
 }
 _WORDS = {"true": True, "false": False, "null": None, "none": None}
+_NUMBER, _TEXT = "a number", "text"
+_KINDS = {int: _NUMBER, float: _NUMBER, str: _TEXT, bool: "true or false", list: "a list", dict: "a group of settings"}
+_EXAMPLES = {int: 0, float: 0.0, str: "", Path: "", bool: False, tuple: [], dict: {}}
 _FACTS = ("name", "state", "created", "parent", "mode", "backbone", "seconds")
 _MORE_FACTS = ("engine", "precision", "best_epoch", "finished", "cnncli")
 
@@ -49,15 +56,61 @@ class Condition:
         return cls(key, sign, value)
 
     def holds(self, value: Any) -> bool:
-        """Return whether a run's value fulfills the condition. Numbers are compared as numbers, text without case."""
-        own = self.text if isinstance(value, str) else parse_value(self.text)
-        is_equal = value == own if _is_number(value) == _is_number(own) else False
-        if isinstance(own, str) and isinstance(value, str):
-            is_equal = value.casefold() == own.casefold()
+        """Return whether a run's value fulfills the condition.
+
+        Numbers are compared as numbers, text without case, and lists item by item.
+        """
+        own = self._own(value)
         if self.operator in ("=", "!="):
-            return is_equal == (self.operator == "=")
-        is_comparable = (_is_number(value) and _is_number(own)) or (isinstance(value, str) and isinstance(own, str))
-        return is_comparable and _ORDER[self.operator](value, own)
+            return _is_equal(value, own) == (self.operator == "=")
+        return self._is_comparable(value) and _ORDER[self.operator](value, own)
+
+    def require_comparable(self, values: Sequence[Any]) -> None:
+        """Check that the condition fits the values of the runs, or other values of the setting. Raises CnncliError."""
+        found = [value for value in [*values, *self._examples()] if value is not None]
+        if not found or any(map(self._is_comparable, found)):
+            return
+        kind, example = _kind(found[0]), json.dumps(found[0], ensure_ascii=False)
+        text = f"{self.key}{self.operator}{self.text}: cannot be compared; {self.key} is {kind}, such as {example}"
+        raise CnncliError(
+            Message("usage-where-value", printable(text), key=self.key, received=self.text, expected=kind)
+        )
+
+    def _own(self, value: Any) -> Any:
+        """Return the text of the condition as a value to compare with that of a run."""
+        if isinstance(value, str):
+            return self.text
+        if isinstance(value, list | dict):
+            node, problems = parse(self.text, lambda _: Origin("", Path()))
+            return self.text if node is None or problems else node.plain()
+        return parse_value(self.text)
+
+    def _is_comparable(self, value: Any) -> bool:
+        own = self._own(value)
+        if self.operator in ("=", "!="):
+            return own is None or _kind(own) == _kind(value)
+        return _kind(own) == _kind(value) and _kind(own) in (_NUMBER, _TEXT)
+
+    def _examples(self) -> Iterator[Any]:
+        """Yield a value of each kind that the setting accepts; of fixed words, only the one in the condition."""
+        for kind in sorted(kinds_of(self.key), key=str):
+            if get_origin(kind) is Literal:
+                yield from (word for word in get_args(kind) if str(word).casefold() == self.text.casefold())
+            else:
+                yield _EXAMPLES.get(get_origin(kind) or kind)
+
+
+def _is_equal(value: Any, own: Any) -> bool:
+    if isinstance(value, list) and isinstance(own, list):
+        return len(value) == len(own) and all(map(_is_equal, value, own))
+    if isinstance(value, str) and isinstance(own, str):
+        return value.casefold() == own.casefold()
+    return _kind(value) == _kind(own) and bool(value == own)
+
+
+def _kind(value: Any) -> str:
+    """Return the kind of a value in words; values of different kinds are not equal."""
+    return _KINDS.get(type(value), "null")
 
 
 def parse_value(text: str) -> str | float | bool | None:
@@ -114,7 +167,8 @@ def select(runs: Sequence[RunSummary], where: Sequence[str], sort: str | None) -
         sort: A key; with a hyphen in front, the largest value comes first.
 
     Raises:
-        CnncliError: All texts that are no conditions, and all keys that neither a run nor a config has.
+        CnncliError: All texts that are no conditions, all keys that neither a run nor a config has, and all values that
+            cannot be compared with those of the runs.
     """
     problems: list[Message] = []
     conditions = []
@@ -131,6 +185,11 @@ def select(runs: Sequence[RunSummary], where: Sequence[str], sort: str | None) -
             hint = did_you_mean(name, sorted(known)) or "Use a setting, a fact such as state, or SPLIT.METRIC."
             text = f"{printable(name)}: no run has this, and it is no setting. {hint}"
             problems.append(Message("usage-where-key", text, received=name))
+    for one in conditions:
+        try:
+            one.require_comparable([run.values.get(one.key) for run in queried])
+        except CnncliError as error:
+            problems += error.problems
     if problems:
         raise CnncliError(problems)
     chosen = [run for run in queried if all(one.holds(run.values.get(one.key)) for one in conditions)]

@@ -262,6 +262,56 @@ def test_a_value_that_is_text_is_compared_as_text(
 
 
 @pytest.mark.parametrize(
+    ("condition", "names"),
+    [
+        ("data.dicom.window=[-512, 1024]", ["a"]),
+        ("data.dicom.window=[-512.0,1024]", ["a"]),
+        ("data.dicom.window!=[-512, 1024]", ["b"]),
+        ("data.dicom.window=null", ["b"]),
+        ("head.layers=[]", ["b"]),
+        ("head.layers!=[]", ["a"]),
+        ("backbone.options={}", ["a", "b"]),
+        ("training.batch_size=auto", []),
+        ("training.batch_size=16", ["a", "b"]),
+    ],
+)
+def test_lists_are_compared_as_in_a_config(
+    condition: str, names: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A list in a condition is YAML, and integers equal floats in it; a group without contents is compared as well."""
+    texts = {"a": "data: {path: /data, dicom: {window: [-512, 1024]}}\nhead: {layers: [{dense: 8}]}\n"}
+    texts["b"] = "data: {path: /data}\nhead: {layers: []}\n"
+    for name, text in texts.items():
+        run = create_run(tmp_path, name, {"config.yaml": f"{text}training: {{batch_size: 16}}\n"}, facts={})
+        end_run(run, "finished", {})
+    assert main(["runs", "--runs-dir", str(tmp_path), "--json", "--where", condition]) == 0
+
+    assert [run["name"][-1] for run in json.loads(capsys.readouterr().out)] == names
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        *("test.accuracy>abc", "test.accuracy=abc", "test.accuracy>null", "seconds>1m", "seed=abc", "seed=true"),
+        *(
+            "data.dicom.window>3",
+            "data.image_size>[1]",
+            "training.batch_size>abc",
+            "backbone.options>1",
+            "backbone.options=abc",
+            "seed>[1]",
+        ),
+    ],
+)
+def test_a_value_that_cannot_be_compared_is_an_error(
+    many: Path, condition: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A condition that no value of its kind can fulfill is a mistake, and not an empty result."""
+    assert main(["runs", "--runs-dir", str(many), "--where", condition]) == 2
+    assert "[usage-where-value]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("words", "codes"),
     [
         (["--where", "nmae=a"], ["usage-where-key"]),
