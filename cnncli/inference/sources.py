@@ -87,7 +87,8 @@ def is_source(file: Path, paths: Iterable[str]) -> bool:
             continue
         with suppress(OSError, ValueError):  # a path that cannot be used is reported when it is read
             place = split_place(path)
-            sources = [place[0]] if place else find_shards(Path(path)) if is_sharded(path) else _matches(path)
+            found = find_shards(Path(path), allow_missing=True) if is_sharded(path) else _matches(path)
+            sources = [place[0]] if place else found
             if any(os.path.exists(one) and file.samefile(one) for one in sources):  # noqa: PTH110 - may be too long
                 return True
     return False

@@ -195,14 +195,15 @@ def file_key(path: str) -> FileKey:
     return facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
 
 
-def find_shards(path: Path) -> list[str]:
+def find_shards(path: Path, allow_missing: bool = False) -> list[str]:
     """Return the shards of a folder, pattern or file, sorted; remote files are looked up again.
 
     Those of a folder are directly in it, or in the folders in it: `data/` of a dataset of Hugging Face, or one for each
     split.
 
     Raises:
-        FileNotFoundError: Some of the paths that braces stand for do not exist; if none does, the list is empty.
+        FileNotFoundError: Some of the paths that braces stand for do not exist, unless they may be missing; if none
+            does, the list is empty.
         OSError: The object store cannot be reached.
         ValueError: The pattern names too many.
     """
@@ -214,7 +215,7 @@ def find_shards(path: Path) -> list[str]:
     if is_remote(path) and len(patterns) > 1:
         matches = list(map_ordered(_existing, matches))
     missing = [pattern for pattern, found in zip(patterns, matches, strict=True) if not found]
-    if 0 < len(missing) < len(patterns):
+    if 0 < len(missing) < len(patterns) and not allow_missing:
         folder = os.fspath(path).partition("{")[0].rpartition(os.sep)[0]
         first = missing[0].removeprefix(f"{folder}{os.sep}")
         reason = f"{len(missing):,} of {len(patterns):,} shards do not exist, the first of which is {first}"
