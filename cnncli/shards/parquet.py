@@ -59,15 +59,15 @@ def parquet_columns(schema: Any) -> ParquetColumns | str:
         features = {name: one for name, one in features.items() if isinstance(one, dict)}
     except (ValueError, KeyError, TypeError, AttributeError):
         features = {}
-    images = {
-        one.name: f"{one.name}.bytes" if pa.types.is_struct(one.type) else one.name
-        for one in schema
-        if (pa.types.is_struct(one.type) and one.type.get_field_index("bytes") >= 0) or _is_binary(one.type)
-    }
+    images = _image_columns(schema)
     classes = [name for name, one in features.items() if one.get("_type") == "ClassLabel"]
     labels = [one.name for one in schema if pa.types.is_integer(one.type) or pa.types.is_string(one.type)]
     image = _chosen(images, IMAGE_NAMES)
-    label = _chosen([name for name in classes if name in labels] or labels, LABEL_NAMES)
+    labels = [name for name in classes if name in labels] or labels
+    label = _chosen(labels, LABEL_NAMES)
+    for kind, chosen, found in (("image", image, list(images)), ("label", label, labels)):
+        if chosen is None and found:
+            return f"has several columns that can be the {kind}; rename one of {', '.join(found[:30])} to {kind}"
     if image is None:
         return f"has no column of images as bytes; columns: {', '.join(schema.names[:30])}"
     if label is None:
@@ -76,14 +76,30 @@ def parquet_columns(schema: Any) -> ParquetColumns | str:
     return ParquetColumns(images[image], label, tuple(map(str, names)) if isinstance(names, list) else ())
 
 
+def _image_columns(schema: Any) -> dict[str, str]:
+    """Return the columns of images as bytes by their name, followed by `.bytes` if they are structs."""
+    import pyarrow as pa
+
+    return {
+        one.name: f"{one.name}.bytes" if pa.types.is_struct(one.type) else one.name
+        for one in schema
+        if (pa.types.is_struct(one.type) and one.type.get_field_index("bytes") >= 0) or _is_binary(one.type)
+    }
+
+
 def has_images(path: str) -> bool:
-    """Return whether a local Parquet file has a column of images as bytes; False if it cannot be read."""
+    """Return whether a local Parquet file has a column of images as bytes; False if it cannot be read.
+
+    If its columns cannot be used, only their names and types distinguish it from a table with other bytes.
+    """
     try:
         with open_regular(Path(path)) as file:
-            columns = parquet_columns(open_parquet(file, path).schema_arrow)
+            schema = open_parquet(file, path).schema_arrow
+            images = _image_columns(schema)
+            is_usable = isinstance(parquet_columns(schema), ParquetColumns)
     except Exception:  # pyarrow can raise anything for a hostile file
         return False
-    return isinstance(columns, ParquetColumns)
+    return is_usable or any(name in IMAGE_NAMES or name != column for name, column in images.items())
 
 
 def open_parquet(file: BinaryIO, path: str) -> ParquetFile:

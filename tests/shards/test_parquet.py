@@ -12,6 +12,7 @@ from pyarrow import parquet
 
 from cnncli.dataset.labels.shards import index_of_shard
 from cnncli.shards import parquet as shards
+from cnncli.shards.files import is_sharded
 from cnncli.shards.shard import ShardIndex, read_image, read_index
 from tests.shards.writing import samples, write_parquet, write_tar
 
@@ -78,6 +79,25 @@ def test_few_groups_are_kept_within_the_limit(tmp_path: Path, monkeypatch: pytes
 
     for row in (0, 11, 5, 1, 10):
         assert read_image(path / str(row), 10**6) == CHOSEN[row][2]
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ({"image": [b"1"], "coarse": [0], "fine": [1]}, "rename one of coarse, fine to label"),
+        ({"image": [b"1"], "name": ["a"], "category_id": [1]}, "rename one of name, category_id to label"),
+        ({"left": [b"1"], "right": [b"1"], "label": [1]}, "rename one of left, right to image"),
+        ({"image": [b"1"], "score": [0.5]}, "no column of labels"),
+    ],
+)
+def test_columns_that_cannot_be_chosen_are_named(
+    tmp_path: Path, columns: dict[str, list[object]], expected: str
+) -> None:
+    """Several possible columns without a usual name are listed with the remedy; a file with `image` is no table."""
+    parquet.write_table(pa.table(columns), tmp_path / "a.parquet")
+
+    assert expected in reason_of(read_index(str(tmp_path / "a.parquet")))
+    assert is_sharded(tmp_path / "a.parquet") == ("image" in columns)
 
 
 @pytest.mark.parametrize("column", ["struct", "binary"])
