@@ -77,7 +77,8 @@ class ClassFolders:
             except OSError:
                 pass  # another file system, or one without links, or a file of somebody else
         with creating(path) as temporary:
-            shutil.copy2(image, temporary)
+            shutil.copyfile(image, temporary)
+        shutil.copystat(image, path)  # afterwards, since a read-only file cannot be synced
 
 
 def _write_to(folder: Path, name: PurePath, content: bytes) -> Path:

@@ -42,6 +42,17 @@ def test_a_copy_is_another_file(tmp_path: Path) -> None:
     assert image.read_bytes() == b"a"
 
 
+def test_a_copy_keeps_time_and_permissions(tmp_path: Path) -> None:
+    """A read-only image can be copied (the superuser may write to it in any case), and its copy is read-only."""
+    image = write_tree(tmp_path, {"a.jpg": b"a"}) / "a.jpg"
+    os.utime(image, (1e9, 1e9))
+    image.chmod(0o444)
+    (path,) = ClassFolders(tmp_path / "sorted", CLASSES, copies=True).add(image, ["cats"], is_unknown=False)
+
+    assert path.read_bytes() == b"a"
+    assert (path.stat().st_mtime, path.stat().st_mode) == (1e9, image.stat().st_mode)
+
+
 @pytest.mark.parametrize("copies", [False, True])
 def test_sorting_twice_changes_nothing_and_overwrites_nothing(tmp_path: Path, copies: bool) -> None:
     """Images of one name from several folders are all kept, and the second time nothing is added."""
