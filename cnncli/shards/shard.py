@@ -30,7 +30,7 @@ from cnncli.storage.atomic import replacing, touch
 from cnncli.storage.cache_dir import SHARDS, cache_dir
 from cnncli.storage.safe_io import parse_json, read_bytes
 
-FORMAT = 5
+FORMAT = 6
 MAX_IMAGE_BYTES = 2**31
 """Maximum size of an image file, whatever its manifest says."""
 
@@ -41,6 +41,13 @@ _KEY = re.compile(
     r"((?:.*/)?[^/.]+)\.([^/]*)", re.DOTALL
 )  # as in webdataset: the key ends at the first dot of the name
 _KEY_RULE = "a key ends at the first dot of the name, so that names with other dots share one; replace those dots"
+_IN_PLACE = "so that its images cannot be read in place; unpack it to a plain .tar file"
+_SIGNATURES = {
+    b"\x1f\x8b": "gzip",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    **{b"BZh%d1AY&SY" % level: "bzip2" for level in range(1, 10)},  # a file in a tar can be named BZh
+    b"\xfd7zXZ\0": "xz",
+}
 _SEPARATOR = "\0"
 
 
@@ -271,9 +278,7 @@ def read_index(path: str) -> ShardIndex:
         touch(cached)
         return found
     if path.lower().endswith(COMPRESSED):
-        return ShardIndex.unusable(
-            "is compressed, so that its images cannot be read in place; unpack it to a plain .tar file"
-        )
+        return ShardIndex.unusable(f"is compressed, {_IN_PLACE}")
     with open_shard(path) as file:
         try:
             is_parquet = path.lower().endswith(PARQUET)
@@ -289,6 +294,9 @@ def read_index(path: str) -> ShardIndex:
 
 def _index_of_tar(file: BinaryIO) -> ShardIndex:
     """Read the headers of a tar, and the labels in it."""
+    start = file.read(max(map(len, _SIGNATURES)))
+    if kind := next((kind for signature, kind in _SIGNATURES.items() if start.startswith(signature)), None):
+        return ShardIndex.unusable(f"is compressed with {kind}, {_IN_PLACE}")
     files: list[tuple[str, int, int]] = []
     problems: list[tuple[str, str]] = []
     labels: dict[str, dict[str, str]] = {"cls": {}, "json": {}}

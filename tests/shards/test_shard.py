@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -115,6 +118,25 @@ def test_labels_come_from_cls_before_json(tmp_path: Path) -> None:
         "c.txt": "",
     }
     assert found.problems == ()
+
+
+COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": gzip.compress,
+    "bzip2": bz2.compress,
+    "xz": lzma.compress,
+    "zstd": lambda data: b"\x28\xb5\x2f\xfd" + data,
+}
+
+
+@pytest.mark.parametrize("kind", COMPRESSIONS)
+def test_a_compressed_tar_is_recognized_by_its_content(tmp_path: Path, kind: str) -> None:
+    """A compressed tar without the usual suffix is not called damaged; a file can be named like the signature."""
+    tar = write_tar(tmp_path / "a.tar", [("BZh9.jpg", b"1")])
+    assert list(read_index(str(tar)).names) == ["BZh9.jpg"]
+    tar.write_bytes(COMPRESSIONS[kind](tar.read_bytes()))
+
+    ((name, reason),) = read_index(str(tar)).problems
+    assert (name, kind in reason, "unpack it" in reason) == ("", True, True)
 
 
 def test_two_labels_of_one_key_are_a_problem(tmp_path: Path) -> None:
