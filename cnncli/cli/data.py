@@ -113,10 +113,15 @@ def _confirm(moves: Sequence[Move], dry_run: bool, yes: bool) -> bool:
 
 
 def _print_report(document: Mapping[str, Any], issues: Sequence[Issue], console: Console) -> None:
-    """Print errors first, then the facts, warnings and notes."""
+    """Print errors first, then the facts, warnings and notes; without any image, only why there is none."""
     from cnncli.dataset.issues import messages_of
 
     _print_messages("error", messages_of(issues, "error"))
+    if not (document["ok"] or document["total"] or document["unreadable"]):
+        if document["left_out"]:
+            click.echo(f"left out: {_listed(document['left_out'])}")
+        _print_messages("warning", messages_of(issues, "warning"))
+        return
     if document["total"]:
         _print_tables(document, console)
     within, across = document["duplicates_within"], document["duplicates_across"]

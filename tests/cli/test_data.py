@@ -63,12 +63,17 @@ def test_check_lists_all_errors_first_and_exits_with_2(folder: Path, capsys: pyt
     assert "error" not in err
 
 
-def test_check_of_a_folder_without_images_prints_no_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """For a folder without images, `data check` reports an error and prints no tables."""
+@pytest.mark.parametrize("name", ["", "a.tar", "cats/a.txt"])
+def test_check_without_images_only_prints_why(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    """Without any image, `data check` reports errors and what was left out, and no facts about images."""
+    if name:
+        write_tree(tmp_path, {name: b"neither an image nor a tar"})
     assert main(["data", "check", str(tmp_path)]) == 2
     out = capsys.readouterr().out
-    assert codes_of(out) == ["data-no-class-folders"]
-    assert "smallest" not in out
+
+    assert codes_of(out)
+    assert {line.partition(":")[0] for line in out.splitlines()} <= {"error", "left out"}
+    assert ("left out" in out) == (name == "cats/a.txt")
 
 
 def test_check_as_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
