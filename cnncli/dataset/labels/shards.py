@@ -2,7 +2,7 @@
 
 Labels come from the shards: `.cls` or `.json` next to an image in a tar, else its class folder; in Parquet the column
 of labels. Splits come from the names of the shards, such as `train-0001.tar`, or of their folders, or from split
-folders in tars without `.cls` and `.json`.
+folders in tars.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Mapping, Sequence
+from itertools import chain
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
@@ -163,7 +164,17 @@ def _places_of(
     """Return the place of each file of each shard: as stated, or else by its folder, where None is outside of all."""
     if any(any(index.labels) for index in indexes.values()):
         labels = _stated_labels(found, indexes)
-        return {shard: [(splits[shard], label) for label in labels[shard]] for shard in indexes}
+        # Only if nothing else states a split, and the folders of all images do.
+        is_in_folders = {*splits.values()} == {UNSPLIT} and all(
+            _split_folder_of(one) for one in chain(*images.values())
+        )
+        return {
+            shard: [
+                ((_split_folder_of(name) if is_in_folders else None) or splits[shard], label)
+                for name, label in zip(index.names, labels[shard], strict=True)
+            ]
+            for shard, index in indexes.items()
+        }
     of_folder: dict[str, dict[str, Place]] = {}
     for split in sorted(set(splits.values())):
         folders = {_folder_of(name) for shard in indexes if splits[shard] == split for name in images[shard]}
@@ -172,6 +183,11 @@ def _places_of(
         shard: [of_folder[splits[shard]].get(_folder_of(name)) for name in index.names]
         for shard, index in indexes.items()
     }
+
+
+def _split_folder_of(name: str) -> str | None:
+    folder, slash, _ = name.partition("/")
+    return split_named(folder) if slash else None
 
 
 def _folder_of(name: str) -> str:
