@@ -30,7 +30,7 @@ from cnncli.storage.atomic import replacing, touch
 from cnncli.storage.cache_dir import SHARDS, cache_dir
 from cnncli.storage.safe_io import parse_json, read_bytes
 
-FORMAT = 6
+FORMAT = 7
 MAX_IMAGE_BYTES = 2**31
 """Maximum size of an image file, whatever its manifest says."""
 
@@ -40,6 +40,8 @@ _LABEL_KEYS = ("label", "cls", "class", "class_name")
 _KEY = re.compile(
     r"((?:.*/)?[^/.]+)\.([^/]*)", re.DOTALL
 )  # as in webdataset: the key ends at the first dot of the name
+_LABEL_SUFFIXES = (".cls", "cls", ".json", "json")
+"""Endings of the files with a label, the one that is preferred first: `1.cls` before `1.old.cls` and `1.json`."""
 _KEY_RULE = "a key ends at the first dot of the name, so that names with other dots share one; replace those dots"
 _IN_PLACE = "so that its images cannot be read in place; unpack it to a plain .tar file"
 _SIGNATURES = {
@@ -299,24 +301,26 @@ def _index_of_tar(file: BinaryIO) -> ShardIndex:
         return ShardIndex.unusable(f"is compressed with {kind}, {_IN_PLACE}")
     files: list[tuple[str, int, int]] = []
     problems: list[tuple[str, str]] = []
-    labels: dict[str, dict[str, str]] = {"cls": {}, "json": {}}
-    contradicted: set[str] = set()
+    labels: list[dict[str, str]] = [{} for _ in _LABEL_SUFFIXES]
+    contradictions: dict[tuple[int, str], str] = {}  # names of files, by their place in `labels` and their key
     names: set[str] = set()
     for one in read_tar(file):
         key, extension = _key_of(one.name)
         if one.problem or one.name in names:
             problems.append((one.name, one.problem or "is in the archive twice"))
-        elif (kind := extension.rpartition(".")[2]) in labels:
+        elif (rank := _rank_of(extension)) is not None:
             label = _read_label(file, one.offset, one.size, extension)
             if isinstance(label, ValueError):
                 problems.append((one.name, str(label)))
-            elif label is not None and labels[kind].setdefault(key, label) != label and key not in contradicted:
-                contradicted.add(key)
-                problems.append((one.name, f"is a second label of the key {key} ({_KEY_RULE})"))
+            elif label is not None and labels[rank].setdefault(key, label) != label:
+                contradictions.setdefault((rank, key), one.name)
         else:
             files.append((one.name, one.offset, one.size))
         names.add(one.name)
-    of_key = labels["json"] | labels["cls"]
+    for (rank, key), name in contradictions.items():
+        if not any(key in preferred for preferred in labels[:rank]):
+            problems.append((name, f"is a second label of the key {key} ({_KEY_RULE})"))
+    of_key = {key: label for one in reversed(labels) for key, label in one.items()}
     return ShardIndex(
         [name for name, _, _ in files],
         np.array([offset for _, offset, _ in files], np.int64),
@@ -334,6 +338,14 @@ def _key_of(name: str) -> tuple[str, str]:
     """
     found = _KEY.fullmatch(name)
     return (found[1], f".{found[2].lower()}") if found else (name, "")
+
+
+def _rank_of(extension: str) -> int | None:
+    """Return the place in `_LABEL_SUFFIXES` of the rest of a name, or None if it is not that of a label."""
+    if extension in _LABEL_SUFFIXES:
+        return _LABEL_SUFFIXES.index(extension)
+    kind = extension.rpartition(".")[2]
+    return _LABEL_SUFFIXES.index(kind) if kind in _LABEL_SUFFIXES else None
 
 
 def _read_label(file: BinaryIO, offset: int, size: int, extension: str) -> str | ValueError | None:

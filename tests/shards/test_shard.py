@@ -145,9 +145,12 @@ def test_two_labels_of_one_key_are_a_problem(tmp_path: Path) -> None:
         *(("IMG.0.jpg", b"1"), ("IMG.0.cls", b"cats"), ("IMG.1.jpg", b"2"), ("IMG.1.cls", b"dogs")),
         *(("IMG.2.jpg", b"3"), ("IMG.2.cls", b"birds"), ("IMG.json", b'{"label": "fish"}')),
         *(("a/b.0.jpg", b"4"), ("a/b.0.json", b'{"label": 1}'), ("a/b.1.jpg", b"5"), ("a/b.1.json", b'{"label": 2}')),
+        *(("d.jpg", b"8"), ("d.cls", b"cats"), ("d.json", b'{"label": 0}'), ("d.meta.json", b'{"label": "box"}')),
+        *(("e.jpg", b"9"), ("e.meta.json", b'{"label": "box"}'), ("e.json", b'{"label": "cats"}')),
         *(("c.0.jpg", b"6"), ("c.0.cls", b"cats"), ("c.1.jpg", b"7"), ("c.1.cls", b"cats")),
     ]
     found = read_index(str(write_tar(tmp_path / "a.tar", members)))
 
     assert [name for name, _ in found.problems] == ["IMG.1.cls", "a/b.1.json"]
     assert ["IMG " in found.problems[0][1], "a/b " in found.problems[1][1]] == [True, True]
+    assert {found.labels[found.names.index(name)] for name in ("d.jpg", "e.jpg")} == {"cats"}
