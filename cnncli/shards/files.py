@@ -236,10 +236,15 @@ def missing_of_series(path: Path, shards: Sequence[str]) -> list[str]:
     missing = [
         f"{start}{number:05d}-of-{total}{end}"
         for (start, total, end), numbers in series.items()
-        for number in sorted(set(range(int(total))) - numbers)
+        for number in sorted(_numbers_to(int(total), numbers) - numbers)
     ]
     patterns = list(filter(None, map(_inclusive_pattern, expand_braces(os.fspath(path))))) if missing else []
     return [one for one in missing if any(fnmatchcase(one, pattern) for pattern in patterns)]
+
+
+def _numbers_to(total: int, numbers: set[int]) -> set[int]:
+    """Return the numbers of a series, some of which are given: from 0, or from 1 if its last one is the total."""
+    return set(range(1, total + 1)) if total in numbers and 0 not in numbers else set(range(total))
 
 
 def _inclusive_pattern(path: str) -> str | None:

@@ -103,9 +103,16 @@ def test_all_members_of_braces_exist(tmp_path: Path, pattern: str) -> None:
         ("test*.parquet", []),
     ],
 )
-def test_a_series_is_complete(tmp_path: Path, path: str, missing: list[str]) -> None:
+def test_a_series_tells_which_shards_are_missing(tmp_path: Path, path: str, missing: list[str]) -> None:
     """The number of shards in their names tells which of a folder or pattern are missing, with or without a hash."""
     names = ("train-00000-of-00003", "test-00000-of-00002-a09b74b3ef9c3b56", "test-00001-of-00002-f19b74b3ef9c3b56")
     shards = [str(tmp_path / f"{name}.parquet") for name in names]
 
     assert missing_of_series(tmp_path / path, shards) == [str(tmp_path / name) for name in missing]
+
+
+def test_a_series_can_begin_with_one(tmp_path: Path) -> None:
+    """If the last number is the total, none is missing at the start."""
+    shards = [str(tmp_path / f"train-0000{number}-of-00003.tar") for number in (1, 3)]
+
+    assert missing_of_series(tmp_path, shards) == [str(tmp_path / "train-00002-of-00003.tar")]
