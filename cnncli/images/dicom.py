@@ -190,7 +190,9 @@ def _first_frame(file: BinaryFile, dataset: Dataset, start: int) -> NDArray[Any]
 
 
 def _frame_bytes(dataset: Dataset) -> int:
-    values = int(dataset.Rows) * int(dataset.Columns) * int(dataset.SamplesPerPixel)
+    # Two pixels share their colors in YBR_FULL_422 (PS3.3 C.7.6.3.1.2).
+    per_pixel = 2 if dataset.PhotometricInterpretation == "YBR_FULL_422" else int(dataset.SamplesPerPixel)
+    values = int(dataset.Rows) * int(dataset.Columns) * per_pixel
     return -(-values * int(dataset.BitsAllocated) // 8)
 
 

@@ -145,6 +145,16 @@ def test_an_enhanced_image_has_the_gray_of_a_classic_one(group: str) -> None:
     assert np.array_equal(gray_of(enhanced, (500, 900)), gray_of(classic, (500, 900)))
 
 
+def test_colors_that_two_pixels_share_are_not_taken_for_a_truncated_file() -> None:
+    """An uncompressed frame in YBR_FULL_422 has two bytes per pixel."""
+    gray = np.full((HEIGHT, WIDTH, 3), 128, np.uint8)
+    data = dicom(
+        gray, PhotometricInterpretation="YBR_FULL_422", PixelData=bytes([90, 90, 128, 128]) * (HEIGHT * WIDTH // 2)
+    )
+
+    assert np.array_equal(decode(data, PixelSpec(HEIGHT, WIDTH)), np.full((HEIGHT, WIDTH, 3), 90))
+
+
 def functional_group(rescale: dict[str, str], window: dict[str, str]) -> pydicom.Dataset:
     """Return the functional group of a frame with facts about its gray."""
     group = pydicom.Dataset()
