@@ -88,16 +88,12 @@ def watch(predictor: Predictor, folders: Sequence[str], to: Destination, poll_s:
     Images that are already in the table are not predicted again.
 
     Raises:
-        CnncliError: A path is not a folder or has shards, or the table is not a CSV or has other columns
-            or is used by another command.
+        CnncliError: A path is not a folder, or the table is not a CSV, has other columns or is used by another command.
     """
     for folder in folders:
         if not Path(folder).is_dir():
             text = f"{printable(folder)}: --watch needs folders"
             raise CnncliError(Message("usage-watch-folder", text, path=folder))
-        if is_sharded(folder):
-            text = f"{printable(folder)}: has shards, which --watch does not read; predict them without --watch"
-            raise CnncliError(Message("usage-watch-shards", text, path=folder))
     if to.table is not None and to.table.suffix.lower() != ".csv":
         text = f"{printable(to.table)}: --watch adds a row for each image, which only a .csv allows"
         raise CnncliError(Message("usage-watch-table", text, path=to.table, expected=".csv"))

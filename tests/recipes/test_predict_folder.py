@@ -375,15 +375,6 @@ def test_what_cannot_be_watched_is_refused(
     assert error.value.code == code
 
 
-def test_a_folder_of_shards_is_not_watched(run: Run, tmp_path: Path) -> None:
-    """A folder of shards is refused, since its images would never be predicted."""
-    write_tar(tmp_path / "a.tar", [("a.jpg", b"a")])
-    with pytest.raises(CnncliError) as error:
-        watch(open_predictor(run.folder), [str(tmp_path)], Destination())
-
-    assert (error.value.code, error.value.exit_code) == ("usage-watch-shards", 2)
-
-
 @pytest.mark.parametrize("place", [".", "below"])
 def test_shards_that_arrive_are_reported_once(tmp_path: Path, caplog: pytest.LogCaptureFixture, place: str) -> None:
     """The first shard in a watched folder, or in a folder in it, is named; a table of labels is no shard."""
