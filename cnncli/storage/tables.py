@@ -7,6 +7,7 @@ any of them. In CSV, such a text gets an apostrophe in front, as a person would 
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import os
 import re
@@ -159,13 +160,20 @@ class GrowingCsv:
 
     def close(self) -> None:
         """Let other processes add rows."""
-        with suppress(OSError):  # Windows cannot delete an open file
-            self._lock_path.unlink()
-        self._lock.release()
+        if self._lock is not None:
+            with suppress(OSError):  # Windows cannot delete an open file
+                self._lock_path.unlink()
+            self._lock.release()
 
-    def _acquire_lock(self) -> Lock:
-        with naming(self._path):
-            lock = Lock(self._lock_path)
+    def _acquire_lock(self) -> Lock | None:
+        """Return the lock, or None for a table that can be changed in a folder that cannot."""
+        try:
+            with naming(self._path):
+                lock = Lock(self._lock_path)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and os.access(self._path, os.W_OK):
+                return None
+            raise
         if (lock.try_alone() or not lock.is_possible) and lock.is_current:
             return lock
         text = (

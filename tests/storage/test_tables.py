@@ -6,6 +6,7 @@ import csv
 import os
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from pyarrow import parquet
 
 from cnncli.errors import CnncliError
+from cnncli.storage import tables
 from cnncli.storage.tables import Cell, Column, GrowingCsv, table_path, writing_table
 from tests.support.no_locks import without_locks
 
@@ -304,3 +306,20 @@ def test_a_table_grows_where_there_are_no_locks(tmp_path: Path, monkeypatch: pyt
     GrowingCsv(tmp_path / "a.csv", COLUMNS).add(ROWS[0])
 
     assert read(tmp_path / "a.csv")[1][0] == ROWS[0][0]
+
+
+def test_a_table_that_can_be_changed_in_a_folder_that_cannot_grows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No lock can be created there, and none is needed to add rows."""
+
+    def refuse(_path: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with closing(GrowingCsv(tmp_path / "a.csv", COLUMNS)) as table:
+        table.add(ROWS[0])
+    monkeypatch.setattr(tables, "Lock", refuse)
+    with closing(GrowingCsv(tmp_path / "a.csv", COLUMNS)) as table:
+        table.add(ROWS[1])
+
+    assert len(read(tmp_path / "a.csv")) == 3
