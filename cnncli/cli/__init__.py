@@ -13,6 +13,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -125,7 +126,7 @@ def _usage_message(error: click.UsageError) -> Message:
     text, context = error.format_message(), error.ctx
     if isinstance(text, Message):
         return text
-    text = " ".join(text.split())  # click lists the choices of an argument in lines of their own
+    text = re.sub(r"\s*\n\s*", " ", text)  # click lists the choices of an argument in lines of their own
     if isinstance(error, click.NoSuchOption) and context is not None:
         options = [option for parameter in context.command.get_params(context) for option in parameter.opts]
         settings = "Settings are written as KEY=VALUE." if "overrides" in options else ""
