@@ -145,6 +145,8 @@ _WORDING: Mapping[str, str] = {
         "{path}: images without a label: {n} of {total}; they need a .cls or .json file or a folder, as all others"
     ),
     "data-shards-without-split": "{path}: shards without a split in their name, unlike the others: {n} ({names})",
+    "data-shards-without-images": "{path}: no images in the shards, which have {n} files",
+    "data-shards-other-folders": "{path}: each shard has one folder of its own with only folders in it: {names}",
     "data-shard-split-contradiction": "{path}: shards of the {split} split contain other split folders: {names}",
     "data-shard-folders-ambiguous": (
         "{path}: the only folder in the shards, {label}, has images and folders: {names}; expected nothing but class "

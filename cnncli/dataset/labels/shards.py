@@ -8,6 +8,7 @@ folders in tars.
 from __future__ import annotations
 
 import os
+import posixpath
 import re
 from collections.abc import Collection, Mapping, Sequence
 from itertools import chain
@@ -48,13 +49,18 @@ def read_shards(data: DataConfig) -> LabeledImages:
     found = LabeledImages(root, shards=tuple(indexes), reads_arrays=data.color == "bands")
     _add_problems(found, indexes)
     images = {shard: images_in(shard, index, found.reads_arrays) for shard, index in indexes.items()}
+    if not found.issues and not any(images.values()):
+        found.issues.append(
+            error("data-shards-without-images", found.root, n=sum(len(one.names) for one in indexes.values()))
+        )
     splits = _splits_of(found, tuple(indexes))
     for shard, places in _places_of(found, indexes, images, splits).items():
         index, without, chosen = indexes[shard], 0, set(images[shard])
+        depth = _depth_around(index.names)
         of_label = {place[1]: (place[1],) for place in set(places) if place}
         for name, place in zip(index.names, places, strict=True):
             if name not in chosen:
-                found.left_out[_why_ignored(name) or "not an image"] += 1
+                found.left_out[_why_ignored(name, depth) or "not an image"] += 1
             elif place is None:
                 found.left_out[OUTSIDE_CLASSES] += 1
             elif place[1]:
@@ -89,22 +95,33 @@ def split_of_shard(path: str, root: Path) -> str | None:
 def images_in(shard: str, index: ShardIndex, reads_arrays: bool) -> list[str]:
     """Return the names of the images of a shard: all rows of a Parquet file, the files of a tar by their suffix.
 
-    Hidden files and those of the system are left out, as in folders.
+    Hidden files and those of the system are left out, as in folders. Folders around all files can have any name.
     """
     if shard.lower().endswith(PARQUET):
         return list(index.names)
     arrays = (ARRAY_SUFFIX,) if reads_arrays else ()
+    depth = _depth_around(index.names)
     return [
         name
         for name in index.names
         if (is_image_name(name) or name.lower().endswith(arrays) or is_readable(extra_format_named(name)))
-        and not _why_ignored(name)
+        and not _why_ignored(name, depth)
     ]
 
 
-def _why_ignored(name: str) -> str:
-    """Return the reason for leaving out a file of a tar because of its name or that of a folder, or an empty text."""
-    return next(filter(None, map(why_ignored, name.split("/"))), "")
+def _depth_around(names: Sequence[str]) -> int:
+    """Return the number of folders in which all files of a tar are.
+
+    >>> _depth_around(["a/.b/cats/1.jpg", "a/.b/cats/2.jpg", "a/.b/dogs/3.jpg"])
+    2
+    """
+    around = posixpath.commonpath([_folder_of(min(names)), _folder_of(max(names))]) if names else ""
+    return around.count("/") + 1 if around else 0
+
+
+def _why_ignored(name: str, depth: int) -> str:
+    """Return the reason for leaving out a file of a tar because of its name or that of a folder from a depth on."""
+    return next(filter(None, map(why_ignored, name.split("/")[depth:])), "")
 
 
 def _read_indexes(path: Path) -> tuple[Path, dict[str, ShardIndex]]:
@@ -175,14 +192,36 @@ def _places_of(
             ]
             for shard, index in indexes.items()
         }
+    around = {shard: _own_folder(shard, images[shard]) for shard in indexes}
     of_folder: dict[str, dict[str, Place]] = {}
     for split in sorted(set(splits.values())):
-        folders = {_folder_of(name) for shard in indexes if splits[shard] == split for name in images[shard]}
-        of_folder[split] = _read_layout(found, folders, split)
+        of_shard = [
+            {_folder_of(name.removeprefix(around[shard])) for name in images[shard]}
+            for shard in indexes
+            if splits[shard] == split and images[shard]
+        ]
+        _require_same_tops(found, of_shard)
+        of_folder[split] = _read_layout(found, set().union(*of_shard), split)
     return {
-        shard: [of_folder[splits[shard]].get(_folder_of(name)) for name in index.names]
+        shard: [of_folder[splits[shard]].get(_folder_of(name.removeprefix(around[shard]))) for name in index.names]
         for shard, index in indexes.items()
     }
+
+
+def _own_folder(shard: str, names: Sequence[str]) -> str:
+    """Return the folder around all folders of a numbered shard that has its name, such as `part-000/`, or ""."""
+    folder = f"{PurePath(shard).stem}/"
+    is_around = folder[-2].isdigit() and all(name.startswith(folder) and name.count("/") > 1 for name in names)
+    return folder if is_around else ""
+
+
+def _require_same_tops(found: LabeledImages, of_shard: Sequence[Collection[str]]) -> None:
+    """Add an error if each shard has a folder of its own with nothing but folders: either can be the classes."""
+    tops = [{folder.partition("/")[0] for folder in folders} for folders in of_shard]
+    names = set().union(*tops)
+    has_only_folders = all("/" in folder for folders in of_shard for folder in folders)
+    if len(names) > 1 and has_only_folders and all(len(one) == 1 for one in tops) and not any(map(split_named, names)):
+        found.issues.append(error("data-shards-other-folders", found.root, names=tuple(sorted(names))))
 
 
 def _split_folder_of(name: str) -> str | None:

@@ -141,6 +141,39 @@ def test_images_above_and_below_class_folders_are_an_error(tmp_path: Path) -> No
     assert "data-shard-folders-ambiguous" in {one.code for one in error.value.problems}
 
 
+def test_a_numbered_shard_can_have_a_folder_of_its_name(tmp_path: Path) -> None:
+    """Folders such as `part-0` in `part-0.tar` are not classes, also if each shard has one class."""
+    for n, label in enumerate(CLASSES):
+        chosen = [(name, content) for name, one, content in CHOSEN if one == label]
+        write_tar(tmp_path / f"part-{n}.tar", [(f"part-{n}/{name}.jpg", content) for name, content in chosen])
+
+    assert drawn(manifest_of(tmp_path)) == drawn(manifest_of(write_folders(tmp_path / "folders", CHOSEN)))
+
+
+def test_another_folder_around_the_folders_of_each_shard_is_an_error(tmp_path: Path) -> None:
+    """`a/cats` in a shard and `b/dogs` in another one can be the classes a and b, or cats and dogs."""
+    for n, around in enumerate("ab"):
+        write_tar(tmp_path / f"{n}.tar", [(f"{around}/{name}.jpg", content) for name, _, content in CHOSEN[n::2]])
+
+    with pytest.raises(DataError) as error:
+        manifest_of(tmp_path)
+    assert "data-shards-other-folders" in {one.code for one in error.value.problems}
+
+
+def test_a_hidden_folder_around_all_images_is_no_reason_to_leave_them_out(tmp_path: Path) -> None:
+    """As on a disk, where the folder of the data can be below a hidden one."""
+    packed = write_tar(tmp_path / "0.tar", [(f"home/.cache/{name}.jpg", content) for name, _, content in CHOSEN])
+
+    assert drawn(manifest_of(packed)) == drawn(manifest_of(write_folders(tmp_path / "folders", CHOSEN)))
+
+
+def test_shards_without_images_are_an_error(tmp_path: Path) -> None:
+    """A shard whose files all have other names is not a dataset without problems."""
+    with pytest.raises(DataError) as error:
+        manifest_of(write_tar(tmp_path / "0.tar", [("cats/readme.txt", b"a"), ("dogs/1.dat", b"b")]))
+    assert "data-shards-without-images" in {one.code for one in error.value.problems}
+
+
 @pytest.mark.parametrize("has_labels", [False, True])
 def test_hidden_and_system_files_in_a_tar_are_left_out(tmp_path: Path, has_labels: bool) -> None:
     """What macOS and Windows add to an archive is not an image, as in folders."""
