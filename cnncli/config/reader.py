@@ -25,7 +25,7 @@ from cnncli.config.tree import Node, Origin, Problem, raise_all, tree_of
 from cnncli.config.yaml_document import read_document
 from cnncli.errors import ConfigError, Message, printable, reason_of
 from cnncli.metrics.table import LAST
-from cnncli.shards.files import find_shards, is_sharded
+from cnncli.shards.listing import find_shards, is_sharded
 from cnncli.shards.places import SUFFIXES as SHARD_SUFFIXES
 from cnncli.shards.places import is_remote
 from cnncli.terminal.suggestions import did_you_mean

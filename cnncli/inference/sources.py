@@ -19,7 +19,7 @@ from cnncli.errors import ConfigError, ImageError, Message
 from cnncli.images.decode import ImageSource
 from cnncli.images.formats import ARRAY_SIGNATURE, SIGNATURE_BYTES, format_of, image_problem
 from cnncli.images.limits import most_bytes
-from cnncli.shards.files import find_shards, is_sharded
+from cnncli.shards.listing import find_shards, is_sharded
 from cnncli.shards.places import is_remote, split_place
 
 STDIN = "-"

@@ -15,7 +15,7 @@ from cnncli.dataset.build import report_on_data
 from cnncli.dataset.config_template import template_for
 from cnncli.dataset.issues import messages_of
 from cnncli.errors import CnncliError, DataError, Message, printable
-from cnncli.shards.files import is_sharded
+from cnncli.shards.listing import is_sharded
 from cnncli.shards.places import is_remote, url_of
 from cnncli.storage.atomic import write_atomically
 from cnncli.terminal.console import Console

@@ -19,7 +19,7 @@ from cnncli.inference.predictor import Predictor
 from cnncli.inference.sources import STDIN, is_source
 from cnncli.inference.spec import PredictorSpec
 from cnncli.recipes.predict import Result, Results, predictions
-from cnncli.shards.files import find_shards, is_sharded
+from cnncli.shards.listing import find_shards, is_sharded
 from cnncli.storage.tables import Cell, Column, GrowingCsv, columns_of_classes, table_path, writing_table
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from cnncli.errors import CnncliError
 from cnncli.inference.class_folders import ClassFolders, folder_names_of, require_outside
-from cnncli.shards.shard import read_index
+from cnncli.shards.index import read_index
 from tests.images.making import write_tree
 from tests.shards.writing import samples, write_parquet, write_tar, write_webdataset
 

@@ -12,8 +12,9 @@ from pyarrow import parquet
 
 from cnncli.dataset.labels.shards import index_of_shard
 from cnncli.shards import parquet as shards
-from cnncli.shards.files import is_sharded
-from cnncli.shards.shard import ShardIndex, read_image, read_index
+from cnncli.shards.index import ShardIndex, read_index
+from cnncli.shards.listing import is_sharded
+from cnncli.shards.shard import read_image
 from tests.shards.writing import samples, write_parquet, write_tar
 
 CHOSEN = samples(12)

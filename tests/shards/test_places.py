@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cnncli.shards.files import find_shards, is_sharded, missing_of_series
+from cnncli.shards.listing import find_shards, is_sharded, missing_of_series
 from cnncli.shards.places import expand_braces, split_place
 from tests.images.making import jpeg, write_tree
 from tests.shards.writing import samples, write_parquet, write_tar

@@ -21,8 +21,9 @@ from cnncli.config.reader import config_from_mapping
 from cnncli.config.writer import dump_config
 from cnncli.dataset.build import build_manifest
 from cnncli.errors import DataError
-from cnncli.shards import files
+from cnncli.shards import files, object_stores
 from cnncli.shards.files import open_shard
+from cnncli.shards.listing import find_shards
 from cnncli.shards.shard import read_image
 from tests.shards.writing import samples, write_folders, write_parquet, write_webdataset
 from tests.support.hub import serve_dataset
@@ -91,7 +92,7 @@ def root(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_pa
     """Return the URL of a folder in each object store that has the shards of `write_shards`."""
     name = f"pets-{random.getrandbits(48):x}"
     shards = write_shards(tmp_path / "shards")
-    files._filesystem.cache_clear()
+    object_stores._filesystem.cache_clear()
     if request.param == "s3":
         endpoint = f"http://{request.getfixturevalue('s3_server')}"
         variables = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
@@ -111,7 +112,7 @@ def root(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_pa
         with serve_dataset(f"zoo/{name}", shards) as (endpoint, _):
             monkeypatch.setenv("HF_ENDPOINT", endpoint)
             yield f"hf://datasets/zoo/{name}"
-    files._filesystem.cache_clear()
+    object_stores._filesystem.cache_clear()
 
 
 @pytest.mark.parametrize("path", ["wds", "wds/pets-{000000..000001}.tar", "wds/*.tar", "hf"])
@@ -139,7 +140,7 @@ def test_hugging_face_learns_nothing_but_the_files_that_are_read(
 ) -> None:
     """No request but those for the dataset, and none says what else is installed."""
     pytest.importorskip("huggingface_hub")
-    code = "import sys; from cnncli.shards.files import find_shards; print(find_shards(sys.argv[1]))"
+    code = "import sys; from cnncli.shards.listing import find_shards; print(find_shards(sys.argv[1]))"
     with serve_dataset("zoo/pets", write_shards(tmp_path)) as (endpoint, requests):
         monkeypatch.setenv("HF_ENDPOINT", endpoint)
         url = "hf://datasets/zoo/pets/wds"
@@ -155,11 +156,11 @@ def test_a_store_that_cannot_be_reached_is_not_an_empty_one(monkeypatch: pytest.
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    files._filesystem.cache_clear()
+    object_stores._filesystem.cache_clear()
 
     with pytest.raises(OSError, match="pets"):
-        files.find_shards(Path("s3://pets/*.tar"))
-    files._filesystem.cache_clear()
+        find_shards(Path("s3://pets/*.tar"))
+    object_stores._filesystem.cache_clear()
 
 
 @pytest.mark.parametrize("url", ["s3://bucket/train-{00..99}.tar", "gs://bucket/folder", "hf://datasets/a/b/data"])
@@ -190,10 +191,9 @@ class Counted:
 def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
     """Return a remote file of 100 blocks of 1,000 bytes."""
     store = Counted(random.Random(1).randbytes(99_500))
-    monkeypatch.setattr(files, "_filesystem", lambda _scheme: store)
+    monkeypatch.setattr(object_stores, "_filesystem", lambda _scheme: store)
     monkeypatch.setattr(files, "BLOCK_BYTES", 1_000)
-    files._remote_key.cache_clear()
-    files._blocks.forget()
+    files.forget_remote()
     return store
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from cnncli.shards import shard as shards
-from cnncli.shards.shard import open_image_file, read_image, read_index, reading_order
+from cnncli.shards.index import read_index
+from cnncli.shards.shard import open_image_file, read_image, reading_order
 from cnncli.storage.cache_dir import SHARDS, cache_dir
 from tests.shards.writing import Sample, samples, write_parquet, write_tar, write_webdataset
 

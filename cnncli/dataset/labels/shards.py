@@ -21,9 +21,10 @@ from cnncli.dataset.records import SPLITS, UNSPLIT, ImageRecord, LabeledImages
 from cnncli.errors import DataError, Message, printable, reason_of
 from cnncli.images.formats import ARRAY_SUFFIX, extra_format_named, is_readable
 from cnncli.runtime.threads import map_ordered
-from cnncli.shards.files import find_shards, missing_of_series, read_beside
+from cnncli.shards.files import read_beside
+from cnncli.shards.index import ShardIndex, is_text, read_index
+from cnncli.shards.listing import find_shards, missing_of_series
 from cnncli.shards.places import PARQUET, is_remote
-from cnncli.shards.shard import ShardIndex, is_text, read_index
 from cnncli.storage.image_names import is_image_name
 from cnncli.storage.safe_io import MOST_JSON_BYTES, parse_json
 

@@ -15,7 +15,7 @@ from cnncli.dataset.labels.folders import divide_names, labels_in, read_folders
 from cnncli.dataset.labels.shards import read_shards
 from cnncli.dataset.labels.table import read_table, tables_in
 from cnncli.dataset.records import LABEL_SEPARATOR, LabeledImages
-from cnncli.shards.files import is_sharded
+from cnncli.shards.listing import is_sharded
 
 if TYPE_CHECKING:
     from cnncli.config.data_settings import DataConfig, GroupsConfig
