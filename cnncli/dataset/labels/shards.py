@@ -49,19 +49,19 @@ def read_shards(data: DataConfig) -> LabeledImages:
     root, indexes = _read_indexes(data.path)
     found = LabeledImages(root, shards=tuple(indexes), reads_arrays=data.color == "bands")
     _add_problems(found, indexes)
-    images = {shard: images_in(shard, index, found.reads_arrays) for shard, index in indexes.items()}
+    reasons = {shard: _why_left_out(shard, index, found.reads_arrays) for shard, index in indexes.items()}
+    images = {shard: _without_reason(index.names, reasons[shard]) for shard, index in indexes.items()}
     if not found.issues and not any(images.values()):
         found.issues.append(
             error("data-shards-without-images", found.root, n=sum(len(one.names) for one in indexes.values()))
         )
     splits = _splits_of(found, tuple(indexes))
     for shard, places in _places_of(found, indexes, images, splits).items():
-        index, without, chosen = indexes[shard], 0, set(images[shard])
-        depth = _depth_around(index.names)
+        index, without = indexes[shard], 0
         of_label = {place[1]: (place[1],) for place in set(places) if place}
-        for name, place in zip(index.names, places, strict=True):
-            if name not in chosen:
-                found.left_out[_why_ignored(name, depth) or "not an image"] += 1
+        for name, reason, place in zip(index.names, reasons[shard], places, strict=True):
+            if reason:
+                found.left_out[reason] += 1
             elif place is None:
                 found.left_out[OUTSIDE_CLASSES] += 1
             elif place[1]:
@@ -98,16 +98,23 @@ def images_in(shard: str, index: ShardIndex, reads_arrays: bool) -> list[str]:
 
     Hidden files and those of the system are left out, as in folders. Folders around all files can have any name.
     """
+    return _without_reason(index.names, _why_left_out(shard, index, reads_arrays))
+
+
+def _without_reason(names: Sequence[str], reasons: Sequence[str]) -> list[str]:
+    return [name for name, reason in zip(names, reasons, strict=True) if not reason]
+
+
+def _why_left_out(shard: str, index: ShardIndex, reads_arrays: bool) -> list[str]:
+    """Return for each file of a shard the reason for leaving it out, "" for images."""
     if shard.lower().endswith(PARQUET):
-        return list(index.names)
-    arrays = (ARRAY_SUFFIX,) if reads_arrays else ()
-    depth = _depth_around(index.names)
-    return [
-        name
-        for name in index.names
-        if (is_image_name(name) or name.lower().endswith(arrays) or is_readable(extra_format_named(name)))
-        and not _why_ignored(name, depth)
-    ]
+        return [""] * len(index.names)
+    depth, arrays = _depth_around(index.names), (ARRAY_SUFFIX,) if reads_arrays else ()
+
+    def is_image(name: str) -> bool:
+        return is_image_name(name) or name.lower().endswith(arrays) or is_readable(extra_format_named(name))
+
+    return [_why_ignored(name, depth) or ("" if is_image(name) else "not an image") for name in index.names]
 
 
 def _depth_around(names: Sequence[str]) -> int:
