@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from math import isnan
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from cnncli.cli.options import console_options, example, json_option, print_json
 from cnncli.errors import printable
 from cnncli.export.formats import FORMATS, N_IMAGES, PRECISIONS, TOLERANCE, Precision
 from cnncli.terminal.console import Console
-from cnncli.terminal.formatting import decimal, percent, percent_range, short_path, size
+from cnncli.terminal.formatting import decimal, measured, percent, percent_range, short_path, size
 
 if TYPE_CHECKING:
     from cnncli.export.parity import Exported
@@ -106,8 +105,8 @@ def print_table(found: Sequence[Exported], console: Console) -> None:
     rows = [
         (
             *(one.format, one.precision, f"{one.n:,}", _accuracy(one), percent(one.expected_top1)),
-            *(_measured(one.max_difference, decimal), _measured(one.max_difference_float32, decimal)),
-            *(size(one.size_bytes), _measured(one.ms_per_image, "{:.2f}".format)),
+            *(measured(one.max_difference, decimal), measured(one.max_difference_float32, decimal)),
+            *(size(one.size_bytes), measured(one.ms_per_image, "{:.2f}".format)),
             held(one.precision) if one.holds else "NO",
         )
         for one in found
@@ -118,8 +117,4 @@ def print_table(found: Sequence[Exported], console: Console) -> None:
 
 
 def _accuracy(one: Exported) -> str:
-    return _measured(one.top1, lambda top1: f"{percent(top1)} ({percent_range(*one.top1_ci95)})")
-
-
-def _measured(value: float, show: Callable[[float], str]) -> str:
-    return "–" if isnan(value) else show(value)
+    return measured(one.top1, lambda top1: f"{percent(top1)} ({percent_range(*one.top1_ci95)})")

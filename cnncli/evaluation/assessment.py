@@ -7,7 +7,7 @@ from typing import Any
 
 from cnncli.evaluation.calibration import CoveragePoint
 from cnncli.evaluation.predictions import PredictedImage
-from cnncli.metrics.classification import Metrics, wilson_interval
+from cnncli.metrics.classification import Metrics, accuracy_interval
 from cnncli.metrics.curves import ClassCurves
 from cnncli.metrics.reliability import Reliability
 
@@ -71,4 +71,4 @@ class Answers:
         """95 % Wilson interval of the accuracy; of all fractions if nothing is answered."""
         if not self.answered:
             return 0.0, 1.0
-        return wilson_interval(round(self.accuracy * self.answered), self.answered)
+        return accuracy_interval(self.accuracy, self.answered)

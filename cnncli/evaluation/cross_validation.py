@@ -24,11 +24,11 @@ from cnncli.dataset.records import LABEL_SEPARATOR, ImageRecord
 from cnncli.errors import DataError, Message
 from cnncli.metrics.classification import (
     Metrics,
+    accuracy_interval,
     are_correct,
     evaluate_logits,
     label_probabilities,
     probabilities_of,
-    wilson_interval,
 )
 from cnncli.metrics.multilabel import DEFAULT_THRESHOLD
 from cnncli.networks.losses import evaluate_losses
@@ -175,7 +175,7 @@ class CrossValidation:
     @property
     def ci95(self) -> tuple[float, float]:
         """95 % Wilson interval of the accuracy: what other images would change. Repeats add no images."""
-        return wilson_interval(round(self.accuracy * self.n), self.n)
+        return accuracy_interval(self.accuracy, self.n)
 
     @property
     def seeds_ci95(self) -> tuple[float, float] | None:

@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isnan, nan
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 from cnncli.errors import Message, ParityError, printable
 from cnncli.evaluation.parity import TOLERANCES, ProbabilityAgreement, Reported, compare, lowest
 from cnncli.export.formats import FORMATS, Precision, module_of
-from cnncli.metrics.classification import wilson_interval
+from cnncli.metrics.classification import accuracy_interval
 from cnncli.runtime.new_process import start_python
 from cnncli.terminal.formatting import decimal, percent
 
@@ -105,7 +104,7 @@ class Exported:
     @property
     def top1_ci95(self) -> tuple[float, float]:
         """95 % interval of the accuracy."""
-        return (nan, nan) if isnan(self.top1) else wilson_interval(round(self.top1 * self.n), self.n)
+        return accuracy_interval(self.top1, self.n)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the entry of `export --json`."""

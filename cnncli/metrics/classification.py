@@ -338,9 +338,14 @@ def wilson_interval(k: int, n: int, confidence: float = 0.95) -> tuple[float, fl
     return (0.0 if k == 0 else (center - half_width) / scale, 1.0 if k == n else (center + half_width) / scale)
 
 
+def accuracy_interval(accuracy: float, n: int) -> tuple[float, float]:
+    """Return the 95 % interval of the accuracy of n predictions, NaN if it was not measured."""
+    return (math.nan, math.nan) if math.isnan(accuracy) else wilson_interval(round(accuracy * n), n)
+
+
 def bin_interval(one: ReliabilityBin) -> tuple[float, float]:
     """Return the 95 % interval of the accuracy in a bin with at least one prediction."""
-    return wilson_interval(round(one.accuracy * one.n), one.n)
+    return accuracy_interval(one.accuracy, one.n)
 
 
 def _ranks(scores: NDArray[np.float64], truth: NDArray[np.int64]) -> NDArray[np.int64]:

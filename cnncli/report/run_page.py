@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from cnncli.errors import ImageError
 from cnncli.evaluation.parity import held
 from cnncli.evaluation.predictions import PredictedImage
 from cnncli.images.decode import decode
-from cnncli.metrics.classification import Metrics, bin_interval, wilson_interval
+from cnncli.metrics.classification import Metrics, accuracy_interval, bin_interval, wilson_interval
 from cnncli.metrics.reliability import ReliabilityBin
 from cnncli.metrics.table import VALIDATION, metric_named
 from cnncli.report.evaluation_figures import describe_mistake
@@ -35,7 +35,7 @@ from cnncli.report.page import (
 )
 from cnncli.report.run_report import ExportedFile, RunReport
 from cnncli.report.verdict import verdict
-from cnncli.terminal.formatting import counted, decimal, duration, percent, percent_range, size
+from cnncli.terminal.formatting import counted, decimal, duration, measured, percent, percent_range, size
 from cnncli.training.diagnosis import diagnose
 from cnncli.version import __version__
 
@@ -377,11 +377,15 @@ def _exports(report: RunReport) -> str:
     """Return the table of the exports of a run with their parity, as `cnncli export` recorded it."""
     if not report.exports:
         return ""
+
+    def interval(one: ExportedFile) -> str:
+        return measured(one.top1, lambda top1: percent_range(*accuracy_interval(top1, one.n)))
+
     rows = [
         (
-            *(one.format, one.precision, f"{one.n:,}", _measured(one.top1, percent), _interval(one)),
-            *(_measured(one.max_difference, decimal), size(one.size_bytes)),
-            *(_measured(one.ms_per_image, "{:.2f}".format), held(one.precision) if one.holds else "no"),
+            *(one.format, one.precision, f"{one.n:,}", measured(one.top1, percent), interval(one)),
+            *(measured(one.max_difference, decimal), size(one.size_bytes)),
+            *(measured(one.ms_per_image, "{:.2f}".format), held(one.precision) if one.holds else "no"),
         )
         for one in report.exports
     ]
@@ -391,15 +395,6 @@ def _exports(report: RunReport) -> str:
     )
     text = "Each file was run in its own runtime on images of this run. The difference is that of a probability to what"
     return paragraph(f"{text} `cnncli predict` gives.") + html_table("exported files", columns, rows, 2)
-
-
-def _interval(one: ExportedFile) -> str:
-    return _measured(one.top1, lambda top1: percent_range(*wilson_interval(round(top1 * one.n), one.n)))
-
-
-def _measured(value: float, show: Callable[[float], str]) -> str:
-    """Return a number as text, or a dash if it could not be measured."""
-    return "–" if math.isnan(value) else show(value)
 
 
 def _machine(report: RunReport) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 import textwrap
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
@@ -114,6 +115,15 @@ def matrix_text(rows: Iterable[Iterable[float]]) -> str:
 def decimal(value: float) -> str:
     """Return a loss or a learning rate with three decimals or, if it is small, two significant digits: `2e-05`."""
     return f"{value:.3f}" if abs(value) >= 0.01 else f"{value:.2g}"
+
+
+def measured(value: float, show: Callable[[float], str]) -> str:
+    """Return a number as text, or a dash for NaN: it could not be measured.
+
+    >>> measured(0.5, percent), measured(float("nan"), percent)
+    ('50.0 %', '–')
+    """
+    return "–" if math.isnan(value) else show(value)
 
 
 def percent(fraction: float) -> str:
