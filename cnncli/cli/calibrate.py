@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cnncli.cli.options import console_options, example, json_option, print_json, runs_dir_option
+from cnncli.cli.options import console_options, example, json_option, print_json, run_argument, runs_dir_option
 from cnncli.terminal.console import Console
 from cnncli.terminal.formatting import percent
 
@@ -34,7 +34,7 @@ class CostType(click.ParamType[tuple[str, float]]):
 
 
 @click.command(epilog=example("cnncli calibrate quickstart --coverage 0.9 --precision 0.99"))
-@click.argument("run", required=False)
+@run_argument
 @click.option(
     "--coverage",
     type=FRACTION,

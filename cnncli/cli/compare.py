@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cnncli.cli.options import OUT_FILE, console_options, example, json_option, print_json, runs_dir_option
+from cnncli.cli.options import (
+    OUT_FILE,
+    console_options,
+    example,
+    json_option,
+    print_json,
+    runs_argument,
+    runs_dir_option,
+)
 from cnncli.errors import printable
 from cnncli.terminal.console import Console
 from cnncli.terminal.formatting import count_text, duration, percent, percent_range, short_path
@@ -65,7 +73,7 @@ MAX_DISPUTED = 10
 
 
 @click.command(epilog=example("cnncli compare vgg16-features resnet50-features --out networks.png --published 0.975"))
-@click.argument("runs", metavar="RUN...", nargs=-1, required=True)
+@runs_argument("runs", required=True)
 @out_option
 @click.option("--html", type=OUT_FILE, metavar="FILE.html", help="Write a page with everything, as one file.")
 @metric_option

@@ -16,7 +16,7 @@ VARIABLE = "_CNNCLI_COMPLETE"
 def command(shell: str) -> None:
     """Print the completion script of a shell.
 
-    With it, SHELL completes commands, options and files. bash reads it from
+    With it, SHELL completes commands, options, runs and files. bash reads it from
     ~/.local/share/bash-completion/completions/cnncli, zsh from a file _cnncli in a folder of $fpath, and fish from
     ~/.config/fish/completions/cnncli.fish.
     """

@@ -20,6 +20,7 @@ from cnncli.cli.options import (
     json_option,
     overrides_argument,
     print_json,
+    run_argument,
     runs_dir_option,
 )
 from cnncli.errors import EXIT_USER, Message, printable
@@ -167,7 +168,7 @@ def _listed(counts: Mapping[str, int]) -> str:
 
 
 @command.command(epilog=example("cnncli data review quickstart --open"))
-@click.argument("run", required=False)
+@run_argument
 @click.option(
     "--split",
     type=click.Choice(["train", "validation", "test", "all"]),

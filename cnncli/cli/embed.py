@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cnncli.cli.options import OUT_FILE, console_options, example, json_option, print_json, runs_dir_option
+from cnncli.cli.options import (
+    OUT_FILE,
+    console_options,
+    example,
+    json_option,
+    print_json,
+    run_argument,
+    runs_dir_option,
+)
 from cnncli.errors import Message
 from cnncli.terminal.console import Console
 
@@ -20,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 @click.command(epilog=example("cnncli embed quickstart --out features.npz --map map.png"))
-@click.argument("run", required=False)
+@run_argument
 @click.option("--out", type=OUT_FILE, metavar="FILE", help="Features to write, .npz or .parquet.")
 @click.option("--map", "map_file", type=OUT_FILE, metavar="FILE.png", help="Map with thumbnails to draw.")
 @click.option(

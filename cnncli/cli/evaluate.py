@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from cnncli.cli.options import PATH, console_options, example, json_option, print_json, runs_dir_option
+from cnncli.cli.options import PATH, console_options, example, json_option, print_json, runs_argument, runs_dir_option
 from cnncli.errors import Message
 from cnncli.terminal.console import Console
 
@@ -20,7 +20,7 @@ PERTURBATION_NAMES = ("shift", "rotate", "scale", "brightness", "contrast", "noi
 
 
 @click.command(epilog=example("cnncli evaluate --min-accuracy 0.95"))
-@click.argument("runs", metavar="[RUN]...", nargs=-1)
+@runs_argument("runs", required=False)
 @click.option(
     "--ensemble",
     type=click.Choice(["mean", "vote"]),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cnncli.cli.options import console_options, example, json_option, print_json, runs_dir_option
+from cnncli.cli.options import console_options, example, json_option, print_json, run_argument, runs_dir_option
 from cnncli.errors import printable
 from cnncli.export.formats import FORMATS, N_IMAGES, PRECISIONS, TOLERANCE, Precision
 from cnncli.terminal.console import Console
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 @click.command(epilog=example("cnncli export quickstart --format onnx --format litert --precision int8"))
-@click.argument("run", required=False)
+@run_argument
 @click.option(
     "--format",
     "formats",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from cnncli.cli.options import console_options, example, json_option, print_json, runs_dir_option
+from cnncli.cli.options import console_options, example, json_option, print_json, run_argument, runs_dir_option
 from cnncli.terminal.console import Console
 
 
@@ -15,7 +15,7 @@ def _number_or_name(text: str) -> int | str:
 
 
 @click.command(epilog=example("cnncli finetune --unfreeze 6 --epochs 5"))
-@click.argument("run", required=False)
+@run_argument
 @click.option(
     "--unfreeze",
     type=_number_or_name,

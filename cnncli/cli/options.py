@@ -6,17 +6,22 @@ import functools
 import json
 import logging
 import math
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from cnncli.errors import Message, printable
 from cnncli.terminal.console import Console
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
 
 PATH = click.Path(path_type=Path)
 OUT_FILE = click.Path(dir_okay=False, path_type=Path)
@@ -102,6 +107,38 @@ coverage_option = click.option(
     "unknown; 1: answer every image.  [default: the run's evaluation.coverage]",
 )
 """Adds --coverage, and passes the command `coverage: float | None`."""
+
+
+def complete_runs(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Return the names of the runs that begin so, the newest run first; of directories only if dates are typed."""
+    from click.shell_completion import CompletionItem
+
+    from cnncli.runs.folder import run_folders, runs_dir_from
+
+    if os.sep in incomplete:
+        return [CompletionItem(incomplete, type="dir")]
+    folders = [run.path.name for run in run_folders(runs_dir_from(context.params.get("runs_dir")))]
+    names = dict.fromkeys(name if incomplete[:1].isdigit() else name.partition("_")[2] for name in reversed(folders))
+    return [CompletionItem(name) for name in names if name and name.startswith(incomplete)]
+
+
+run_argument = click.argument("run", metavar="[RUN]", required=False, shell_complete=complete_runs)
+"""Adds a run directory or the name of a run, and passes the command `run: str | None`."""
+
+run_option = click.option(
+    "--run",
+    metavar="RUN",
+    shell_complete=complete_runs,
+    help="Run directory or name of a run.  [default: the newest finished run]",
+)
+"""Adds the same as --run."""
+
+
+def runs_argument(name: str, *, required: bool) -> Callable[[F], F]:
+    """Add run directories or names of runs, and pass the command a `tuple[str, ...]` with this name."""
+    metavar = "RUN..." if required else "[RUN]..."
+    return click.argument(name, metavar=metavar, nargs=-1, required=required, shell_complete=complete_runs)
+
 
 config_argument = click.argument("config", metavar="CONFIG|DIR|TABLE", type=PATH)
 """Adds a config, a folder of images, shards or a table of labels, and passes the command `config: Path`."""

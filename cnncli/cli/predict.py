@@ -15,6 +15,7 @@ import click
 
 from cnncli.cli.options import (
     OUT_FILE,
+    complete_runs,
     console_options,
     coverage_option,
     example,
@@ -41,6 +42,7 @@ log = logging.getLogger(__name__)
     "runs",
     metavar="RUN",
     multiple=True,
+    shell_complete=complete_runs,
     help="Run directory or name of a run; repeatable with --ensemble.  [default: the newest finished run]",
 )
 @click.option(

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import click
 
-from cnncli.cli.options import console_options, example, json_option, print_json, runs_dir_option
+from cnncli.cli.options import console_options, example, json_option, print_json, run_argument, runs_dir_option
 from cnncli.terminal.console import Console
 
 
 @click.command(epilog=example("cnncli report vgg16-features --open"))
-@click.argument("run", metavar="[RUN]", required=False)
+@run_argument
 @click.option("--explain/--no-explain", default=True, help="Draw where the network looked on mistakes (Grad-CAM).")
 @click.option("--open", "opens", is_flag=True, help="Open the report in the browser.")
 @click.option("--live", is_flag=True, help="Serve a page that follows the run while it trains, until Ctrl-C.")

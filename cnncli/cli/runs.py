@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cnncli.cli.options import console_options, example, json_option, print_json, runs_dir_option
+from cnncli.cli.options import console_options, example, json_option, print_json, runs_argument, runs_dir_option
 from cnncli.errors import Message
 from cnncli.terminal.console import Console
 
@@ -123,7 +123,7 @@ def _print_differences(runs: Sequence[RunSummary], as_json: bool, console: Conso
 
 
 @command.command(epilog=example("cnncli runs prune vgg16-features --dry-run"))
-@click.argument("names", metavar="RUN...", nargs=-1, required=True)
+@runs_argument("names", required=True)
 @click.option("--dry-run", is_flag=True, help="Only show what would be deleted.")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @runs_dir_option

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from cnncli.cli.options import console_options, coverage_option, example, runs_dir_option
+from cnncli.cli.options import console_options, coverage_option, example, run_argument, runs_dir_option
 from cnncli.terminal.console import Console
 
 MEGABYTE = 1_000_000
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 @click.command(epilog=example("cnncli serve quickstart --port 8000"))
-@click.argument("run", metavar="[RUN]", required=False)
+@run_argument
 @click.option("--host", default="127.0.0.1", metavar="ADDRESS", help="Address at which to listen; others need a token.")
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8000, metavar="N", help="Port at which to listen; 0: any free one."

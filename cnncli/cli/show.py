@@ -8,7 +8,16 @@ from typing import Any
 
 import click
 
-from cnncli.cli.options import OUT_FILE, PATH, console_options, example, json_option, print_json, runs_dir_option
+from cnncli.cli.options import (
+    OUT_FILE,
+    PATH,
+    console_options,
+    example,
+    json_option,
+    print_json,
+    run_argument,
+    runs_dir_option,
+)
 from cnncli.terminal.console import Console
 from cnncli.terminal.formatting import percent
 
@@ -20,7 +29,7 @@ def sheet_options(function: Callable[..., Any]) -> Callable[..., Any]:
         runs_dir_option,
         json_option,
         click.option("--out", type=OUT_FILE, metavar="FILE.png", help="PNG to write.  [default: RUN-KIND.png here]"),
-        click.argument("run", required=False),
+        run_argument,
     ):
         function = option(function)
     return function

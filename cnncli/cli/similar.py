@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cnncli.cli.options import OUT_FILE, PATH, console_options, example, json_option, print_json, runs_dir_option
+from cnncli.cli.options import (
+    OUT_FILE,
+    PATH,
+    console_options,
+    example,
+    json_option,
+    print_json,
+    run_option,
+    runs_dir_option,
+)
 from cnncli.errors import printable
 from cnncli.terminal.console import Console
 
@@ -20,7 +29,7 @@ log = logging.getLogger(__name__)
 
 @click.command(epilog=example("cnncli similar photo.jpg --run quickstart --out similar.png"))
 @click.argument("images", metavar="IMAGE...", type=PATH, nargs=-1, required=True)
-@click.option("--run", metavar="RUN", help="Run directory or name of a run.  [default: the newest finished run]")
+@run_option
 @click.option("--top", type=click.IntRange(1, 100), default=8, help="Number of similar images.")
 @click.option(
     "--split", type=click.Choice(["train", "validation", "test", "all"]), default="train", help="Images to search."

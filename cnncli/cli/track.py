@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from cnncli.cli.options import console_options, example, json_option, print_json, runs_dir_option
+from cnncli.cli.options import console_options, example, json_option, print_json, run_argument, runs_dir_option
 from cnncli.terminal.console import Console
 
 
 @click.command(epilog=example("cnncli track vgg16-features"))
-@click.argument("run", required=False)
+@run_argument
 @runs_dir_option
 @json_option
 @console_options

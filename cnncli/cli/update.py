@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cnncli.cli.options import PATH, console_options, example, json_option, print_json, runs_dir_option
+from cnncli.cli.options import PATH, console_options, example, json_option, print_json, run_argument, runs_dir_option
 from cnncli.terminal.console import Console
 from cnncli.terminal.formatting import percent, percent_range
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command(epilog=example("cnncli update quickstart --data rabbits/"))
-@click.argument("run", required=False)
+@run_argument
 @click.option(
     "--data",
     type=PATH,
