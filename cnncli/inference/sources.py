@@ -19,7 +19,7 @@ from cnncli.errors import ConfigError, ImageError, Message
 from cnncli.images.decode import ImageSource
 from cnncli.images.formats import ARRAY_SIGNATURE, SIGNATURE_BYTES, format_of, image_problem
 from cnncli.images.limits import most_bytes
-from cnncli.shards.listing import find_shards, is_sharded
+from cnncli.shards.listing import find_shards, is_sharded, missing_of_series
 from cnncli.shards.places import is_remote, split_place
 
 STDIN = "-"
@@ -62,6 +62,8 @@ def _files_of(path: str, reads_arrays: bool) -> Iterator[NamedSource]:
     if shards:
         for shard in shards:
             yield from _in_shard(shard, reads_arrays)
+        for shard in missing_of_series(Path(path), shards):
+            yield shard, ImageError(shard, Message("data-shards-missing", "is missing in a series of shards"))
         return
     matches = _matches(path)
     if not matches:

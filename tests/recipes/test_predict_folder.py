@@ -270,6 +270,21 @@ def test_images_of_a_shard_are_sorted(run: Run, data: Path, tmp_path: Path) -> N
     assert len(found) == len(files)
 
 
+def test_a_missing_shard_of_a_series_is_an_error(run: Run, data: Path, tmp_path: Path) -> None:
+    """A folder with a gap in its series is predicted as far as it is there, and the gap is a row with its error."""
+    file = next((data / "test").rglob("*.png"))
+    shards, table = tmp_path / "shards", tmp_path / "found.csv"
+    shards.mkdir()
+    write_tar(shards / "a-00000-of-00002.tar", [(file.name, file.read_bytes())])
+    assert main(["predict", str(shards), "--run", str(run.path), "--table", str(table), "-q"]) == 2
+    image, missing = read_csv(table)
+
+    assert image["path"] == str(shards / "a-00000-of-00002.tar" / file.name)
+    assert image["error"] == ""
+    assert missing["path"] == str(shards / "a-00001-of-00002.tar")
+    assert missing["error"]
+
+
 def test_the_folder_of_sorted_images_must_be_elsewhere(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A folder inside the images, and an image without a file, are refused before the run is opened."""
     assert main(["predict", str(images), "--sort-into", str(images / "sorted")]) == 2
