@@ -80,12 +80,16 @@ def _glob_matches(store: Any, folder: str, patterns: list[str]) -> list[str]:
 
 
 def _google_matches(store: Any, folder: str, patterns: list[str]) -> list[str]:
-    """Match the names of all objects of a folder: pyarrow lists only folders that an empty object stands for."""
+    """Match the names of objects in a folder, and below it only if a pattern reaches into folders.
+
+    These are not listed one by one, because pyarrow only knows folders that an empty object stands for.
+    """
     from fsspec.utils import glob_translate
     from pyarrow.fs import FileSelector
 
     matches = [re.compile(glob_translate(pattern)).match for pattern in patterns]
-    found = store.fs.get_file_info(FileSelector(folder, allow_not_found=True, recursive=True))
+    is_deep = any("/" in pattern.removeprefix(f"{folder}/") for pattern in patterns)
+    found = store.fs.get_file_info(FileSelector(folder, allow_not_found=True, recursive=is_deep))
     return [one.path for one in found if any(match(one.path) for match in matches)]
 
 
