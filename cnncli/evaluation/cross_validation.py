@@ -33,8 +33,9 @@ from cnncli.metrics.classification import (
 from cnncli.metrics.multilabel import DEFAULT_THRESHOLD
 from cnncli.networks.losses import evaluate_losses
 from cnncli.training.exact_head import FrozenNetwork, head_problem, read_vectors
-from cnncli.training.solvers.exact import MIN_FOLDS, LinearHead, solve_folds
+from cnncli.training.solvers.exact import MIN_FOLDS, solve_folds
 from cnncli.training.solvers.folds import stratified_folds
+from cnncli.training.solvers.problem import LinearHead
 
 DEFAULT_FOLDS = 5
 T_QUANTILES = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)

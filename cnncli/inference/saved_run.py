@@ -39,7 +39,7 @@ from cnncli.runs.folder import RunFolder
 from cnncli.training.context import BuiltTrunk, TrainingContext
 from cnncli.training.exact_head import FrozenNetwork
 from cnncli.training.int8 import quantize_tail
-from cnncli.training.solvers.exact import LinearHead
+from cnncli.training.solvers.problem import LinearHead
 from cnncli.training.trainer import Outcome
 
 log = logging.getLogger(__name__)

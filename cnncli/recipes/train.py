@@ -55,7 +55,7 @@ from cnncli.training.context import BuiltTrunk, TrainingContext, check_stages, h
 from cnncli.training.exact_head import FrozenNetwork, solve
 from cnncli.training.machines import HERE, Machines
 from cnncli.training.session import new_run, training_session
-from cnncli.training.solvers.exact import Strength
+from cnncli.training.solvers.problem import Strength
 from cnncli.training.trainer import Trainer
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from cnncli.metrics.table import METRICS, VALIDATION, metric_named
 from cnncli.report.figures import BLUE, GRID, GUIDE, VERMILION, save_figure
 from cnncli.runs.records import HistoryRow
 from cnncli.terminal.formatting import percent
-from cnncli.training.solvers.exact import Strength
+from cnncli.training.solvers.problem import Strength
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

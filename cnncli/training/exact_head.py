@@ -40,8 +40,9 @@ from cnncli.storage.cache_dir import not_writable
 from cnncli.training.context import BuiltTrunk, TrainingContext, build_engines, describe_frozen
 from cnncli.training.inputs import CachedFeatures
 from cnncli.training.objective import balanced_weights
-from cnncli.training.solvers.exact import FOLDS, HeadProblem, LinearHead, solve_head
+from cnncli.training.solvers.exact import FOLDS, solve_head
 from cnncli.training.solvers.folds import stratified_folds
+from cnncli.training.solvers.problem import HeadProblem, LinearHead
 from cnncli.training.stage_report import StagePlan, StageReport
 
 log = logging.getLogger(__name__)

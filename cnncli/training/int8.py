@@ -37,7 +37,8 @@ from cnncli.storage.checksums import CHECKSUMS, checksummed, damage
 from cnncli.storage.safe_io import read_json
 from cnncli.terminal.console import Console
 from cnncli.terminal.formatting import duration, percent
-from cnncli.training.solvers.exact import FOLDS, HeadProblem, solve_head
+from cnncli.training.solvers.exact import FOLDS, solve_head
+from cnncli.training.solvers.problem import HeadProblem
 
 if TYPE_CHECKING:
     from cnncli.training.context import TrainingContext

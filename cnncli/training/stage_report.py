@@ -18,7 +18,7 @@ from cnncli.networks.classifier import Classifier
 from cnncli.networks.cut import Cut
 from cnncli.networks.fingerprint import hash_weights
 from cnncli.terminal.formatting import counted, decimal
-from cnncli.training.solvers.exact import Solution
+from cnncli.training.solvers.problem import Solution
 
 START_TOLERANCE = {"float32": 1e-4, "bfloat16": 1e-2, "int8": 1e-1}
 """Maximum difference between a stage's first validation loss and the earlier one of the same weights.

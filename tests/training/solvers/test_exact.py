@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from cnncli.metrics.classification import label_probabilities, probabilities_of
 from cnncli.training.objective import Objective, balanced_weights
 from cnncli.training.solvers import exact
-from cnncli.training.solvers.exact import STRENGTHS, HeadProblem, LinearHead, solve_folds, solve_head
+from cnncli.training.solvers.exact import STRENGTHS, solve_folds, solve_head
+from cnncli.training.solvers.problem import HeadProblem, LinearHead
 
 N, WIDTH = 240, 12
 
