@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
@@ -190,12 +190,10 @@ def _places_of(
     if any(any(index.labels) for index in indexes.values()):
         labels = _stated_labels(found, indexes)
         # Only if nothing else states a split, and the folders of all images do.
-        is_in_folders = {*splits.values()} == {UNSPLIT} and all(
-            _split_folder_of(one) for one in chain(*images.values())
-        )
+        in_folders = _splits_of_folders(images.values()) if {*splits.values()} == {UNSPLIT} else {}
         return {
             shard: [
-                ((_split_folder_of(name) if is_in_folders else None) or splits[shard], label)
+                (in_folders.get(_folder_of(name), splits[shard]), label)
                 for name, label in zip(index.names, labels[shard], strict=True)
             ]
             for shard, index in indexes.items()
@@ -232,9 +230,20 @@ def _require_same_tops(found: LabeledImages, of_shard: Sequence[Collection[str]]
         found.issues.append(error("data-shards-other-folders", found.root, names=tuple(sorted(names))))
 
 
-def _split_folder_of(name: str) -> str | None:
-    folder, slash, _ = name.partition("/")
-    return split_named(folder) if slash else None
+def _splits_of_folders(images: Iterable[Sequence[str]]) -> dict[str, str]:
+    """Return the split of each folder of images with labels if all are in split folders, else nothing.
+
+    >>> _splits_of_folders([["photos/train/a/1.jpg", "photos/val/2.jpg"]])
+    {'photos/train/a': 'train', 'photos/val': 'validation'}
+    """
+    paths = {folder: folder.split("/") for folder in sorted({_folder_of(name) for name in chain(*images)})}
+    for depth in range(min(map(len, paths.values()), default=0)):
+        named = {folder: split_named(path[depth]) for folder, path in paths.items()}
+        if all(named.values()):
+            return {folder: split for folder, split in named.items() if split}
+        if len({path[depth] for path in paths.values()}) > 1:
+            break
+    return {}
 
 
 def _folder_of(name: str) -> str:

@@ -114,11 +114,13 @@ def test_packed_split_folders_can_be_several_shards(tmp_path: Path) -> None:
         assert drawn(manifest_of(tmp_path / path)) == drawn(manifest_of(folder))
 
 
-def test_split_folders_also_divide_images_with_stated_labels(tmp_path: Path) -> None:
+@pytest.mark.parametrize("wrapping", ["", "photos/", "data/photos/"])
+def test_split_folders_also_divide_images_with_stated_labels(tmp_path: Path, wrapping: str) -> None:
     """Images of the test split in a tar do not become training images because their labels are in `.cls` files."""
     folder = write_folders(tmp_path / "photos", placed(TREES["split folders"]))
-    samples = [(path.relative_to(folder).with_suffix("").as_posix(), path) for path in sorted(folder.rglob("*.jpg"))]
-    write_webdataset(tmp_path / "0.tar", [(name, path.parent.name, path.read_bytes()) for name, path in samples])
+    files = {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.jpg"))}
+    samples = [(f"{wrapping}{name}", path.parent.name, path.read_bytes()) for name, path in files.items()]
+    write_webdataset(tmp_path / "0.tar", samples)
 
     assert drawn(manifest_of(tmp_path / "0.tar")) == drawn(manifest_of(folder))
 
