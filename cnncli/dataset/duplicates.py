@@ -94,8 +94,8 @@ def inseparable(
     heads = [first.setdefault(digest, place) for place, digest in enumerate(digests)]
     if groups:
         members = _group_by(range(len(heads)), groups.__getitem__)
-        heads = _connected(len(heads), [*enumerate(heads), *((one[0], other) for one in members for other in one)])
-    roots = _connected(len(heads), ((heads[one], heads[other]) for one, other, _ in alike))
+        heads = connected(len(heads), [*enumerate(heads), *((one[0], other) for one in members for other in one)])
+    roots = connected(len(heads), ((heads[one], heads[other]) for one, other, _ in alike))
     sizes = Counter(labels)
     parts: list[list[int]] = []
     for group in _group_by(range(len(heads)), lambda place: roots[heads[place]]):
@@ -106,7 +106,7 @@ def inseparable(
     return sorted(parts, key=lambda group: group[0])
 
 
-def _connected(n: int, links: Iterable[tuple[int, int]]) -> list[int]:
+def connected(n: int, links: Iterable[tuple[int, int]]) -> list[int]:
     """Return for each of n items the first item it is connected to, directly or through others."""
     parents = list(range(n))
 

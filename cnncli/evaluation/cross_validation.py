@@ -34,7 +34,7 @@ from cnncli.metrics.multilabel import DEFAULT_THRESHOLD
 from cnncli.networks.losses import evaluate_losses
 from cnncli.training.exact_head import FrozenNetwork, head_problem, read_vectors
 from cnncli.training.solvers.exact import MIN_FOLDS, solve_folds
-from cnncli.training.solvers.folds import stratified_folds
+from cnncli.training.solvers.folds import stratified_folds, units_of
 from cnncli.training.solvers.problem import LinearHead
 
 DEFAULT_FOLDS = 5
@@ -73,8 +73,12 @@ class Pool:
 
     @cached_property
     def units(self) -> tuple[str, ...]:
-        """Group of each image, which stays in one fold: the name of its group, or else its digest."""
-        return tuple(image.group or image.digest for image in self.images)
+        """For each image the smallest digest of the images that stay in one fold with it."""
+        digests, groups = [image.digest for image in self.images], [image.group for image in self.images]
+        smallest: dict[int, str] = {}
+        for members in units_of(digests, groups):
+            smallest |= dict.fromkeys(members, min(digests[place] for place in members))
+        return tuple(smallest[place] for place in range(len(digests)))
 
     def folds(self, n_folds: int, seed: int) -> NDArray[np.int64]:
         """Return the fold of each image, 0 to n_folds − 1; see `stratified_folds`.

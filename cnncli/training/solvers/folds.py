@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cnncli.dataset.duplicates import connected
 from cnncli.runtime.random_keys import digest_words, uniform_words
 
 
@@ -17,9 +18,9 @@ def stratified_folds(
 ) -> NDArray[np.int64]:
     """Return the fold of each image, 0 to n_folds - 1, with nearly the same number of each class in every fold.
 
-    Images with equal digests and images of a group are in one fold. The folds depend on the seed and the images, not on
-    their order. Like scikit-learn's StratifiedGroupKFold, groups are placed one after another, those with the most
-    uneven classes first, where the counts of classes stay most even.
+    Images with equal digests, images of a group, and groups that share an image are in one fold. The folds depend on
+    the seed and the images, not on their order. Like scikit-learn's StratifiedGroupKFold, groups are placed one after
+    another, those with the most uneven classes first, where the counts of classes stay most even.
 
     Args:
         labels: int64 (n,) class of each image, or uint8 (n, classes) with 1 for each label.
@@ -29,18 +30,31 @@ def stratified_folds(
         seed: Seed of the order in which groups are placed.
     """
     one_hot = labels if labels.ndim == 2 else np.eye(int(labels.max()) + 1, dtype=np.int64)[labels]
-    units: dict[str, list[int]] = {}
-    for index, digest in enumerate(digests):
-        units.setdefault((groups[index] if groups else "") or digest, []).append(index)
-    first = [min(digests[index] for index in members) for members in units.values()]
+    units = units_of(digests, groups)
+    first = [min(digests[index] for index in members) for members in units]
     ranks = uniform_words(digest_words(first), "folds", seed)
     if labels.ndim == 1 and len(units) == len(digests):
         return _deal(labels, ranks, n_folds)
-    counts = np.array([one_hot[members].sum(axis=0) for members in units.values()], np.float64)
+    counts = np.array([one_hot[members].sum(axis=0) for members in units], np.float64)
     folds = np.empty(len(digests), np.int64)
-    for fold, members in zip(_place(counts, ranks, n_folds), units.values(), strict=True):
+    for fold, members in zip(_place(counts, ranks, n_folds), units, strict=True):
         folds[members] = fold
     return folds
+
+
+def units_of(digests: Sequence[str], groups: Sequence[str]) -> list[list[int]]:
+    """Return the indexes of the images that must not be divided, because they are equal or of one group.
+
+    >>> units_of(["a", "b", "a", "c"], ["x", "x", "y", ""])
+    [[0, 1, 2], [3]]
+    """
+    first: dict[tuple[str, str], int] = {}
+    links = [(place, first.setdefault(("digest", digest), place)) for place, digest in enumerate(digests)]
+    links += [(place, first.setdefault(("group", name), place)) for place, name in enumerate(groups) if name]
+    units: dict[int, list[int]] = {}
+    for place, root in enumerate(connected(len(digests), links)):
+        units.setdefault(root, []).append(place)
+    return list(units.values())
 
 
 def _deal(labels: NDArray[Any], ranks: NDArray[np.uint64], n_folds: int) -> NDArray[np.int64]:

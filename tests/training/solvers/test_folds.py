@@ -44,6 +44,14 @@ def test_equal_images_are_in_one_fold() -> None:
     np.testing.assert_array_equal(folds[:10], folds[10:])
 
 
+def test_equal_images_of_different_groups_are_in_one_fold() -> None:
+    """A copy of an image in another group joins the two groups, as it does in splits."""
+    groups = [f"patient {index}" for index in range(20)]
+    folds = stratified_folds(np.arange(20) % 2, _digests(10) * 2, groups, 3, 0)
+
+    np.testing.assert_array_equal(folds[:10], folds[10:])
+
+
 def test_folds_do_not_depend_on_the_order_of_the_images() -> None:
     """Images listed in another order are in the same folds; another seed gives other folds."""
     labels, digests, order = np.arange(40) % 3, _digests(40), np.random.default_rng(0).permutation(40)
