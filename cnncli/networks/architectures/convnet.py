@@ -89,7 +89,7 @@ class _Builder:
     def _convolve(self, x: keras.KerasTensor, size: Any, strides: Any, name: str) -> keras.KerasTensor:
         keras, block, channels, size = import_keras(), self.block, x.shape[-1], pair(size)
         bias = block.bias if block.bias is not None else block.batch_norm == "none"
-        regularizer = keras.regularizers.L1L2(block.l1, block.l2) if block.l1 or block.l2 else None
+        regularizer = self._regularizer()
         settings: dict[str, Any] = {"name": name}
         if block.kind == "locally-connected":
             settings |= {
@@ -134,6 +134,7 @@ class _Builder:
                 block.strides,
                 use_bias=block.batch_norm == "none",
                 kernel_initializer=self._initializer(block_input.shape[-1]),
+                kernel_regularizer=self._regularizer(),
                 name=name,
             )(block_input)
             if block.batch_norm != "none":
@@ -146,6 +147,10 @@ class _Builder:
             return layers.maxout(x, pair(size)[0], name=name)
         strides = size if strides is None else strides
         return layers.pool(x, pooling.kind, size, strides, pooling.padding, name=name)
+
+    def _regularizer(self) -> Any:
+        l1, l2 = self.block.l1, self.block.l2
+        return import_keras().regularizers.L1L2(l1, l2) if l1 or l2 else None
 
     def _initializer(self, fan_in: int) -> Any:
         return layers.initializer_of(self.block.initializer, fan_in)

@@ -271,6 +271,17 @@ def test_initializers_and_penalties_reach_the_layers() -> None:
     np.testing.assert_allclose(keras.ops.convert_to_numpy(sum(classifier.model.losses)), expected, rtol=1e-5)
 
 
+def test_penalties_of_a_block_include_its_projection() -> None:
+    """The penalty of a block is that of all its kernels, that of the projection shortcut among them."""
+    keras = import_keras()
+    block = {"filters": 8, "padding": "same", "convolutions": 2, "shortcut": "projection", "l2": 0.1}
+    model = build([block], {}).model
+    kernels = [one.get_weights()[0] for one in model.layers if isinstance(one, keras.layers.Conv2D)]
+    expected = 0.1 * sum((kernel**2).sum() for kernel in kernels)
+    assert len(kernels) == 3
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(sum(model.losses)), expected, rtol=1e-5)
+
+
 def test_convolutions_of_the_head_come_before_pooling() -> None:
     """Convolutions with what directly follows them see feature maps; dropout and dense layers see the vector."""
     layers = [
