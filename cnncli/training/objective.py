@@ -76,7 +76,8 @@ class Objective:
         else:
             targets = ops.one_hot(labels, self.n_classes, dtype="float32")
             is_correct = ops.equal(ops.cast(ops.argmax(logits, axis=1), "int64"), labels)
-        uniform = 0.5 if self.activation == "sigmoid" else 1.0 / self.n_classes
+        is_binary = self.activation == "sigmoid" or self.loss.startswith("Binary")  # each class on its own
+        uniform = 0.5 if is_binary else 1.0 / self.n_classes
         smoothed = targets * (1.0 - self.label_smoothing) + uniform * self.label_smoothing
         n_correct = ops.sum(ops.cast(is_correct, "float32"))
         return Measures(ops.mean(self._weighted(logits, smoothed, labels)), self._losses(logits, targets), n_correct)

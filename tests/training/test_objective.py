@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.special
 
 from cnncli.metrics.classification import are_correct, plain_losses
 from cnncli.training.mixing import MixedLabels, MixedObjective
@@ -25,6 +26,19 @@ def test_smoothing_equals_kerass(activation: str, classes: int, units: int) -> N
     assert float(Objective(activation, classes, 0.2).measure(logits, labels).objective) == pytest.approx(
         float(expected), rel=1e-5
     )
+
+
+@pytest.mark.parametrize("name", ["BinaryCrossentropy", "BinaryFocalCrossentropy"])
+def test_smoothing_of_binary_losses_under_softmax_equals_kerass(name: str) -> None:
+    """A binary loss takes each class of a softmax on its own, and its smoothed targets tend to one half."""
+    import keras
+
+    logits, labels = RNG.normal(size=(6, 10)).astype(np.float32), RNG.integers(0, 10, 6)
+    probabilities = scipy.special.softmax(logits, axis=1)
+    expected = getattr(keras.losses, name)(label_smoothing=0.2)(np.eye(10, dtype=np.float32)[labels], probabilities)
+
+    objective = Objective("softmax", 10, 0.2, loss=name)
+    assert float(objective.measure(logits, labels).objective) == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_class_weights_weigh_as_in_fit() -> None:
