@@ -34,8 +34,11 @@ def build(spec: NetworkSpec) -> Network:
 
 
 def _stem(x: keras.KerasTensor, options: Mapping[str, Any]) -> keras.KerasTensor:
-    """Add the first convolution with twice the growth rate: 7 × 7 with pooling, or 3 × 3 for small images."""
-    filters = 2 * options["growth_rate"]
+    """Add the first convolution: 7 × 7 with pooling, or 3 × 3 for small images.
+
+    It has twice the growth rate as filters with bottlenecks (DenseNet-BC), and 16 without.
+    """
+    filters = 2 * options["growth_rate"] if options["bottleneck"] else 16
     if options["stem"] == "cifar":
         return _convolution(x, filters, 3, name="conv1_conv")
     x = import_keras().layers.ZeroPadding2D(3, name="conv1_pad")(x)

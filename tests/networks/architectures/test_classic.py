@@ -115,6 +115,14 @@ def test_alexnet_without_biases(form: str, parameters: int) -> None:
     assert _count(weight for weight in model.weights if weight.name == "kernel") == parameters
 
 
+def test_densenet_40_has_one_million_parameters() -> None:
+    """Row 22. Without bottlenecks the first convolution has 16 filters: Huang et al. (2016), table 2, 1.0 M."""
+    options = {"growth_rate": 12, "dense_blocks": [12, 12, 12], "bottleneck": False, "reduction": 1.0, "stem": "cifar"}
+    with uninitialized():
+        model = _build("DenseNet", 32, top=False, **options)
+    assert _count(model.trainable_variables) + 448 * 10 + 10 == 1_019_722
+
+
 OPERATIONS: list[Any] = [
     # name, options, millions of multiply-adds with top, without pools
     ("AlexNet", {}, 716.77),  # row 79; W1
@@ -242,11 +250,11 @@ def test_densenet_is_keras_own() -> None:
 
 
 def test_layer_of_a_dense_block_has_all_maps_below_as_input() -> None:
-    """Row 22. Layer l of a block has k0 + k(l − 1) input maps, here with k = 4 and k0 = 8."""
+    """Row 22. Layer l of a block has k0 + k(l − 1) input maps, here with k = 4 and k0 = 16."""
     with uninitialized():
         model = _build("DenseNet", 32, top=False, growth_rate=4, dense_blocks=[5], stem="cifar", bottleneck=False)
     maps = [model.get_layer(f"conv2_block{layer}_2_conv").kernel.shape[2] for layer in range(1, 6)]
-    assert maps == [8, 12, 16, 20, 24]
+    assert maps == [16, 20, 24, 28, 32]
 
 
 def test_smaller_vggnet_normalizes_after_the_activation() -> None:
