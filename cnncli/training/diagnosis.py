@@ -20,6 +20,8 @@ MIN_FALL = 0.98
 """Ratio of the last loss to the lowest one before the last third of the epochs below which it still falls."""
 JUMP, MAX_JUMPS = 1.25, 0.25
 """Ratio of the losses of two epochs that counts as a jump, and the fraction of epochs that may be jumps."""
+MIN_JUMP = 0.05
+"""Smallest jump, as a fraction of the range of the losses: those of a solved problem waver near zero."""
 LOW_ACCURACY = 0.85
 """Training accuracy below which a network that no longer improves underfits."""
 
@@ -59,7 +61,12 @@ def _verdict(history: Sequence[HistoryRow]) -> Diagnosis:
 
 def _unstable(rows: Sequence[HistoryRow]) -> Diagnosis | None:
     losses, name = _losses(rows), _name(rows)
-    jumps = [row.epoch for row, before, loss in zip(rows[1:], losses, losses[1:], strict=False) if loss > JUMP * before]
+    smallest = MIN_JUMP * (max(losses) - min(losses))
+    jumps = [
+        row.epoch
+        for row, before, loss in zip(rows[1:], losses, losses[1:], strict=False)
+        if loss > JUMP * before and loss - before > smallest
+    ]
     start, end = (row.metrics["loss"] for row in (rows[0], rows[-1]))
     if end > JUMP * start:
         numbers = f"the training loss rises from {decimal(start)} to {decimal(end)}"

@@ -20,6 +20,7 @@ from tests.training.contexts import context_for, train_in
 
 FALLING = (0.7, 0.5, 0.35, 0.25, 0.15, 0.08, 0.04, 0.02)
 FLAT = (0.7, 0.3, 0.12, 0.102, 0.101, 0.1, 0.1, 0.1)
+SOLVED = (0.1, 0.01, 0.0013, 0.001, 0.0013, 0.001, 0.0013, 0.001)
 FLATTER = (0.7, 0.3, 0.12, 0.102, 0.101, 0.1005, 0.1003, 0.1)
 
 
@@ -40,6 +41,7 @@ CASES = [
     pytest.param(_history(FALLING, FALLING), "still-improving", "to 0.020 in", id="falling"),
     pytest.param(_history(FLAT, [loss + 0.55 for loss in FLAT], 0.6, 0.58), "underfitting", "60.0 %", id="flat"),
     pytest.param(_history(FALLING, (0.7, 0.4, 0.9, 0.3, 0.8, 0.3, 0.9, 0.3)), "unstable", "3, 5, 7", id="jumps"),
+    pytest.param(_history(SOLVED, accuracy=1.0), "fine", "100.0 %", id="solved"),
     pytest.param(_history((1, 2, 4, 9), (1, 2, 4, 9), 0.5, 0.5), "unstable", "9", id="diverging"),
     pytest.param(_history(FLAT, FLAT), "fine", "95.0 %", id="fine"),
     pytest.param(_history(FALLING[:2], FALLING[:2]), "too-short", "2 epochs", id="two epochs"),
