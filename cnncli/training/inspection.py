@@ -1,7 +1,8 @@
 """Statistics of every trained layer in every epoch, on a fixed batch of training images (`training.inspect`).
 
 They show what happens inside a network: activations that saturate or vanish, channels that are never active, and
-gradients that vanish or explode from layer to layer. Measuring does not change the training in any bit.
+gradients that vanish or explode from layer to layer. They are those of a training step: batch normalization uses the
+statistics of the batch, dropout is active, and penalties count. Measuring does not change the training in any bit.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from cnncli.runs.records import RunWriter
 from cnncli.storage.zips import Arrays
 from cnncli.training.inputs import Batch
 from cnncli.training.objective import Objective
+from cnncli.training.penalties import kernel_penalties
 from cnncli.training.steps import TrainStep, auxiliary_losses
 
 PROBE_IMAGES = 32
@@ -36,7 +38,7 @@ class Inspection:
         """Prepare to measure a step on the images and labels of the batch `probe`."""
         self._step, self._probe = step, probe
         self._stage, self._path = stage, writer.run.inspection
-        self._layers, self._measure = _compile(step.tail, objective)
+        self._layers, self._measure = _compile(step, objective)
         self._start: list[Array] = []
 
     def begin(self, epoch: int) -> None:
@@ -102,21 +104,23 @@ def _norm(arrays: Sequence[Array]) -> float:
     return float(np.sqrt(sum(float(np.sum(np.square(array.astype(np.float64)))) for array in arrays)))
 
 
-def _compile(tail: Any, objective: Objective) -> tuple[list[Any], Any]:
+def _compile(step: TrainStep, objective: Objective) -> tuple[list[Any], Any]:
     """Return the operations that are measured, and a TensorFlow function from a batch to their statistics."""
     import tensorflow as tf
 
-    keras = import_keras()
+    keras, tail, settings = import_keras(), step.tail, step.settings
     nodes = [node for node in nodes_in_order(tail) if _is_shown(node)]
     model = keras.Model(tail.inputs, [node.outputs[0] for node in nodes] + list(tail.outputs))
     variables = tail.trainable_variables
 
     def measure(x: Any, y: Any) -> Any:
+        cast = [tf.cast(array, tensor.dtype) for array, tensor in zip(x, tail.inputs, strict=True)]
         with tf.GradientTape() as tape:
-            cast = [tf.cast(array, tensor.dtype) for array, tensor in zip(x, tail.inputs, strict=True)]
-            outputs = model(cast, training=False)
+            with keras.StatelessScope():  # discards the updates of moving statistics and random states
+                outputs = model(cast, training=True)
             logits, *auxiliary = outputs[len(nodes) :]
-            value = sum(auxiliary_losses(objective, auxiliary, y), objective.measure(logits, y).objective)
+            losses = [objective.measure(logits, y).objective, *auxiliary_losses(objective, auxiliary, y)]
+            value = tf.add_n([*losses, *tail.losses, *kernel_penalties(variables, settings.l1, settings.l2)])
         gradients = tape.gradient(value, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
         return [_statistics(node.operation, one) for node, one in zip(nodes, outputs, strict=False)], gradients

@@ -99,6 +99,38 @@ def test_statistics_equal_those_of_numpy(tmp_path: Path) -> None:
     assert row.gradient_norm == pytest.approx(float(np.linalg.norm(slopes)), rel=0.03)
 
 
+def test_gradients_are_those_of_a_training_step(tmp_path: Path) -> None:
+    """Batch normalization uses the statistics of the batch, penalties count, and nothing of the network changes."""
+    import tensorflow as tf
+
+    keras = import_keras()
+    images = np.random.default_rng(0).normal(3, 5, size=(16, 6)).astype(np.float32)
+    layers = [
+        part
+        for name in ("one", "two", "three")
+        for part in (
+            keras.layers.Dense(20, kernel_regularizer=keras.regularizers.L2(0.1), name=name),
+            keras.layers.BatchNormalization(name=f"{name}_bn"),
+            keras.layers.ReLU(),
+        )
+    ]
+    model, rows = _inspect(tmp_path, layers, images)
+    moving = [weight.numpy() for layer in model.layers for weight in layer.non_trainable_weights]
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    with tf.GradientTape() as tape:
+        value = loss(np.arange(16) % 2, model([images], training=True)) + sum(model.losses)
+    gradients = dict(
+        zip(map(id, model.trainable_variables), tape.gradient(value, model.trainable_variables), strict=True)
+    )
+
+    for row in rows:
+        own = [gradients[id(variable)].numpy() for variable in model.get_layer(row.layer).trainable_variables]
+        if own:
+            assert row.gradient_norm == pytest.approx(np.sqrt(sum((one**2).sum() for one in own)), rel=1e-4)
+    assert {row.layer for row in rows} >= {"one", "two_bn", "three", "logits"}
+    assert [set(np.unique(one)) for one in moving] == [{0.0}, {1.0}] * 3
+
+
 def test_ten_layers_of_tanh_saturate_and_stop_the_gradient(tmp_path: Path) -> None:
     """With weights of standard deviation 1, nearly all outputs are −1 or 1; with 0.01, they vanish. Row 39, Row 134."""
     keras = import_keras()
