@@ -37,6 +37,8 @@ AUXILIARY_WEIGHT = 0.3
 
 RANDOM = "random/"
 """Prefix of the states of random layers in a checkpoint."""
+RANDOM_STATE = "seed_generator_state"
+"""Keras's name of the variable that is the state of a random layer, or of a part of one such as attention."""
 
 NotInDocument = Annotated[list[Any], Field(exclude=True)]
 """Arrays, which a checkpoint keeps apart from its JSON document."""
@@ -252,9 +254,12 @@ class TrainStep:
         }
 
     def _random_states(self) -> dict[str, Any]:
-        """Return the states of random layers by layer name."""
-        generators = {operation.name: getattr(operation, "seed_generator", None) for operation in self.tail.operations}
-        return {name: generator.state for name, generator in generators.items() if generator is not None}
+        """Return the states of random layers by layer name, those of parts of a layer with a number."""
+        states: dict[str, Any] = {}
+        for operation in self.tail.operations:
+            own = [one for one in getattr(operation, "non_trainable_variables", ()) if one.name == RANDOM_STATE]
+            states |= {f"{operation.name}{f'/{place}' if place else ''}": one for place, one in enumerate(own)}
+        return states
 
     def weights(self) -> list[Array]:
         """Return copies of all weights of the tail, those that `evaluate` uses: averages, if there are any."""

@@ -16,6 +16,7 @@ import pytest
 from cnncli.config.schema import Config
 from cnncli.engines.openvino import has_bfloat16
 from cnncli.errors import Message, NonFiniteError, RunError
+from cnncli.networks.backend import import_keras
 from cnncli.networks.classifier import build_classifier
 from cnncli.runs.checkpoints import Checkpoint
 from cnncli.runs.folder import RunFolder
@@ -177,6 +178,27 @@ def test_every_kind_of_update_survives_a_kill(data: Path, tmp_path: Path, name: 
 
     assert _train(config(**UPDATES[name]), tmp_path, _writer(tmp_path / "run")) == expected
     assert expected.weights != _train(config(), tmp_path).weights
+
+
+def test_random_parts_of_attention_survive_a_kill(data: Path, tmp_path: Path) -> None:
+    """Attention keeps the state of its dropout in a part of its own, which Keras seeds from a global generator."""
+    keras = import_keras()
+    images = keras.Input((32, 32, 3))
+    x = keras.layers.Reshape((16, 4))(keras.layers.Conv2D(4, 8, 8)(images))
+    x = keras.layers.MultiHeadAttention(2, 4, dropout=0.5)(x, x)
+    keras.Model(images, keras.layers.Reshape((4, 4, 4))(x)).save(tmp_path / "attention.keras")
+    config = tiny_config(
+        data,
+        mode="from-scratch",
+        backbone={"name": str(tmp_path / "attention.keras"), "weights": "none"},
+        training={"epochs": 2, "batch_size": 8},
+    )
+    whole = _train(config, tmp_path)
+    with pytest.raises(KilledError):
+        _train(config, tmp_path, KilledAfter(tmp_path / "run", 3))
+    resumed = _train(config, tmp_path, _writer(tmp_path / "run"))
+
+    assert resumed.weights == whole.weights
 
 
 def test_inspected_layers_survive_a_kill(data: Path, tmp_path: Path) -> None:
