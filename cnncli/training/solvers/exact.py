@@ -207,25 +207,31 @@ def _solve_by_ridge(problem: HeadProblem, space: Space) -> LinearHead:
 
     Label by label, a score of 0.5 then is a logit of 0.
     """
-    rows, targets, weights = (one.astype(np.float64) for one in (space.rows, problem.targets, problem.weights[:, :1]))
+    rows, targets, weights = (one.astype(np.float64) for one in (space.rows, problem.targets, problem.weights))
+    # Labels with weights of their own are problems of their own.
+    parts = [slice(k, k + 1) for k in range(weights.shape[1])] if weights.shape[1] > 1 else [slice(None)]
     is_squared, is_softmax = problem.loss == "squared-error", problem.activation != "sigmoid"
     middle = 0.0 if is_squared or is_softmax else 0.5
+    candidates = STRENGTHS if problem.l2 is None else (problem.l2,)
     strengths: list[Strength] = []
-    sharpness, l2 = 1.0, problem.l2
-    if l2 is None:
-        held_out = cross_validate(rows, targets, weights, problem.folds, STRENGTHS)
-        factors = [
-            1.0 if is_squared else fit_sharpness(one - middle, targets, is_softmax=is_softmax) for one in held_out
+    factors = [1.0]
+    if problem.l2 is None or not is_squared:
+        of_parts = [
+            cross_validate(rows, targets[:, part], weights[:, part], problem.folds, candidates) for part in parts
         ]
+        held_out = [np.hstack(scores) - middle for scores in zip(*of_parts, strict=True)]
+        factors = [1.0 if is_squared else fit_sharpness(one, targets, is_softmax=is_softmax) for one in held_out]
         loss = squared_loss if is_squared else softmax_loss if is_softmax else sigmoid_loss
-        for one, factor, strength in zip(held_out, factors, STRENGTHS, strict=True):
-            scores = (factor * (one - middle))[:, None]
+        for one, factor, strength in zip(held_out, factors, candidates, strict=True):
+            scores = (factor * one)[:, None]
             losses, are_correct = evaluate_scores(scores, targets, weights, loss, problem.labels.ndim == 2)
             strengths.append(Strength(strength, float(losses.mean()), float(are_correct.mean())))
-        best = strengths.index(_best(strengths))
-        l2, sharpness = STRENGTHS[best], factors[best]
-    kernel, bias = Moments.of(rows, targets, weights).solve(l2, len(rows))
-    solution = Solution("ridge regression", l2, tuple(strengths), 1, 0.0, l2 * float(np.square(kernel).sum()))
+    best = strengths.index(_best(strengths)) if strengths else 0
+    l2, sharpness = candidates[best], factors[best]
+    solved = [Moments.of(rows, targets[:, part], weights[:, part]).solve(l2, len(rows)) for part in parts]
+    kernel, bias = np.hstack([one for one, _ in solved]), np.concatenate([one for _, one in solved])
+    tried = tuple(strengths) if problem.l2 is None else ()
+    solution = Solution("ridge regression", l2, tried, 1, 0.0, l2 * float(np.square(kernel).sum()))
     return LinearHead(*space.restore(sharpness * kernel, sharpness * (bias - middle)), solution)
 
 

@@ -185,6 +185,39 @@ def test_ridge_regression_of_several_labels_is_calibrated(monkeypatch: pytest.Mo
     )
 
 
+def test_ridge_regression_with_a_given_strength_is_calibrated_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scores of least squares lie between 0 and 1; as logits they would say next to nothing."""
+    features, labels = _features()
+    chosen = solve_head(_problem(features, labels, 3, l2=1e-3))
+    monkeypatch.setattr(exact, "MAX_COST", 0.0)
+    head = solve_head(_problem(features, labels, 3, l2=1e-3))
+    losses = [
+        -np.log(probabilities_of(_logits(one, features), "softmax")[np.arange(N), labels]).mean()
+        for one in (chosen, head)
+    ]
+
+    assert (head.solution.method, head.solution.l2, head.solution.strengths) == ("ridge regression", 1e-3, ())
+    assert losses[1] < 1.5 * losses[0]
+
+
+def test_ridge_regression_weights_each_label_on_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The column of a label is that of the label alone with its weights, as scikit-learn solves it."""
+    from sklearn.linear_model import Ridge
+
+    monkeypatch.setattr(exact, "MAX_COST", 0.0)
+    features, labels = _features()
+    targets = np.stack([labels == 0, labels < 2, np.arange(N) % 10 == 0], axis=1).astype(np.uint8)
+    weights = ((0.6, 1.5, 0.55), (3.0, 0.75, 5.0))
+    problem = _problem(features, targets, 3, activation="sigmoid", class_weights=weights, l2=0.01)
+    head = solve_head(problem)
+
+    for label in range(3):
+        rows = np.where(targets[:, label], weights[1][label], weights[0][label])
+        ridge = Ridge(alpha=2 * 0.01 * N).fit(features, targets[:, label], sample_weight=rows)
+        ratio = head.kernel[:, label] / ridge.coef_
+        np.testing.assert_allclose(ratio, ratio.mean(), rtol=1e-3)
+
+
 def test_views_of_an_image_stay_in_its_fold() -> None:
     """Repeating each row as a view in the same fold changes neither the strengths' losses nor the solution."""
     features, labels = _features()
