@@ -108,15 +108,18 @@ def sync_folder(path: Path) -> None:
 
 
 def output_path(path: Path, suffixes: Sequence[str] = FIGURES) -> Path:
-    """Return the absolute path of a file to write, by default a figure.
+    """Return the absolute path of a file to write, by default a figure; a link is followed.
 
     Raises:
-        CnncliError: It ends in none of the suffixes, or its folder does not exist.
+        CnncliError: It, or the file that it links to, ends in none of the suffixes, or its folder does not exist.
     """
-    if path.suffix.lower() not in suffixes:
-        expected = f"a name that ends in {' or '.join(suffixes)}"
-        text = f"{printable(path)}: expected {expected}"
-        raise CnncliError(Message("usage-suffix", text, path=path, expected=expected))
+    for name in (path, path.resolve()):
+        if name.suffix.lower() not in suffixes:
+            expected = f"a name that ends in {' or '.join(suffixes)}"
+            text = (
+                f"{printable(path)}: expected {expected}{'' if name is path else f', not a link to {printable(name)}'}"
+            )
+            raise CnncliError(Message("usage-suffix", text, path=path, expected=expected))
     if not path.parent.is_dir():
         text = f"{printable(path)}: no such folder: {printable(path.parent)}"
         raise CnncliError(Message("usage-out-folder-missing", text, path=path.parent))

@@ -135,6 +135,17 @@ def test_a_table_replaces_the_old_one_or_leaves_it(tmp_path: Path, kind: str) ->
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_link_must_lead_to_a_table(tmp_path: Path) -> None:
+    """The file behind a link would be replaced, so its name has to be that of a table as well."""
+    (tmp_path / "table.csv").symlink_to(tmp_path / "target.csv")
+    (tmp_path / "other.csv").symlink_to(tmp_path / "target")
+
+    assert table_path(tmp_path / "table.csv") == tmp_path / "target.csv"
+    with pytest.raises(CnncliError) as error:
+        table_path(tmp_path / "other.csv")
+    assert error.value.code == "usage-suffix"
+
+
 @pytest.mark.parametrize(
     ("name", "module", "code"),
     [
