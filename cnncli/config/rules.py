@@ -345,6 +345,21 @@ def _optimizers(draft: Draft) -> Iterator[Problem]:
                 yield from draft.problem(
                     "config-contradiction-twins", f"training.{name}", what, "only one of them", needs=needs
                 )
+        # Layers with a lower rate take a part of each step, which the weights must be the sum of.
+        replaces = info.class_name in ("Ftrl", "ScheduleFreeAdamW") or given.get("use_ema") is True
+        if draft.config.training.layer_decay is not None and replaces:
+            what, expected = (
+                f"cannot scale the steps of {info.class_name}, which computes weights anew",
+                "another optimizer",
+            )
+            if given.get("use_ema") is True:
+                what, expected = (
+                    "cannot scale steps, because use_ema replaces the weights",
+                    "training.ema instead of use_ema",
+                )
+            yield from draft.problem(
+                "config-contradiction-layer-decay", "training.layer_decay", what, expected, needs=(key, "mode")
+            )
         if given.get("use_ema") is True and not given.get("ema_overwrite_frequency"):
             what = "computes an average that is never used as the weights"
             expected = "ema_overwrite_frequency as well"

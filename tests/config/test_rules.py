@@ -106,6 +106,16 @@ CASES = [
     ),
     ("training: {layer_decay: 0.5}", "config-without-effect 2:12 training.layer_decay", 0.5),
     (
+        "mode: fine-tuning\ntraining: {layer_decay: 0.5, optimizer: {name: ftrl}}",
+        "config-contradiction-layer-decay 3:12 training.layer_decay",
+        0.5,
+    ),
+    (
+        "mode: fine-tuning\ntraining: {layer_decay: 0.5, optimizer: {use_ema: true, ema_overwrite_frequency: 3}}",
+        "config-contradiction-layer-decay 3:12 training.layer_decay",
+        0.5,
+    ),
+    (
         "training: {ema: 0.9, optimizer: {use_ema: true, ema_overwrite_frequency: 3}}",
         "config-contradiction-twins 2:12 training.ema",
         0.9,
