@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from cnncli.errors import CnncliError, Message, RunError, printable, reason_of
 from cnncli.report.model_card import is_edited, model_card
-from cnncli.report.run_page import MOST_MISTAKES, run_page
+from cnncli.report.prediction_sections import MOST_MISTAKES
+from cnncli.report.run_page import run_page
 from cnncli.report.run_report import RunReport, read_reviewed_labels
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.listing import require_finished

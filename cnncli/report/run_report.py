@@ -23,7 +23,7 @@ from cnncli.evaluation.predictions import PredictedImage, mistakes
 from cnncli.images.decode import PixelSpec
 from cnncli.inference.evaluate_rows import load_assessment, load_metrics
 from cnncli.inference.spec import PredictorSpec
-from cnncli.metrics.classification import Metrics
+from cnncli.metrics.classification import Metrics, accuracy_interval
 from cnncli.runs.documents import damaged
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.records import HistoryRow, read_history
@@ -75,6 +75,11 @@ class ExportedFile:
     size_bytes: int
     ms_per_image: float
     holds: bool
+
+    @property
+    def top1_ci95(self) -> tuple[float, float]:
+        """95 % interval of the accuracy."""
+        return accuracy_interval(self.top1, self.n)
 
     @classmethod
     def from_cells(cls, kind: str, precision: str, n: str, top1: str, max_difference: str, *cells: str) -> Self:
