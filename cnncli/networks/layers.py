@@ -88,6 +88,8 @@ def pool(
     if kind == "max":
         x, rest = pad(x, padding, name=name, value=_LOWEST)
         return layers.MaxPooling2D(size, strides, rest, name=name)(x)
+    if kind == "std":
+        return _root(_variance(x, size, strides, padding, name), name)
     if kind in ("sum", "l2") and padding == "same":
         x, padding = _pad_same(x, size, strides, name), "valid"
     x, rest = pad(x, padding, name=name)
@@ -101,12 +103,8 @@ def pool(
     if kind == "sum":
         return layers.Rescaling(float(size[0] * size[1]), name=name)(average(x, "_mean"))
     mean_square = average(ops.Square(name=f"{name}_squares")(x), "_mean_square")
-    if kind == "l2":
-        squares = layers.Rescaling(float(size[0] * size[1]), name=f"{name}_sum")(mean_square)
-    else:
-        squared_mean = ops.Square(name=f"{name}_squared_mean")(average(x, "_mean"))
-        squares = ops.Subtract(name=f"{name}_variance")(mean_square, squared_mean)
-    return ops.Sqrt(name=name)(ops.Maximum(name=f"{name}_bound")(squares, _SMALLEST_SQUARE))
+    squares = layers.Rescaling(float(size[0] * size[1]), name=f"{name}_sum")(mean_square)
+    return _root(squares, name)
 
 
 def locally_connected(
@@ -191,10 +189,48 @@ def initializer_of(name: Initializer, fan_in: int, seed: int | None = None) -> A
     return initializers.get(words)
 
 
+def _root(squares: keras.KerasTensor, name: str) -> keras.KerasTensor:
+    ops = _operations()
+    return ops.Sqrt(name=name)(ops.Maximum(name=f"{name}_bound")(squares, _SMALLEST_SQUARE))
+
+
+def _variance(x: keras.KerasTensor, size: Pair, strides: Pair, padding: Padding, name: str) -> keras.KerasTensor:
+    """Return the variance of each window.
+
+    In float32 and with the mean of the window subtracted first: mean square minus squared mean cancels if the mean is
+    large.
+    """
+    layers, ops = import_keras().layers, _operations()
+
+    def windows(values: keras.KerasTensor, name: str) -> keras.KerasTensor:
+        """Return (batch, h, w, pixels of a window, channels)."""
+        patches = extract_patches(values, size, strides, padding, name=f"{name}_patches")
+        shape = (*patches.shape[1:3], size[0] * size[1], x.shape[-1])
+        return _cast(layers.Reshape(shape, name=f"{name}_windows")(patches), name=f"{name}_float32")
+
+    pixels = windows(x, name)
+    if padding != "same":
+        return ops.Var(axis=3, name=f"{name}_variance")(pixels)
+    inside = windows(layers.Rescaling(0.0, 1.0, name=f"{name}_ones")(x), f"{name}_inside")  # 0 in the padding
+    counts = ops.Sum(axis=3, keepdims=True, name=f"{name}_counts")(inside)
+    means = ops.Divide(name=f"{name}_means")(ops.Sum(axis=3, keepdims=True, name=f"{name}_sums")(pixels), counts)
+    deviations = ops.Multiply(name=f"{name}_kept")(inside, ops.Subtract(name=f"{name}_deviations")(pixels, means))
+    squares = ops.Divide(name=f"{name}_squares")(ops.Square(name=f"{name}_square")(deviations), counts)
+    return ops.Sum(axis=3, name=f"{name}_variance")(squares)
+
+
 def _pad_same(x: keras.KerasTensor, size: Pair, strides: Pair, name: str) -> keras.KerasTensor:
     """Add the zeros that TensorFlow's `same` stands for."""
     margins = tuple(map(same_padding, x.shape[1:3], size, strides))
     return import_keras().layers.ZeroPadding2D(margins, name=f"{name}_pad")(x)
+
+
+def _cast(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
+    """Cast to float32, also in a copy of the graph that computes in bfloat16."""
+    import_keras()
+    from keras.src.ops import core
+
+    return core.Cast("float32", name=name)(x)
 
 
 def _operations() -> Any:

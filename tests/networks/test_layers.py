@@ -21,6 +21,7 @@ from cnncli.networks.classifier import Classifier, load_classifier, save_classif
 from cnncli.networks.cut import cut_classifier
 from cnncli.networks.graph import output_of, replay
 from cnncli.networks.head import LOGITS
+from cnncli.networks.mixed_precision import mixed_bfloat16
 from tests.support.parity import relative
 
 Array = NDArray[np.float32]
@@ -36,6 +37,7 @@ CASES: dict[str, Callable[[Any], Any]] = {
     "sum": lambda x: layers.pool(x, "sum", 2, 2, "same", name="it"),
     "l2": lambda x: layers.pool(x, "l2", 3, 2, name="it"),
     "std": lambda x: layers.pool(x, "std", (2, 3), (2, 3), name="it"),
+    "std in padding": lambda x: layers.pool(x, "std", 3, 2, "same", name="it"),
     "weighted": lambda x: layers.pool(x, "weighted", 3, 2, name="it"),
     "locally connected": lambda x: layers.locally_connected(x, 4, 3, 2, name="it"),
 }
@@ -107,6 +109,32 @@ def test_pooling_reduces_windows(kind: Any, reduce: Callable[[Array], Array], st
     x = _values(2, 7, 9, 3)
     found = _apply(lambda t: layers.pool(t, kind, (2, 3), strides, name="pool"), x)
     np.testing.assert_allclose(found, reduce(_windows(x, (2, 3), strides)), atol=2e-6)
+
+
+@pytest.mark.parametrize("padding", ["valid", "same", 1])
+def test_standard_deviations_are_exact_far_from_zero(padding: Any) -> None:
+    """A mean of 1,000 times the deviation does not change it; the padding `same` is ignored, pixels count as zeros."""
+    x = 1e3 + _values(2, 7, 9, 3)
+    found = _apply(lambda t: layers.pool(t, "std", 3, 2, padding, name="pool"), x)
+    wide = x.astype(np.float64)
+    if padding == "same":
+        wide = np.pad(wide, [(0, 0), (1, 1), (1, 1), (0, 0)], constant_values=np.nan)
+    elif padding == 1:
+        wide = np.pad(wide, [(0, 0), (1, 1), (1, 1), (0, 0)])
+    expected = np.nanstd(_windows(wide, (3, 3), (2, 2)), axis=(-2, -1))
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_standard_deviations_in_bfloat16_subtract_the_mean_in_float32() -> None:
+    """In bfloat16, a mean of ten times the deviation does not hide it."""
+    keras = import_keras()
+    inputs = keras.Input((8, 8, 4))
+    network = keras.Model(inputs, layers.pool(keras.layers.Rescaling(1.0)(inputs), "std", 2, 2, name="pool"))
+    x = 1 + 0.1 * _values(4, 8, 8, 4)
+    x = keras.ops.convert_to_numpy(keras.ops.cast(keras.ops.cast(x, "bfloat16"), "float32"))
+    expected = _windows(x.astype(np.float64), (2, 2), (2, 2)).std(axis=(-2, -1))
+    found = np.asarray(mixed_bfloat16(network)(x), np.float64)
+    np.testing.assert_allclose(found, expected, rtol=1e-2)
 
 
 def test_pooling_in_padding_of_pixels() -> None:

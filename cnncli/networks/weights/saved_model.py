@@ -47,7 +47,8 @@ _LAYERS = """
     Normalization Permute ReLU Rescaling Reshape SeparableConv2D ZeroPadding2D
 """
 _OPERATIONS = """
-    Absolute Add Divide Flip Max Maximum Minimum Multiply Negative Pad Power Sqrt Square Subtract TrueDivide
+    Absolute Add Divide Flip Max Maximum Minimum Multiply Negative Pad Power Sqrt Square Subtract
+    Sum TrueDivide Var
 """
 _INITIALIZERS = """
     Constant GlorotNormal GlorotUniform HeNormal HeUniform LecunNormal LecunUniform Ones RandomNormal RandomUniform
@@ -60,6 +61,7 @@ _CLASSES = {
     "keras.layers": frozenset(_LAYERS.split()),
     "keras.initializers": frozenset(_INITIALIZERS.split()),
     "keras.regularizers": frozenset({"L1", "L2", "L1L2"}),
+    "keras.src.ops.core": frozenset({"Cast"}),
     "keras.src.ops.numpy": frozenset(_OPERATIONS.split()),
 }
 _MODEL = {("keras.src.models.functional", "Functional"), ("keras", "Functional"), ("keras.models", "Functional")}
