@@ -180,17 +180,18 @@ def test_every_kind_of_update_survives_a_kill(data: Path, tmp_path: Path, name: 
     assert expected.weights != _train(config(), tmp_path).weights
 
 
-def test_random_parts_of_attention_survive_a_kill(data: Path, tmp_path: Path) -> None:
-    """Attention keeps the state of its dropout in a part of its own, which Keras seeds from a global generator."""
+def test_random_layers_of_a_saved_architecture_survive_a_kill(data: Path, tmp_path: Path) -> None:
+    """Keras seeds their states from a global generator; attention keeps that of its dropout in a part of its own."""
     keras = import_keras()
     images = keras.Input((32, 32, 3))
-    x = keras.layers.Reshape((16, 4))(keras.layers.Conv2D(4, 8, 8)(images))
+    x = keras.layers.SpatialDropout2D(0.3)(keras.layers.LeakyReLU()(keras.layers.Conv2D(4, 8, 8)(images)))
+    x = keras.layers.Reshape((16, 4))(x)
     x = keras.layers.MultiHeadAttention(2, 4, dropout=0.5)(x, x)
-    keras.Model(images, keras.layers.Reshape((4, 4, 4))(x)).save(tmp_path / "attention.keras")
+    keras.Model(images, keras.layers.Reshape((4, 4, 4))(x)).save(tmp_path / "random.keras")
     config = tiny_config(
         data,
         mode="from-scratch",
-        backbone={"name": str(tmp_path / "attention.keras"), "weights": "none"},
+        backbone={"name": str(tmp_path / "random.keras"), "weights": "none"},
         training={"epochs": 2, "batch_size": 8},
     )
     whole = _train(config, tmp_path)

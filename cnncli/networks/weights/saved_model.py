@@ -43,8 +43,8 @@ MAX_ACTIVATIONS = 2**27
 
 _LAYERS = """
     Activation Add AveragePooling2D BatchNormalization Concatenate Conv2D Cropping2D Dense DepthwiseConv2D Dropout
-    EinsumDense Flatten GlobalAveragePooling2D GlobalMaxPooling2D InputLayer LayerNormalization MaxPooling2D Multiply
-    Normalization Permute ReLU Rescaling Reshape SeparableConv2D ZeroPadding2D
+    EinsumDense Flatten GlobalAveragePooling2D GlobalMaxPooling2D InputLayer LayerNormalization LeakyReLU MaxPooling2D
+    Multiply Normalization Permute ReLU Rescaling Reshape SeparableConv2D SpatialDropout2D ZeroPadding2D
 """
 _OPERATIONS = """
     Absolute Add Divide Flip Max Maximum Minimum Multiply Negative Pad Power Sqrt Square Subtract
