@@ -15,6 +15,8 @@ from cnncli.networks.weights.saved_model import load_architecture
 if TYPE_CHECKING:
     import keras
 
+_REMEDY = "Save keras.Model(inputs, outputs) with one image as input and with layers that cnncli can load."
+
 
 def build(spec: NetworkSpec) -> Network:
     """Build the network in a file with random weights; see `architectures`.
@@ -30,8 +32,9 @@ def build(spec: NetworkSpec) -> Network:
     try:
         model = load_architecture(path)
     except Exception as error:  # Keras may raise anything for a file that is not a model
-        text = f"{printable(path)}: not a network that can be trained: {reason_of(error)}"
-        raise WeightsError(Message("weights-architecture", text, path=path)) from error
+        reason = reason_of(error)
+        text = f"{printable(path)}: not a network that can be trained: {reason}. {_REMEDY}"
+        raise WeightsError(Message("weights-architecture", text, path=path, reason=reason)) from error
     images = keras.Input(spec.input_shape, name=model.inputs[0].name)  # the layers of its top are part of the network
     try:
         (features,) = replay(_without_head(model), [images])

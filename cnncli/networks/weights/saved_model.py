@@ -109,7 +109,8 @@ def _read_description(archive: zipfile.ZipFile) -> Any:
 def check_description(description: Any) -> None:
     """Raise ValueError unless `config.json` describes the flat graph of a classifier as cnncli writes it."""
     is_model = isinstance(description, dict) and (description.get("module"), description.get("class_name")) in _MODEL
-    _require(is_model, "does not describe a functional model")
+    kind = str(description.get("class_name"))[:80] if isinstance(description, dict) else "something else"
+    _require(is_model, f"does not describe a functional model, but {kind}")
     layers: Any = _entries_of(description).get("layers")
     _require(isinstance(layers, list) and layers != [], "describes a model without layers")
     _require(len(layers) <= MAX_LAYERS, f"describes {len(layers):,} layers, at most {MAX_LAYERS:,} are read")
@@ -122,6 +123,11 @@ def check_description(description: Any) -> None:
         for source in _sources(layer):
             # Otherwise, Keras would process the list repeatedly until each layer has its inputs.
             _require(source in names, f"describes {name} before {str(source)[:80]}, whose output it takes")
+        is_regularized = _entries_of(layer).get("activity_regularizer") is not None
+        # Its loss depends on the batch, and not only on the weights, as all penalties do here.
+        _require(
+            not is_regularized, f"has a layer {str(name)[:80]} with an activity_regularizer, which is not supported"
+        )
         names.add(name)
     _check_pixels(layers)
 
@@ -139,7 +145,7 @@ def _check_objects(values: Sequence[object]) -> None:
             module, name, registered = value.get("module"), value.get("class_name"), value.get("registered_name")
             is_allowed = (str(module or ""), str(name)) in allowed and registered in (None, name)
             shown = ".".join(str(part)[:80] for part in (module, name) if part is not None)
-            _require(is_allowed, f"has {shown or 'an object without a name'}, which no classifier needs")
+            _require(is_allowed, f"has {shown or 'an object without a name'}, which cnncli does not load")
         elif type(value) is int and key not in ("seed", "shared_object_id"):
             _require(abs(value) <= MAX_NUMBER, f"has a {str(value)[:30]} in {key[:80]}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -117,8 +118,41 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsError) as wrong:
         build_classifier(_config(tmp_path / "text.keras", mode="from-scratch"), 2)
     assert wrong.value.code == "weights-architecture"
-    keras = import_keras()
-    keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(2, 3)]).save(tmp_path / "sequential.keras")
+
+
+def _sequential(keras: Any) -> Any:
+    return keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(2, 3)])
+
+
+def _convolution(keras: Any, **settings: Any) -> Any:
+    images = keras.Input((8, 8, 3))
+    return keras.Model(images, keras.layers.Conv2D(2, 3, **settings)(images))
+
+
+def _stochastic_depth(keras: Any) -> Any:
+    from keras.src.applications.convnext import StochasticDepth
+
+    images = keras.Input((8, 8, 3))
+    return keras.Model(images, StochasticDepth(0.5)(images))
+
+
+@pytest.mark.parametrize(
+    ("build", "named"),
+    [
+        (_sequential, "Sequential"),
+        (lambda keras: _convolution(keras, kernel_constraint="max_norm"), "MaxNorm"),
+        (lambda keras: _convolution(keras, activity_regularizer="l2"), "activity_regularizer"),
+        (_stochastic_depth, "StochasticDepth"),
+    ],
+    ids=["sequential", "constraint", "activity regularizer", "stochastic depth"],
+)
+def test_models_that_cannot_be_trained_exactly_are_refused(
+    tmp_path: Path, build: Callable[[Any], Any], named: str
+) -> None:
+    """The error names what is refused: losses of outputs, say, and layers whose random state no checkpoint holds."""
+    path = tmp_path / "net.keras"
+    build(import_keras()).save(path)
     with pytest.raises(WeightsError) as wrong:
-        build_classifier(_config(tmp_path / "sequential.keras", mode="from-scratch"), 2)
-    assert wrong.value.code == "weights-architecture"
+        build_classifier(_config(path, mode="from-scratch"), 2)
+    assert (wrong.value.code, wrong.value.facts["path"]) == ("weights-architecture", path)
+    assert named in str(wrong.value.facts["reason"])

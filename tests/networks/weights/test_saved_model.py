@@ -148,11 +148,11 @@ OBJECT = {"module": "keras.layers", "class_name": "Lambda", "config": {}, "regis
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (_with("head_probabilities", class_name="Lambda"), "has keras.layers.Lambda, which no classifier needs"),
+        (_with("head_probabilities", class_name="Lambda"), "has keras.layers.Lambda, which cnncli does not load"),
         (_with("head_probabilities", module="os", class_name="system"), "has os.system"),
         (_with("head_probabilities", module=None), "has Activation"),
-        (_with("head_probabilities", module=["keras.layers"]), "which no classifier needs"),
-        (_with("head_probabilities", class_name={"a": 1}), "which no classifier needs"),
+        (_with("head_probabilities", module=["keras.layers"]), "which cnncli does not load"),
+        (_with("head_probabilities", class_name={"a": 1}), "which cnncli does not load"),
         (_with("head_probabilities", registered_name="evil>Dense"), "has keras.layers.Activation"),
         (_with("head_probabilities", class_name="function"), "has keras.layers.function"),
         (_with("head_probabilities", class_name="__lambda__", module=None), "has __lambda__"),
@@ -166,9 +166,15 @@ OBJECT = {"module": "keras.layers", "class_name": "Lambda", "config": {}, "regis
         (_setting("head_logits", units=[[{"x": OBJECT}]]), "has keras.layers.Lambda"),
         (
             _setting("head_logits", kernel_initializer={"module": "keras.initializers", "class_name": "X"}),
-            "which no classifier needs",
+            "which cnncli does not load",
         ),
         (_setting("head_logits", x={"registered_name": "a>b"}), "an object without a name"),
+        (
+            _setting(
+                "head_logits", activity_regularizer={**OBJECT, "module": "keras.regularizers", "class_name": "L2"}
+            ),
+            "a layer head_logits with an activity_regularizer",
+        ),
         (_setting("head_logits", units=2**25), "a 33554432 in units"),
         (_setting("head_logits", units=-(2**60)), "a -1152921504606846976 in units"),
         (_setting("pixels", batch_shape=[None, -16, 16, 3]), "does not describe a model of images"),
