@@ -151,6 +151,8 @@ class Block(Settings):
             raise _contradiction("strides", f"contradicts kind: {self.kind}", "one number, or kind: convolution")
         if self.kind == "locally-connected" and self.dilation > 1:
             raise _contradiction("dilation", "contradicts kind: locally-connected", "1, or kind: convolution")
+        if self.kind == "locally-connected" and self.initializer == "orthogonal":  # over all places, not at each
+            raise _contradiction("initializer", "contradicts kind: locally-connected", "another one, such as he-normal")
         if self.filters is None and self.shortcut != "none":
             raise _contradiction("shortcut", "needs convolutions", "none, or a number of filters")
         if self.filters is not None and self.kind == "convolution" and self.filters % self.groups:

@@ -120,7 +120,8 @@ def locally_connected(
     """Convolve with different weights at each place: h·w·(kernel height·kernel width·channels + 1)·filters parameters.
 
     `settings` are those of Keras's EinsumDense, such as `kernel_initializer` and `kernel_regularizer`; `bias_axes=None`
-    leaves out the bias, of which each place has its own, too. Initializers count the inputs and outputs of one place.
+    leaves out the bias, of which each place has its own, too. Initializers count the inputs and outputs of one place;
+    `Orthogonal` makes one matrix of all places.
     """
     keras = import_keras()
     patches = extract_patches(x, kernel_size, strides, padding, name=f"{name}_patches")

@@ -321,6 +321,11 @@ def test_a_convolution_after_a_dense_layer_is_refused() -> None:
         ([{"filters": 4, "strides": 2, "dilation": 2}], "0.dilation", "config-contradiction-block"),
         ([{"filters": 4, "groups": 3}], "0.groups", "config-contradiction-block"),
         ([{"shortcut": "identity"}], "0.shortcut", "config-contradiction-block"),
+        (
+            [{"filters": 4, "kind": "locally-connected", "initializer": "orthogonal"}],
+            "0.initializer",
+            "config-contradiction-block",
+        ),
         ([{"filters": 4, "repeat": 1001}], "0.repeat", "config-out-of-range"),
         ([3], "0", "config-wrong-type"),
     ],
