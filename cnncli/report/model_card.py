@@ -12,8 +12,10 @@ from typing import Any
 
 import yaml
 
+from cnncli.inference.spec import PredictorSpec
 from cnncli.metrics.classification import Metrics
 from cnncli.report.run_report import RunReport
+from cnncli.report.usage_example import usage_example
 from cnncli.terminal.formatting import percent, percent_range
 
 MOST_CLASSES = 50
@@ -79,7 +81,7 @@ def _text(report: RunReport) -> str:
     facts, classes = report.facts, report.manifest.classes
     kind = "any number of labels" if report.manifest.is_multi_label else "one class"
     networks = " and ".join(
-        f"{backbone.network.name} ({Path(backbone.weights).name} weights)" for backbone in report.config.backbones
+        f"{backbone.network.name} ({_weights(backbone.weights)} weights)" for backbone in report.config.backbones
     )
     counts = ", ".join(f"{split} {len(report.manifest.split(split)):,}" for split in report.manifest.counts())
     more = f", and {len(classes) - MOST_CLASSES} more" if len(classes) > MOST_CLASSES else ""
@@ -89,20 +91,9 @@ def _text(report: RunReport) -> str:
         "",
         f"An image classifier that gives an image {kind} of {len(classes)}: {names}{more}.",
         "",
-        f"It was trained with cnncli {facts.get('cnncli')}: {facts.get('mode')} on {networks}. `model.keras` takes RGB",
-        "pixels from 0 to 255; preprocessing is part of it.",
+        f"It was trained with cnncli {facts.get('cnncli')}: {facts.get('mode')} on {networks}.",
         "",
-        "## Use",
-        "",
-        "```python",
-        "import keras",
-        "",
-        'model = keras.saving.load_model("model.keras")',
-        *_pixels_example(report),
-        "```",
-        "",
-        "Or `cnncli predict IMAGE --run DIR`, which decodes images as the training did.",
-        "",
+        *(_use(report.spec) if report.spec else ()),
         "## Results",
         "",
         *_table(report),
@@ -119,13 +110,23 @@ def _text(report: RunReport) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _pixels_example(report: RunReport) -> list[str]:
-    if report.pixels is None:
-        return []
-    size = f"({report.pixels.height}, {report.pixels.width})"
+def _weights(weights: str) -> str:
+    return "random initial" if weights == "none" else Path(weights).name
+
+
+def _use(spec: PredictorSpec) -> list[str]:
+    pixels = {"rgb": "RGB", "grayscale": "gray", "rgba": "RGBA", "bands": f"{spec.bands}-band"}[spec.color]
     return [
-        f'image = keras.utils.load_img("image.jpg", target_size={size}, interpolation="bilinear")',
-        "probabilities = model.predict(keras.utils.img_to_array(image)[None])[0]",
+        "## Use",
+        "",
+        f"`model.keras` takes {pixels} pixels from 0 to 255; preprocessing is part of it. In this folder:",
+        "",
+        "```python",
+        *usage_example(spec).splitlines(),
+        "```",
+        "",
+        "Or `cnncli predict IMAGE --run DIR`, which decodes every image as the training did.",
+        "",
     ]
 
 

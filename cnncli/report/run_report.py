@@ -100,8 +100,7 @@ class RunReport:
         manifest: The images.
         history: The epochs.
         stages: stages.json.
-        pixels: How images are decoded; None for a run that is not finished.
-        is_all_trained: Whether nothing of the network was frozen.
+        spec: How images are decoded and classified; None for a run that is not finished.
         found: The evaluation of the test images, or of the validation images if there are no others; None if the run is
             not finished.
         validation: Metrics of the validation images, if there are any.
@@ -117,10 +116,9 @@ class RunReport:
     manifest: Manifest
     history: Sequence[HistoryRow]
     stages: Sequence[Mapping[str, Any]]
-    pixels: PixelSpec | None
+    spec: PredictorSpec | None
     found: Assessment | None
     validation: Metrics | None
-    is_all_trained: bool = False
     parent: Parent | None = None
     explanations: Mapping[Path, Any] = field(default_factory=dict)
 
@@ -134,7 +132,6 @@ class RunReport:
         facts = run.read_facts()
         is_finished = facts["state"] == "finished"
         found = (load_assessment(run, "test") or load_assessment(run, "validation")) if is_finished else None
-        spec = PredictorSpec.load(run.engine) if is_finished else None
         metrics = load_metrics(run)
         return cls(
             run=run,
@@ -145,12 +142,21 @@ class RunReport:
             manifest=Manifest.from_csv(run.manifest),
             history=read_history(run.history) if run.history.is_file() else (),
             stages=_read(run.stages, ()),
-            pixels=spec.pixels if spec else None,
-            is_all_trained=spec is not None and not spec.trunks,
+            spec=PredictorSpec.load(run.engine) if is_finished else None,
             found=found,
             validation=metrics.get("validation"),
             parent=_parent_of(facts),
         )
+
+    @property
+    def pixels(self) -> PixelSpec | None:
+        """How images are decoded; None for a run that is not finished."""
+        return self.spec.pixels if self.spec else None
+
+    @property
+    def is_all_trained(self) -> bool:
+        """Whether nothing of the network was frozen."""
+        return self.spec is not None and not self.spec.trunks
 
     @property
     def title(self) -> str:

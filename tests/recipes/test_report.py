@@ -14,13 +14,16 @@ from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
+import cnncli
 from cnncli.cli import main
 from cnncli.dataset.manifest import Manifest
 from cnncli.errors import RunError
@@ -39,7 +42,7 @@ from cnncli.serving.live_report import LiveReportServer
 from cnncli.terminal.console import Console
 from cnncli.terminal.formatting import percent, percent_range
 from scripts.check_page import SCREENS, check_page
-from tests.support.drawing import draw_dataset
+from tests.support.drawing import draw_dataset, draw_image
 
 
 class Page(HTMLParser):
@@ -475,6 +478,58 @@ def test_the_model_card_has_the_results(run: RunFolder) -> None:
     assert result["dataset"]["split"] == "test"
     assert values["accuracy"] == pytest.approx(metrics["top1"], abs=1e-6)
     assert text.strip().startswith("# drawn")
+
+
+def _probabilities_of_example(run: RunFolder, image: Path, patch: pytest.MonkeyPatch) -> dict[str, float]:
+    """Run the example of the model card in the folder of the run, with the path of an image."""
+    (example,) = re.findall("```python\n(.*?)```", run.model_card.read_text(encoding="utf-8"), re.DOTALL)
+    names: dict[str, Any] = {}
+    patch.chdir(run.path)
+    exec(re.sub(r'"image\.\w+"', repr(str(image)), example), names)
+    if "prediction" in names:
+        return dict(zip(names["prediction"].labels, names["prediction"].probabilities, strict=True))
+    return dict(zip(names["classes"], map(float, names["probabilities"]), strict=True))
+
+
+def _predicted(run: RunFolder, image: Path) -> dict[str, float]:
+    (found,) = cnncli.predict(image, run=run.path, top=9)
+    return dict(zip(found.labels, found.probabilities, strict=True))
+
+
+def test_the_example_of_the_model_card_gives_the_predicted_probabilities(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The code runs unchanged except for the name of the image."""
+    image = Path(Manifest.from_csv(run.manifest).split("test")[0].file)
+
+    assert _probabilities_of_example(run, image, monkeypatch) == pytest.approx(_predicted(run, image), abs=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["data.color=grayscale", "data.fit=crop", "data.image_size=[32,48]"],
+        ["data.color=rgba", "data.fit=pad", "data.image_size=[32,48]", "head.activation=sigmoid"],
+        ["data.color=bands", "data.bands=3"],
+        ["training.loss=hinge", "head.activation=linear"],
+        ["data.labels.separator=_", "head.activation=sigmoid"],
+    ],
+)
+def test_the_example_fits_the_colors_and_the_scores_of_the_run(
+    settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A photo that is rotated, scaled while it is decoded and fitted has the probabilities of `predict`."""
+    draw_dataset(tmp_path / "images", classes=("stripes_red", "dots"))
+    words = ["mode=from-scratch", "backbone.name=ConvNet", "backbone.options.filters=[4,8]", "data.image_size=32"]
+    words += ["training.epochs=1", "precision=float32", "name=one", *settings, "--runs-dir", str(tmp_path / "runs")]
+    assert main(["train", str(tmp_path / "images"), *words, "--quiet"]) == 0
+    run, image = open_run("one", tmp_path / "runs"), tmp_path / "photo.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6 if settings[-1] != "data.image_size=[32,48]" else 1
+    Image.fromarray(draw_image("dots", 1, 400)[:300]).save(image, exif=exif)
+
+    assert _probabilities_of_example(run, image, monkeypatch) == pytest.approx(_predicted(run, image), abs=1e-4)
 
 
 def test_an_edited_model_card_is_kept(run: RunFolder) -> None:
