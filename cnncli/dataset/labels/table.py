@@ -233,6 +233,9 @@ def _choose_columns(table: Table, settings: LabelsConfig, images: _Images, group
     image = image or next(iter(guesses["image"]), None)
     split = settings.split or next((name for name in guesses["split"] if _are_splits(table, name)), None)
     label = settings.label or next(iter(guesses["label"]), None)
+    unused = [name for name in table.columns if name not in {image, label, *used}]
+    if split is None and (label is not None or len(unused) > 1):  # a single one is that of the labels
+        split = _column_of_only_splits(table, unused)
     if label is None and len(others := [name for name in table.columns if name not in (image, split)]) == 1:
         label = others[0]
     if image is None:
@@ -260,6 +263,16 @@ def _are_splits(table: Table, name: str) -> bool:
     """Return whether most cells of a column name splits; the others are errors, since a drawn split could leak."""
     cells = table.column(name)
     return 2 * sum(split_named(cell) is not None for cell in cells) > len(cells)
+
+
+def _column_of_only_splits(table: Table, names: Sequence[str]) -> str | None:
+    """Return the column without other cells than those of a train split and another one, if it is the only one."""
+    found = []
+    for name in names:
+        cells = set(table.column(name))
+        if all(map(split_named, cells)) and len(splits := set(map(split_named, cells))) > 1 and "train" in splits:
+            found.append(name)
+    return found[0] if len(found) == 1 else None
 
 
 def _read_rows(table: Table, columns: Columns, settings: LabelsConfig, images: _Images) -> None:

@@ -239,6 +239,39 @@ def test_a_column_without_splits_is_not_one_of_splits(flat: Path) -> None:
     assert {split for _, split in by_name(found(flat)).values()} == {UNSPLIT}
 
 
+def test_a_column_of_splits_is_recognized_by_its_cells(flat: Path) -> None:
+    """A column of another name that has only the names of splits, train and another one, is that of the splits."""
+    words = ["train", "train", "val", "validation", "test", "Training"]
+    rows = [("image", "label", "fold"), *((f"{n}.jpg", "a", words[n]) for n in range(6))]
+    write_table(flat / "labels.csv", rows)
+    splits = [split for _, split in by_name(found(flat)).values()]
+    write_table(flat / "labels.csv", [(*rows[0], "set"), *((*row, "test") for row in rows[1:])])
+    usual = {split for _, split in by_name(found(flat)).values()}
+
+    assert splits == ["train", "train", "train", "validation", "validation", "test"]
+    assert usual == {"test"}
+
+
+@pytest.mark.parametrize("words", [("train",) * 6, ("test", "val") * 3, ("train", "test", "bus") * 2])
+def test_a_column_that_could_mean_something_else_is_not_one_of_splits(flat: Path, words: tuple[str, ...]) -> None:
+    """Without the usual name, a column without train, with one split, or with other words is not recognized."""
+    write_table(flat / "labels.csv", [("image", "label", "kind"), *((f"{n}.jpg", "a", words[n]) for n in range(6))])
+
+    assert {split for _, split in by_name(found(flat)).values()} == {UNSPLIT}
+
+
+def test_labels_or_several_columns_with_the_names_of_splits_are_not_splits(flat: Path) -> None:
+    """The only column beside the images has the labels, and of two columns of splits one has to be set."""
+    words = ["train", "test"] * 3
+    write_table(flat / "labels.csv", [("image", "vehicle"), *((f"{n}.jpg", words[n]) for n in range(6))])
+    labels = by_name(found(flat))
+    rows = [("image", "label", "fold 1", "fold 2"), *((f"{n}.jpg", "a", words[n], words[-1 - n]) for n in range(6))]
+    write_table(flat / "labels.csv", rows)
+
+    assert labels["0.jpg"] == ("train", UNSPLIT)
+    assert {split for _, split in by_name(found(flat)).values()} == {UNSPLIT}
+
+
 def test_a_rare_class_may_be_absent_from_a_given_split(tmp_path: Path) -> None:
     """In a table this is a warning; a class that is not in train is an error."""
     write_classes(tmp_path, {"a": 4, "b": 4})
