@@ -25,10 +25,12 @@ from cnncli.images.formats import (
     format_of,
     is_readable,
 )
+from cnncli.runs.folder import RunFolder, runs_dir_from
 from cnncli.storage.image_names import is_image_name
 
 OUTSIDE_CLASSES = "image outside the class folders"
 RAW = "camera RAW file"
+RUN = "run of cnncli"
 
 _SYNONYMS = {
     **dict.fromkeys(("train", "training", "trn"), "train"),
@@ -169,9 +171,14 @@ def _read_split(found: LabeledImages, split: str, folder: Path, class_folders: M
     classes = []
     for label, path in class_folders.items():
         before = found.left_out.copy()
+        if _is_run(path):
+            found.left_out[RUN] += 1
+            continue
         files = sorted(files_below(path, found))
         if not files and label.casefold() in _ANNOTATION_FOLDERS:
             found.left_out["folder of annotations"] += 1
+            continue
+        if not files and ((found.left_out - before)[RUN] or path == runs_dir_from(None).resolve()):
             continue
         classes.append(label)
         found.left_out_of_class[split, label] = found.left_out - before
@@ -203,6 +210,9 @@ def files_below(folder: Path, found: LabeledImages) -> Iterator[str]:
             found.left_out["link to a folder that was already visited"] += 1
             continue
         visited.add(real)
+        if path != os.fspath(folder) and _is_run(Path(path)):  # its figures are not images of the data
+            found.left_out[RUN] += 1
+            continue
         is_empty = True
         for entry in _entries(path, found):
             is_empty = False
@@ -269,6 +279,11 @@ def _why_not_an_image(entry: os.DirEntry[str]) -> str | None:
 def _image_of_kind(kind: str) -> str:
     """Return the reason for leaving out an image whose reader is not installed."""
     return f"{kind} image"
+
+
+def _is_run(folder: Path) -> bool:
+    run = RunFolder(folder)
+    return run.facts.is_file() and run.manifest.is_file()
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

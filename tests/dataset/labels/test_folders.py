@@ -101,6 +101,30 @@ def test_folders_of_annotations_and_of_systems_are_not_classes(tmp_path: Path) -
     assert found.left_out["folder of annotations"] == 1
 
 
+@pytest.mark.parametrize("runs_dir", ["runs", "."])
+def test_runs_are_not_classes(tmp_path: Path, runs_dir: str) -> None:
+    """Runs in the folder of the images do not become a class, whatever figures they contain."""
+    write_classes(tmp_path, {"cats": 1, "dogs": 1})
+    for name in ("1_cats", "2_cats"):
+        files = {"run.json": b"{}", "manifest.csv": b"", "figures/a.png": encoded(drawn_image(), "PNG")}
+        write_tree(tmp_path / runs_dir / name, files)
+    found = read_folders(tmp_path)
+    assert found.classes == {"all": ("cats", "dogs")}
+    assert len(found.records) == 2
+    assert found.left_out["run of cnncli"] == 2
+
+
+def test_an_empty_folder_of_the_runs_is_not_a_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder of the runs without a run is not a class; a folder of that name with images is one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CNNCLI_RUNS", raising=False)
+    write_classes(tmp_path, {"cats": 1})
+    (tmp_path / "runs").mkdir()
+    assert read_folders(tmp_path).classes == {"all": ("cats",)}
+    write_classes(tmp_path, {"runs": 1})
+    assert read_folders(tmp_path).classes == {"all": ("cats", "runs")}
+
+
 def test_folders_next_to_the_splits_are_left_out_with_a_note(tmp_path: Path) -> None:
     """A folder next to the split folders is left out, counted and reported in a note."""
     write_classes(tmp_path / "train", {"cats": 1, "dogs": 1})
