@@ -17,8 +17,9 @@ from cnncli.cli.options import (
     console_options,
     example,
     json_option,
+    log_written,
     overrides_argument,
-    print_result,
+    result_printer,
 )
 from cnncli.terminal.console import Console
 from cnncli.terminal.formatting import duration, percent, percent_range
@@ -68,8 +69,9 @@ def command(
     def read(further: Sequence[str]) -> Config:
         return read_config(config, (*overrides, *further))
 
-    found = advise(read, console, folds, backbones, weights, out)
-    print_result(found, print_advice, console, as_json, out, "config")
+    show = result_printer(print_advice, console, as_json)
+    advise(read, console, folds, backbones, weights, out, show)
+    log_written("config", out)
 
 
 def print_advice(found: Advice, console: Console) -> None:

@@ -13,8 +13,9 @@ from cnncli.cli.options import (
     console_options,
     example,
     json_option,
+    log_written,
     overrides_argument,
-    print_result,
+    result_printer,
 )
 from cnncli.terminal.console import Console
 from cnncli.terminal.formatting import decimal, percent, percent_range
@@ -62,8 +63,9 @@ def command(
     from cnncli.dataset.source import read_config
     from cnncli.recipes.crossval import crossval
 
-    found = crossval(read_config(config, overrides), console, folds, repeats, out)
-    print_result(found, print_cross_validation, console, as_json, out, "predictions")
+    show = result_printer(print_cross_validation, console, as_json)
+    crossval(read_config(config, overrides), console, folds, repeats, out, show)
+    log_written("predictions", out)
 
 
 def print_cross_validation(found: CrossValidation, console: Console) -> None:

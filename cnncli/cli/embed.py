@@ -62,10 +62,14 @@ def command(
     columns. On the map, images with similar features are close to each other.
     """
     from cnncli.cli.render import open_named_run
-    from cnncli.recipes.embed import draw_map, embed
+    from cnncli.recipes.embed import SUFFIXES, draw_map, embed
+    from cnncli.storage.atomic import output_path
 
     if out is None and map_file is None:
         raise click.UsageError(Message("usage-argument-missing", "Give --out, --map or both."))
+    for path, suffixes in ((out, SUFFIXES), (map_file, (".png",))):
+        if path is not None:
+            output_path(path, suffixes)  # before the work
     found = embed(open_named_run(run, runs_dir), console, split)
     written: dict[str, Any] = {}
     if out is not None:

@@ -15,8 +15,9 @@ from cnncli.cli.options import (
     console_options,
     example,
     json_option,
+    log_written,
     overrides_argument,
-    print_result,
+    result_printer,
 )
 from cnncli.terminal.console import Console
 from cnncli.terminal.formatting import percent, percent_range
@@ -59,8 +60,9 @@ def command(
     from cnncli.dataset.source import read_config
     from cnncli.recipes.learning_curve import learning_curve
 
-    found = learning_curve(read_config(config, overrides), console, folds, target, out)
-    print_result(found, print_learning_curve, console, as_json, out, "figure")
+    show = result_printer(print_learning_curve, console, as_json)
+    learning_curve(read_config(config, overrides), console, folds, target, out, show)
+    log_written("figure", out)
 
 
 def print_learning_curve(found: LearningCurve, console: Console) -> None:

@@ -13,8 +13,9 @@ from cnncli.cli.options import (
     console_options,
     example,
     json_option,
+    log_written,
     overrides_argument,
-    print_result,
+    result_printer,
 )
 from cnncli.terminal.console import Console
 from cnncli.terminal.formatting import decimal
@@ -71,8 +72,9 @@ def command(
     from cnncli.dataset.source import read_config
     from cnncli.recipes.lr_find import lr_find
 
-    found = lr_find(read_config(config, overrides), console, stage, (low, high), steps, out)
-    print_result(found, print_rate, console, as_json, out, "figure")
+    show = result_printer(print_rate, console, as_json)
+    lr_find(read_config(config, overrides), console, stage, (low, high), steps, out, show)
+    log_written("figure", out)
 
 
 def print_rate(found: FoundRate, console: Console) -> None:

@@ -157,14 +157,13 @@ def print_json(document: object) -> None:
     click.echo(json.dumps(_plain(document), indent=2, allow_nan=False))
 
 
-def print_result(
-    found: T, show: Callable[[T, Console], None], console: Console, as_json: bool, out: Path | None, kind: str
-) -> None:
-    """Print a result as JSON or by a function, and to stderr which file of a kind was written, if any."""
-    if as_json:
-        print_json(found)
-    else:
-        show(found, console)
+def result_printer(show: Callable[[T, Console], None], console: Console, as_json: bool) -> Callable[[T], None]:
+    """Return a function that prints a result as JSON or by another function."""
+    return lambda found: print_json(found) if as_json else show(found, console)
+
+
+def log_written(kind: str, out: Path | None) -> None:
+    """Print to stderr which file of a kind was written, if any."""
     if out is not None:
         log.info(f"{kind} {printable(out)}")
 

@@ -220,6 +220,7 @@ def advise(
     backbones: bool = False,
     weights: Path | None = None,
     out: Path | None = None,
+    show: Callable[[Advice], None] | None = None,
 ) -> Advice:
     """Recommend a way to train a config, with evidence from its training and validation images.
 
@@ -231,6 +232,7 @@ def advise(
             those that are not significantly less accurate than the best.
         weights: Folder with further files of weights to compare, `NETWORK_….h5`.
         out: YAML file for the recommended config; None: none is written.
+        show: Called with the result before `out` is written, so that a full disk does not lose it.
 
     Raises:
         ConfigError: The head of the config cannot be solved exactly, or there is no folder `weights`.
@@ -264,6 +266,8 @@ def advise(
         settings.append(f"backbone.output_layer={layer}")
     config = read(settings)
     found = Advice(len(pool.images), len(pool.classes), probes, curve, times, config, compared, problems, path)
+    if show:
+        show(found)
     if path is not None:
         write_atomically(path, found.config_text())
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,7 +29,12 @@ log = logging.getLogger(__name__)
 
 @standard_settings()
 def crossval(
-    config: Config, console: Console, folds: int | None = None, repeats: int = 1, out: Path | None = None
+    config: Config,
+    console: Console,
+    folds: int | None = None,
+    repeats: int = 1,
+    out: Path | None = None,
+    show: Callable[[CrossValidation], None] | None = None,
 ) -> CrossValidation:
     """Cross-validate the head of a config on its training and validation images.
 
@@ -39,6 +44,7 @@ def crossval(
         folds: Number of folds; None: `data.folds`, or else 5.
         repeats: Number of seeds for the folds, the first of which is that of the config.
         out: CSV for the prediction of each held-out image; None: none is written.
+        show: Called with the result before `out` is written, so that a full disk does not lose it.
 
     Raises:
         ConfigError: The head cannot be solved exactly.
@@ -49,6 +55,8 @@ def crossval(
     pool, n_folds = load_pool(config, "crossval", console), folds or config.data.folds or DEFAULT_FOLDS
     console.phase("crossval", f"{n_folds} folds of {len(pool.images):,} images, {repeats} × · test images are not used")
     found = cross_validate(pool, n_folds, range(config.seed, config.seed + repeats))
+    if show:
+        show(found)
     if path is not None:
         write_atomically(path, found.predictions_text())
     return found

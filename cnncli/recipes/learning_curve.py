@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from cnncli.config.schema import Config
@@ -16,7 +17,12 @@ from cnncli.terminal.console import Console
 
 @standard_settings()
 def learning_curve(
-    config: Config, console: Console, folds: int | None = None, target: float | None = None, out: Path | None = None
+    config: Config,
+    console: Console,
+    folds: int | None = None,
+    target: float | None = None,
+    out: Path | None = None,
+    show: Callable[[LearningCurve], None] | None = None,
 ) -> LearningCurve:
     """Measure the accuracy of a config's head over the number of training images, and extrapolate it.
 
@@ -26,6 +32,7 @@ def learning_curve(
         folds: Number of folds; None: `data.folds`, or else 5.
         target: Accuracy (0-1) for which the necessary number of images is predicted.
         out: PNG or SVG to draw; None: none is drawn.
+        show: Called with the result before `out` is drawn, so that a full disk does not lose it.
 
     Raises:
         ConfigError: The head cannot be solved exactly.
@@ -36,6 +43,8 @@ def learning_curve(
     pool, n_folds = load_pool(config, "learning-curve", console), folds or config.data.folds or DEFAULT_FOLDS
     console.phase("curve", f"{len(pool.images):,} images in {n_folds} folds · test images are not used")
     found = measure_learning_curve(pool, n_folds, config.seed, target)
+    if show:
+        show(found)
     if path is not None:
         draw_learning_curve(found, path)
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -72,6 +73,7 @@ def lr_find(
     rates: tuple[float, float] = (LOW, HIGH),
     steps: int = STEPS,
     out: Path | None = None,
+    show: Callable[[FoundRate], None] | None = None,
 ) -> FoundRate:
     """Train a stage with a learning rate that grows from step to step, and suggest one. No run is written.
 
@@ -82,6 +84,7 @@ def lr_find(
         rates: The first and the last learning rate.
         steps: Number of steps, at least 2.
         out: PNG or SVG to draw; None: none is drawn.
+        show: Called with the result before `out` is drawn, so that a full disk does not lose it.
 
     Raises:
         ConfigError: The head is solved exactly, there is no such stage, or the first rate is not below the last one.
@@ -114,6 +117,8 @@ def lr_find(
         series = np.geomspace(low, high, steps)
         result = measure_rate_range(step, train, mixing, tested.name, context.batch_size, series)
     found = FoundRate(tested, result, *_setting(config, number, result.suggested), context.batch_size)
+    if show:
+        show(found)
     if path is not None:
         draw_rate_range(result, tested.optimizer.learning_rate, path)
     return found

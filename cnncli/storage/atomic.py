@@ -111,7 +111,8 @@ def output_path(path: Path, suffixes: Sequence[str] = FIGURES) -> Path:
     """Return the absolute path of a file to write, by default a figure; a link is followed.
 
     Raises:
-        CnncliError: It, or the file that it links to, ends in none of the suffixes, or its folder does not exist.
+        CnncliError: It, or the file that it links to, ends in none of the suffixes, or its folder does not exist or
+            allows no new files.
     """
     for name in (path, path.resolve()):
         if name.suffix.lower() not in suffixes:
@@ -123,4 +124,20 @@ def output_path(path: Path, suffixes: Sequence[str] = FIGURES) -> Path:
     if not path.parent.is_dir():
         text = f"{printable(path)}: no such folder: {printable(path.parent)}"
         raise CnncliError(Message("usage-out-folder-missing", text, path=path.parent))
+    _require_creatable(path.resolve())
     return path.resolve()
+
+
+def _require_creatable(path: Path) -> None:
+    """Raise CnncliError if no file can be created next to a path, unless rows can be added to a file that is there."""
+    try:
+        with _temporary(path) as temporary:
+            temporary.touch()
+    except OSError as error:
+        if not (path.is_file() and os.access(path, os.W_OK)):
+            text = (
+                f"{printable(path)}: no file can be created in this folder ({error.strerror}). Choose another folder."
+            )
+            raise CnncliError(
+                Message("usage-out-folder-not-writable", text, path=path.parent, reason=error.strerror)
+            ) from error

@@ -16,6 +16,7 @@ from cnncli.config.reader import config_from_mapping
 from cnncli.config.schema import Config
 from cnncli.config.writer import dump_config
 from cnncli.errors import ConfigError
+from cnncli.evaluation.cross_validation import CrossValidation
 from cnncli.recipes.crossval import crossval, load_pool
 from cnncli.recipes.learning_curve import learning_curve
 from cnncli.recipes.train import train
@@ -165,6 +166,20 @@ def test_the_learning_curve_says_whether_more_images_would_help(file: Path, caps
     assert "10 × as many" in out
     assert "Twice as many images would help" in out
     assert "50.0 %" in out
+
+
+def test_a_result_is_shown_before_its_file_is_written(config: Config, tmp_path: Path) -> None:
+    """If the file cannot be written in the end, the result of the work was already shown."""
+    shown: list[CrossValidation] = []
+
+    def show(found: CrossValidation) -> None:
+        shown.append(found)
+        (tmp_path / "out").rmdir()
+
+    (tmp_path / "out").mkdir()
+    with pytest.raises(FileNotFoundError):
+        crossval(config, CONSOLE, out=tmp_path / "out/predictions.csv", show=show)
+    assert shown[0].n == 80
 
 
 def test_a_run_with_folds_has_their_results(data: Path, tmp_path: Path, config: Config) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from cnncli.storage.atomic import creating, replacing, write_atomically
+from cnncli.errors import CnncliError
+from cnncli.storage.atomic import creating, output_path, replacing, write_atomically
 
 
 def names(folder: Path) -> list[str]:
@@ -127,3 +128,12 @@ def test_the_umask_sets_the_permissions(tmp_path: Path) -> None:
     (tmp_path / "b.txt").write_text("text")
 
     assert (tmp_path / "a.txt").stat().st_mode == (tmp_path / "b.txt").stat().st_mode
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has this file system")
+def test_an_output_is_refused_where_nothing_can_be_created() -> None:
+    """A folder that allows no new files, not even for root, is reported before there is anything to write."""
+    with pytest.raises(CnncliError) as error:
+        output_path(Path("/proc/figure.png"))
+    assert error.value.code == "usage-out-folder-not-writable"
+    assert error.value.facts["path"] == Path("/proc")
