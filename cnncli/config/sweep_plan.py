@@ -93,11 +93,11 @@ class Search:
         keys = [axis.key for axis in self.axes] + ["seed"] * bool(self.seeds)
         varied = {axis.key for axis in self.axes if axis.is_varied} | ({"seed"} if len(self.seeds) > 1 else set())
         lasts: list[tuple[str, ...]] = [(str(seed),) for seed in self.seeds] or [()]
-        base, cells, problems = "", [], dict[Message, None]()
+        base, cells, problems = "run", [], list[Message]()
         try:
             base = self.base_name
         except ConfigError as error:  # reported together with the problems of the other values
-            problems |= dict.fromkeys(error.problems)
+            problems += error.problems
         for values in ((*one, *last) for one in combinations for last in lasts):
             pairs = tuple((key, value) for key, value in zip(keys, values, strict=True) if key in varied)
             overrides = [f"{key}={value}" for key, value in zip(keys, values, strict=True)]
@@ -105,9 +105,9 @@ class Search:
                 config = self.read([*overrides, f"name={_cell_name(base, pairs)}"])
                 cells.append(Cell(config, pairs, self.name))
             except ConfigError as error:
-                problems |= dict.fromkeys(error.problems)
+                problems += error.problems
         if problems:
-            raise ConfigError(tuple(problems))
+            raise ConfigError(_once(problems))
         return tuple(cells)
 
     def require_valid(self) -> tuple[Cell, ...]:
@@ -183,6 +183,14 @@ def plan_against(
     name = RANDOM if is_random else GRID
     name = f"{name} 2" if name == first else name
     return plan_sweep(read, [*fixed, *against], seeds, draw if is_random else None, name)
+
+
+def _once(problems: Iterable[Message]) -> list[Message]:
+    """Return each problem once; that of an unknown key for the first of its values only."""
+    found: dict[object, Message] = {}
+    for problem in problems:
+        found.setdefault(problem.facts["key"] if problem.code == "config-unknown-key" else problem, problem)
+    return [*found.values()]
 
 
 def _cell_name(base: str, values: Sequence[tuple[str, str]]) -> str:

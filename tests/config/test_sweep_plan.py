@@ -72,6 +72,24 @@ def test_all_problems_of_a_grid_are_reported_at_once(read: Read) -> None:
     assert [problem.facts["received"] for problem in caught.value.problems] == ["ten", 0]
 
 
+def test_a_misspelt_key_is_one_problem(read: Read) -> None:
+    """An unknown setting is reported once, not for each of its values, nor for the names of the runs."""
+    with pytest.raises(ConfigError) as caught:
+        plan_sweep(read, ["head.poolin=avg,max"])
+
+    assert caught.value.codes == ("config-unknown-key",)
+    assert caught.value.facts["key"] == "head.poolin"
+    assert "head.pooling" in str(caught.value.facts["hint"])
+
+
+def test_a_wrong_first_value_is_one_problem(read: Read) -> None:
+    """Without a valid first config, from which the names are made, the names are not reported as wrong."""
+    with pytest.raises(ConfigError) as caught:
+        plan_sweep(read, ["head.pooling=agv,max"])
+
+    assert caught.value.codes == ("config-unknown-choice",)
+
+
 def test_a_random_search_is_compared_with_a_grid(read: Read) -> None:
     """Row 138: single values hold for both searches, each has its own values, and both use all seeds."""
     against = ["training.optimizer.learning_rate=1e-4,1e-2"]
