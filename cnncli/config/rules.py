@@ -22,9 +22,9 @@ from cnncli.config.head_settings import ConvLayer, DenseLayer
 from cnncli.config.idle_settings import idle_settings
 from cnncli.config.modes import frozen_stages, in_every_stage, stages_of
 from cnncli.config.schema import Config
-from cnncli.config.solver import exact_obstacles
+from cnncli.config.solver import EXACT_VALUES, exact_obstacles
 from cnncli.config.suggestions import setting_hint
-from cnncli.config.tree import NOTHING, Node, Problem
+from cnncli.config.tree import NOTHING, Node, Origin, Problem
 from cnncli.metrics.table import LAST, VALIDATION
 
 
@@ -56,7 +56,7 @@ class Draft:
     def problem(
         self, code: str, key: str, what: str, expected: str = "", hint: str = "", needs: Sequence[str] = ()
     ) -> Iterator[Problem]:
-        """Yield a problem at the position of a setting, or of the innermost group around it.
+        """Yield a problem at the position of a setting, see `_origin`.
 
         Nothing is yielded if the setting itself, or one in `needs`, has a problem.
         """
@@ -66,7 +66,17 @@ class Draft:
             node, names = self.tree.find(key), key.split(".")
             # An unknown argument can have a dot in its name, so that the config has no such attribute.
             received = node.plain() if node else reduce(_part, names, self.config)
-            yield Problem(code, self.tree.nearest(names).origin, key, what, received, expected, hint)
+            yield Problem(code, self._origin(key, needs), key, what, received, expected, hint)
+
+    def _origin(self, key: str, needs: Sequence[str]) -> Origin:
+        """Return the last override of a setting or in it, or else the position of it or of the group around it.
+
+        The value of a setting that was not written contradicts an override of the first one in `needs`.
+        """
+        node = self.tree.find(key) or (self.tree.find(needs[0]) if needs else None)
+        overrides = [origin for origin in (node.origins() if node else ()) if origin.order[0]]
+        place = self.tree.nearest(key.split(".")).origin
+        return max(overrides, key=lambda origin: origin.order, default=place)
 
 
 def _part(value: Any, name: str) -> Any:
@@ -276,7 +286,7 @@ def _solver(draft: Draft) -> Iterator[Problem]:
     """Yield settings that rule out the exact solver, if the config requires it."""
     if draft.config.training.solver == "exact":
         for key, reason in exact_obstacles(draft.config):
-            needs, expected = ("training.solver", "mode"), "another value, or training.solver: gradient"
+            needs, expected = ("training.solver", "mode"), f"{EXACT_VALUES[key]}, or training.solver: gradient"
             yield from draft.problem("config-contradiction-solver", key, reason, expected, needs=needs)
 
 

@@ -13,6 +13,19 @@ GRADIENT_SETTINGS = (
     *("accumulation", "ema", "layer_decay", "stages", "inspect", "on_nan"),
 )
 """Settings of `training` that only gradient training uses."""
+EXACT_VALUES = {
+    "mode": "feature-extraction",
+    "head.layers": "[]",
+    "head.l1": "0",
+    "training.l1": "0",
+    "training.loss": f"{CROSS_ENTROPY}, hinge or squared-error",
+    "head.activation": "linear",
+    "backbone.adapter": "none",
+    "augmentation.mixup": "0",
+    "augmentation.cutmix": "0",
+    "augmentation.views": "a number",
+}
+"""Values of settings with which a head can be solved exactly, for messages."""
 MAX_NAMED = 3
 
 
@@ -61,6 +74,6 @@ def exact_obstacles(config: Config) -> Iterator[tuple[str, str]]:
     if config.has_adapter:
         yield "backbone.adapter", "is trained below the backbone"
     if augmentation.mixes:
-        yield "augmentation", "mixes images, which makes their labels new in every epoch"
+        yield f"augmentation.{'mixup' if augmentation.mixup else 'cutmix'}", "makes new labels in every epoch"
     elif augmentation.is_active and augmentation.views == "fresh":
         yield "augmentation.views", "makes new views in every epoch, which are not cached"

@@ -6,7 +6,7 @@ Every source of settings is converted to a tree of nodes before it is checked.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -27,7 +27,7 @@ class Origin:
     Attributes:
         where: `FILE:LINE:COLUMN`, `override KEY=VALUE`, `environment NAME=VALUE`, or empty for values from Python.
         folder: Folder at which relative paths start.
-        order: Source, line and column; sorts messages in reading order.
+        order: Source (0: the file), line and column; sorts messages in reading order.
         file: Name of the file, or None.
     """
 
@@ -74,6 +74,13 @@ class Node:
         for name in key.split("."):
             node = node.child(name) if node else None
         return node
+
+    def origins(self) -> Iterator[Origin]:
+        """Yield the origin of the value and of all values in it."""
+        yield self.origin
+        children = list(self.value.values()) if isinstance(self.value, dict) else self.value
+        for child in children if isinstance(children, list) else ():
+            yield from child.origins()
 
     def nearest(self, names: Iterable[str]) -> Node:
         """Return the node at a path of names or, if it was not written, the innermost group around it."""

@@ -74,6 +74,11 @@ CASES = [
         "config-contradiction-solver 2:1 mode",
         "fine-tuning",
     ),
+    (
+        "augmentation: {horizontal_flip: true, mixup: 0.2}\ntraining: {solver: exact}",
+        "config-contradiction-solver 2:39 augmentation.mixup",
+        0.2,
+    ),
     ("mode: fine-tuning\nevaluation: {tta: flip}", "config-contradiction-tta 2:1 mode", "fine-tuning"),
     (
         "head: {pooling: flatten}\nevaluation: {tta: flip}",
@@ -332,6 +337,35 @@ def test_an_unknown_argument_with_a_dot_in_its_name_is_one_problem(problems_of: 
     """A dot in the name of an unknown argument is not taken for a group."""
     (problem,) = problems_of(PATH + text)
     assert (problem.code, "1.5g" in problem) == ("config-unknown-argument", True)
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "key", "received"),
+    [
+        ("augmentation: {mixup: 0}", ("augmentation.mixup=0.2", "training.solver=exact"), "augmentation.mixup", 0.2),
+        ("head: {pooling: avg}", ("training.loss=hinge", "head.activation=sigmoid"), "training.loss", "hinge"),
+    ],
+)
+def test_a_contradiction_of_overrides_names_an_override(
+    problems_of: Problems, text: str, overrides: tuple[str, ...], key: str, received: object
+) -> None:
+    """It is not attributed to a line of the file, and the value at fault is in the message."""
+    (problem,) = problems_of(PATH + text, *overrides)
+
+    assert (problem.facts["key"], problem.facts["received"]) == (key, received)
+    assert str(problem.facts["source"]) in {f"override {one}" for one in overrides}
+
+
+def test_a_contradiction_inside_a_group_names_the_override_in_it(problems_of: Problems) -> None:
+    """A group of the file with an override in it is wrong because of the override."""
+    (problem,) = problems_of("data: {path: images, splits: {validation: 0.2}}", "data.splits.test=0.9")
+    assert problem.facts["source"] == "override data.splits.test=0.9"
+
+
+def test_the_exact_solver_names_possible_values(problems_of: Problems) -> None:
+    """A contradiction to the exact solver says with which value the head can be solved."""
+    (problem,) = problems_of(f"{PATH}head: {{l1: 0.1}}\ntraining: {{solver: exact}}")
+    assert str(problem.facts["expected"]).startswith("0, or ")
 
 
 def test_settings_of_a_block_that_exclude_each_other_are_named(problems_of: Problems) -> None:
