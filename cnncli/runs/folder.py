@@ -249,14 +249,19 @@ def locked(run: RunFolder) -> Iterator[None]:
             if lock.try_alone() or not lock.is_possible:
                 break
         else:
-            holder = "(unknown)"
-            with suppress(OSError):
-                holder = run.lock.read_text().strip() or holder
-            text = f"{printable(run.path)}: is being trained by process {holder}. Wait for that process, or stop it."
-            raise RunError(Message("run-locked", text, path=run.path, received=holder))
+            raise in_training(run)
         with suppress(OSError):  # the process ID is only for people, and the disk may be full
             run.lock.write_text(f"{os.getpid()}\n")
         yield
+
+
+def in_training(run: RunFolder) -> RunError:
+    """Return the error about a run that another process trains."""
+    holder = "(unknown)"
+    with suppress(OSError):
+        holder = run.lock.read_text().strip() or holder
+    text = f"{printable(run.path)}: is being trained by process {holder}. Wait for that process, or stop it."
+    return RunError(Message("run-locked", text, path=run.path, received=holder))
 
 
 def state_of(run: RunFolder, facts: Mapping[str, Any]) -> str:

@@ -12,7 +12,15 @@ from typing import Any, Literal
 
 from cnncli.errors import Message, RunError, printable
 from cnncli.runs.documents import damaged
-from cnncli.runs.folder import RunFolder, not_a_run, require_own_files, run_folders, runs_dir_from, state_of
+from cnncli.runs.folder import (
+    RunFolder,
+    in_training,
+    not_a_run,
+    require_own_files,
+    run_folders,
+    runs_dir_from,
+    state_of,
+)
 from cnncli.runtime.machine import expand_home, require_utf8
 from cnncli.terminal.formatting import duration, percent, percent_range
 from cnncli.terminal.suggestions import closest, did_you_mean
@@ -111,9 +119,11 @@ def _not_found(runs_dir: Path, name: str | None, states: Mapping[str, str]) -> M
 
 
 def require_finished(run: RunFolder) -> dict[str, Any]:
-    """Return the facts of a run. Raises RunError if it is unfinished."""
+    """Return the facts of a run. Raises RunError if it is unfinished or being trained."""
     facts = run.read_facts()
-    if (state := state_of(run, facts)) != "finished":
+    if (state := state_of(run, facts)) == "running":
+        raise in_training(run)
+    if state != "finished":
         reason = f" ({printable(str(facts['reason']))})" if facts.get("reason") else ""
         text = (
             f"{printable(run.path)}: the run is not finished (state: {state}){reason}; `cnncli train RUN` resumes it."

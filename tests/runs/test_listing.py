@@ -345,6 +345,14 @@ def test_a_broken_run_does_not_hide_the_others(tmp_path: Path, clock: list[datet
     assert open_run(None, tmp_path) == run
 
 
+def test_a_run_that_is_being_trained_cannot_be_used(tmp_path: Path) -> None:
+    """Commands that need a finished run name the process that trains it, since resuming it would be refused."""
+    run = a_run(tmp_path, "a")
+    with locked(run), pytest.raises(RunError) as caught:
+        require_finished(run)
+    assert (caught.value.code, caught.value.facts["received"]) == ("run-locked", str(os.getpid()))
+
+
 def test_an_interrupted_run_is_listed_as_such(tmp_path: Path) -> None:
     """A run whose run.json says `running` but whose lock is free is listed as interrupted."""
     run = a_run(tmp_path, "a")
