@@ -17,13 +17,13 @@ from typing import Any, TypeVar
 
 import PIL
 
-from cnncli.errors import Message
+from cnncli.errors import Message, reason_of
 from cnncli.images.thumbnail import THUMBNAIL_BYTES, THUMBNAIL_VERSION
 from cnncli.images.verify import ImageFacts
 from cnncli.shards.files import FileKey
 from cnncli.shards.shard import place_key
 from cnncli.storage.atomic import touch
-from cnncli.storage.cache_dir import cache_dir
+from cnncli.storage.cache_dir import cache_dir, warn_of_damage
 
 Result = TypeVar("Result")
 StatKey = FileKey
@@ -116,7 +116,8 @@ class StatIndex:
                     return work(table)
             except (sqlite3.OperationalError, OSError, OverflowError):
                 return None  # locked, read-only, no folder, or times beyond the range of SQLite
-            except sqlite3.DatabaseError:
+            except sqlite3.DatabaseError as error:
+                warn_of_damage(self.path, reason_of(error))
                 with suppress(OSError):
                     self.path.unlink()  # damaged; only time is lost
         return None

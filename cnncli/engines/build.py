@@ -14,7 +14,7 @@ from cnncli.engines.openvino import TRUNK, OpenVinoEngine, conversion_versions, 
 from cnncli.errors import EngineError, Message
 from cnncli.networks.backend import gpus
 from cnncli.storage.atomic import touch
-from cnncli.storage.cache_dir import not_writable
+from cnncli.storage.cache_dir import not_writable, warn_of_damage
 from cnncli.storage.checksums import CHECKSUMS, checksummed, damage
 from cnncli.storage.locks import Lock, shared
 
@@ -95,7 +95,9 @@ def _graph_folder(fingerprint: str, graphs: Path) -> Path:
 def converted_graph(trunk: keras.Model, fingerprint: str, graphs: Path) -> Path:
     """Return the `.xml` file of a trunk's OpenVINO graph; convert the trunk if the file is missing or damaged."""
     folder = _graph_folder(fingerprint, graphs)
-    if damage(folder) is not None:
+    if (reason := damage(folder)) is not None:
+        if folder.is_dir():
+            warn_of_damage(folder, reason)
         shutil.rmtree(folder, ignore_errors=True)
         try:
             with checksummed(folder) as temporary:

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnncli.engines.engine import Array
-from cnncli.errors import CacheError, Message, printable
+from cnncli.errors import CacheError, Message, printable, reason_of
 from cnncli.features.segments import LOCK, Digests, Segment, delete, map_rows, read_segment, subfolders, sweep
 from cnncli.runtime.threads import batched, map_ordered
+from cnncli.storage.cache_dir import warn_of_damage
 from cnncli.storage.locks import Lock, exclusive, shared
 
 log = logging.getLogger(__name__)
@@ -95,6 +96,7 @@ class OpenKey:
         self.pin = shared(folder / LOCK)
         self._segments: dict[str, Segment | None] = {}  # by name; None: this process does not use it
         self._sorted: tuple[Digests, NDArray[np.int64]] | None = None
+        self._has_warned = False
         if subfolders(
             folder, temporary=True
         ):  # before this process writes, because its own temporary folders look the same
@@ -141,6 +143,9 @@ class OpenKey:
             text = f"Part of the feature cache cannot be read and is ignored: {error}"
             log.warning(Message("cache-segment-unreadable", text, path=error.filename, reason=error.strerror))
         else:
+            if not self._has_warned and (self.folder / name).is_dir():  # one line, however many segments a bad disk hit
+                self._has_warned = True
+                warn_of_damage(self.folder / name, reason_of(error))
             self._as_only_user(lambda: delete(self.folder / name))
 
     def _as_only_user(self, action: Callable[[], object]) -> None:

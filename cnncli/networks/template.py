@@ -26,6 +26,7 @@ from cnncli.networks.classifier import Classifier, image_size
 from cnncli.networks.head import LOGITS, output_units, seed_of
 from cnncli.runtime.environment import package_version
 from cnncli.storage.atomic import replacing, touch
+from cnncli.storage.cache_dir import warn_of_damage
 from cnncli.storage.checksums import CHECKSUMS, checksummed, damage
 from cnncli.storage.download import keras_folder
 
@@ -71,7 +72,9 @@ class Template:
     @classmethod
     def load(cls, folder: Path) -> Self | None:
         """Return the template in a folder, or None if it is missing or damaged."""
-        if damage(folder) is not None:
+        if (reason := damage(folder)) is not None:
+            if folder.is_dir():
+                warn_of_damage(folder, reason)
             shutil.rmtree(folder, ignore_errors=True)
             return None
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 from pathlib import Path
 
 from cnncli.errors import CacheError, Message, printable, reason_of
 from cnncli.runtime.machine import expand_home, require_utf8
+
+log = logging.getLogger(__name__)
 
 VARIABLE = "CNNCLI_CACHE"
 
@@ -65,6 +68,12 @@ def not_writable(error: OSError, folder: Path) -> CacheError:
     if error.errno in DISK_FULL:
         code, remedy = "cache-disk-full", "Free disk space with `cnncli cache clear`, or set a smaller cache.max_gb."
     return CacheError(Message(code, f"{printable(path)}: {reason}. {remedy}", path=path, reason=reason))
+
+
+def warn_of_damage(path: Path, reason: str) -> None:
+    """Report a damaged entry of the cache, which is not used."""
+    text = f"{printable(path)}: damaged ({reason}), so it is not used and computed again"
+    log.warning(Message("cache-damaged", text, path=path, reason=reason))
 
 
 def _unusable(folder: Path, reason: str) -> CacheError:

@@ -19,6 +19,7 @@ from cnncli.images.verify import ImageFacts
 from cnncli.storage.cache_dir import cache_dir
 from cnncli.terminal.console import Console
 from tests.images.making import write_classes
+from tests.support.logged import codes_in
 
 OLD: StatKey = (100, 1_600_000_000_123_456_789, 1_600_000_000_123_456_789)
 FACTS = ImageFacts("ab" * 32, 100, 4, 3, "JPEG", "RGB")
@@ -141,13 +142,14 @@ def test_entries_of_a_different_pillow_are_ignored(index: StatIndex, monkeypatch
 @pytest.mark.parametrize(
     "content", [b"this is no database at all, not even nearly" * 50, b"SQLite format 3\0" + b"\xff" * 5000]
 )
-def test_damaged_file_is_replaced(index: StatIndex, content: bytes) -> None:
-    """An index file that is not a valid database is replaced by a new one."""
+def test_damaged_file_is_replaced(index: StatIndex, content: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """An index file that is not a valid database is replaced by a new one, with one warning."""
     index.path.parent.mkdir()
     index.path.write_bytes(content)
     assert entries(index, Path("/d")) == {}
     index.remember([("/d/a", OLD, FACTS)])
     assert entries(index, Path("/d")) == {"/d/a": (OLD, FACTS)}
+    assert codes_in(caplog) == ["cache-damaged"]
 
 
 def test_damage_in_the_middle_is_tolerated(index: StatIndex) -> None:

@@ -13,6 +13,7 @@ from cnncli.errors import EngineError, Message
 from cnncli.networks.classifier import build_classifier
 from cnncli.networks.cut import Cut, cut_classifier
 from tests.support.drawing import tiny_config
+from tests.support.logged import codes_in
 
 FLOAT32 = EngineChoice("openvino", "float32")
 
@@ -33,8 +34,10 @@ def test_a_graph_is_converted_once(cut: Cut, tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "no checksums"])
-def test_a_damaged_graph_is_converted_again(cut: Cut, tmp_path: Path, damage: str) -> None:
-    """A converted graph with a changed, truncated or missing file is converted again."""
+def test_a_damaged_graph_is_converted_again(
+    cut: Cut, tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A converted graph with a changed, truncated or missing file is converted again, with one warning."""
     graph = converted_graph(cut.trunk, "a" * 64, tmp_path)
     weights = graph.with_suffix(".bin")
     original = weights.read_bytes()
@@ -49,6 +52,7 @@ def test_a_damaged_graph_is_converted_again(cut: Cut, tmp_path: Path, damage: st
             (graph.parent / "sha256.json").unlink()
 
     assert converted_graph(cut.trunk, "a" * 64, tmp_path).with_suffix(".bin").read_bytes() == original
+    assert codes_in(caplog) == ["cache-damaged"]
 
 
 def test_keras_runs_a_graph_that_openvino_does_not_support(

@@ -13,6 +13,7 @@ import pytest
 
 from cnncli.features.store import FeatureStore
 from tests.features.storing import KEY, digests_of, features_of, kill, segments_in, start, wait_for
+from tests.support.logged import codes_in
 
 TRIALS = 60
 
@@ -56,6 +57,21 @@ def test_a_missing_file_is_detected(whole: Path, tmp_path: Path, name: str) -> N
     (segments_in(tmp_path / "store")[0] / name).unlink()
 
     assert FeatureStore(tmp_path / "store").missing(KEY, digests_of(7)) == digests_of(7)
+
+
+@pytest.mark.parametrize("name", ["rows.bin", "index.json"])
+def test_damage_is_reported_in_one_line(
+    whole: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    """Damaged features are computed again with one warning, however many segments are damaged."""
+    FeatureStore(tmp_path / "store").write(KEY, digests_of(2, 7), features_of(2, 7))
+    shutil.copytree(whole, tmp_path / "store", dirs_exist_ok=True)
+    for segment in segments_in(tmp_path / "store"):
+        (segment / name).write_bytes(b"no")
+    with caplog.at_level("WARNING", logger="cnncli"):
+        FeatureStore(tmp_path / "store").missing(KEY, digests_of(9))
+
+    assert codes_in(caplog) == ["cache-damaged"]
 
 
 def test_damaged_features_are_computed_again(whole: Path, tmp_path: Path) -> None:
