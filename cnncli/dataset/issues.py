@@ -92,6 +92,8 @@ _WORDING: Mapping[str, str] = {
     "data-single-class": "{path}: only one class, {label}; at least two are needed{hint}",
     "data-class-unknown": "{path}: classes unknown to this run: {labels}; it was trained on {known}",
     "data-class-absent": "{path}: no images of these classes of the run: {labels}{hint}",
+    "data-class-few-groups": "{path}: classes with too few groups of images for the splits {splits}: {groups} (images: "
+    "{counts}). {remedies}",
     "data-class-too-small": "{path}: classes with too few images for the splits {splits}: {counts}. {remedies}",
     "data-bad-images": "unreadable images: {n}; repair or remove them, or train with data.on_bad_image=skip",
     "data-leak": "{paths}: the same image in {splits}, labeled {labels}",

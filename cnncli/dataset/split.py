@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain, product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cnncli.dataset.duplicates import inseparable, similar
 from cnncli.dataset.inheritance import inherited_splits
@@ -268,19 +268,29 @@ def _draw(
         # Similar images are divided, which is a warning.
         drawn = draw_splits(digests, labels, fractions, seed, groups=groups)
     if small := {label: sizes[label] for label in _incomplete_classes(labels, drawn, needed, filled)}:
-        without_test = "do without a test split (data.splits.test=0), " if "test" in fractions else ""
-        remedies = (
-            f"Remedies: add images, {without_test}leave small classes out (data.min_images={max(small.values()) + 1}), "
-            "or put the images into split folders"
-        )
         pool = REST if found.has_splits else UNSPLIT
         paths = dict.fromkeys(found.place(pool, label) for label in ("", *small))
-        return drawn, error("data-class-too-small", *paths, counts=small, splits=names, remedies=remedies)
+        facts: dict[str, Any] = {"counts": small, "splits": names, "remedies": _remedies(small, sizes, names, groups)}
+        if not groups:
+            return drawn, error("data-class-too-small", *paths, **facts)
+        pairs = {(label, group) for several, group in zip(labels, groups, strict=True) for label in several}
+        facts["groups"] = {label: n for label, n in Counter(label for label, _ in pairs).items() if label in small}
+        return drawn, error("data-class-few-groups", *paths, **facts)
     missing, source = (
         ("validation folder", "images taken from train") if found.has_splits else ("split folders", "images split")
     )
     counts = {name: drawn.count(name) for name in names}
     return drawn, note("data-split-drawn", found.root, missing=missing, source=source, seed=str(seed), counts=counts)
+
+
+def _remedies(small: Mapping[str, int], sizes: Mapping[str, int], splits: Sequence[str], groups: Sequence[str]) -> str:
+    """Return what can be done about classes that are too small for the splits."""
+    remedies = ["add images of other groups", "name smaller groups (data.groups)"] if groups else ["add images"]
+    if "test" in splits:
+        remedies.append("do without a test split (data.splits.test=0)")
+    if sum(n > max(small.values()) for n in sizes.values()) > 1:
+        remedies.append(f"leave small classes out (data.min_images={max(small.values()) + 1})")
+    return f"Remedies: {', '.join(remedies)}, or put the images into split folders"
 
 
 def _incomplete_classes(

@@ -251,6 +251,17 @@ def test_classes_too_small_to_split_are_reported_with_remedies(tmp_path: Path) -
     assert the(found.issues, "data-classes-left-out").facts["counts"] == {"ants": 1, "dogs": 2, "owls": 5}
 
 
+def test_classes_with_too_few_groups_are_reported_as_such(tmp_path: Path) -> None:
+    """A class whose images are in fewer groups than there are splits is not one with too few images."""
+    write_classes(tmp_path, {"cats": 9, "dogs": 9})
+    with pytest.raises(DataError) as error:
+        build(tmp_path, groups={"folder": 1})
+    assert error.value.codes == ("data-class-few-groups",)
+    assert error.value.facts["groups"] == {"cats": 1, "dogs": 1}
+    assert error.value.facts["counts"] == {"cats": 9, "dogs": 9}
+    assert "min_images" not in error.value.facts["remedies"]
+
+
 def test_a_minimum_that_leaves_one_class_is_refused(tmp_path: Path) -> None:
     """`data.min_images` is refused if it leaves fewer than two classes."""
     write_classes(tmp_path, {"cats": 9, "dogs": 4})
