@@ -18,7 +18,7 @@ from cnncli.networks.backend import import_keras, standard_settings
 from cnncli.networks.classifier import PREPROCESSING, Classifier
 from cnncli.networks.graph import nodes_in_order, output_of
 from cnncli.networks.head import LOGITS
-from cnncli.terminal.suggestions import closest, question
+from cnncli.terminal.suggestions import closest, normalize, question
 
 if TYPE_CHECKING:
     import keras
@@ -29,6 +29,8 @@ Map = NDArray[np.float32]
 STEPS = 48
 """Number of steps of integrated gradients."""
 BATCH = 16
+MAX_SUGGESTIONS, MAX_LISTED = 3, 40
+"""Numbers of similar names of layers, and of all names from the last one, in a message."""
 _BRANCH = re.compile(r"^backbone_\d+_")
 
 
@@ -169,8 +171,10 @@ def require_map_layer(model: keras.Model, name: str) -> str:
     """Return the name of a layer with maps. Raises CutError if there is no such layer."""
     names = layers_with_maps(model)
     if name not in names:
-        similar = closest(name, names)
-        hint = question(similar) or f"Layers with maps: {', '.join(names[-5:]) or 'none'}."
-        text = f"layer: {name} is not a layer with maps. {hint}"
-        raise CutError(Message("cut-layer-without-maps", text, key="layer", received=name, suggestions=tuple(similar)))
+        similar = closest(name, names) or [one for one in names if normalize(name) in normalize(one)][:MAX_SUGGESTIONS]
+        more = "…, " if len(names) > MAX_LISTED else ""
+        hint = question(similar) or f"Layers with maps: {more}{', '.join(names[-MAX_LISTED:]) or 'none'}."
+        text = f"--layer {name}: not a layer with maps. {hint}"
+        facts = {"received": name, "expected": tuple(names), "suggestions": tuple(similar)}
+        raise CutError(Message("cut-layer-without-maps", text, key="layer", **facts))
     return name

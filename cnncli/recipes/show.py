@@ -273,7 +273,7 @@ def _selective(responses: NDArray[np.float32]) -> list[int]:
 
 def _checked(channels: Sequence[int], n: int, layer: str) -> list[int]:
     if wrong := [k for k in channels if not 0 <= k < n]:
-        text = f"channel: received {wrong[0]}, but {layer} has the channels 0 to {n - 1}."
+        text = f"--channel {wrong[0]}: {layer} has the channels 0 to {n - 1}."
         raise ConfigError(Message("usage-channel-unknown", text, key="channel", received=wrong[0], expected=n - 1))
     return list(channels)
 

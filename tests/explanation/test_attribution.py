@@ -211,6 +211,11 @@ def test_a_layer_can_be_chosen_and_must_exist() -> None:
         Attribution(classifier, "conv3")
     assert caught.value.code == "cut-layer-without-maps"
     assert "conv2" in caught.value.facts["suggestions"]
+    for wrong, suggestions in (("act", ("act1",)), ("onv", ("conv1", "conv2")), ("nolayer", ())):
+        with pytest.raises(CutError) as caught:
+            Attribution(classifier, wrong)
+        assert caught.value.facts["suggestions"] == suggestions
+        assert caught.value.facts["expected"] == ("conv1", "act1", "conv2")
 
 
 def test_a_network_without_maps_has_no_grad_cam() -> None:
