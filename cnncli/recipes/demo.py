@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cnncli.catalogue.kernels import KERNELS, SIGNED, Kernel
 from cnncli.config.overrides import Overrides
 from cnncli.config.reader import config_from_mapping
-from cnncli.errors import CnncliError, Message
+from cnncli.errors import CnncliError, Message, printable
 from cnncli.explanation.convolution import convolve, pool
 from cnncli.images.decode import PixelSpec, decode
 from cnncli.images.limits import MAX_PIXELS
@@ -164,6 +164,11 @@ def total_error(target: Sequence[float], output: Sequence[float]) -> float:
     return float(sum((t - o) ** 2 for t, o in zip(target, output, strict=True)) / 2)
 
 
+def _invalid(option: str, received: str, expected: str) -> CnncliError:
+    text = printable(f"--{option} {received}: expected {expected}.")
+    return CnncliError(Message("usage-value-invalid", text, key=option, received=received, expected=expected))
+
+
 def train_on_one_image(
     image: Path, classes: Sequence[str], label: str, learning_rate: float, n_updates: int, overrides: Overrides = ()
 ) -> DemoStep:
@@ -181,10 +186,10 @@ def train_on_one_image(
         CnncliError: The label is not among the classes, a class is repeated, or a setting is wrong.
         ImageError: The image is unusable.
     """
-    if label not in classes or len(set(classes)) != len(classes) or len(classes) < 2:
-        expected = "one of at least two different classes"
-        text = f"--label {label}: expected {expected} (received {', '.join(classes)})."
-        raise CnncliError(Message("usage-value-invalid", text, key="label", received=label, expected=expected))
+    if len(set(classes)) != len(classes) or len(classes) < 2:
+        raise _invalid("classes", ",".join(classes), "at least two different names")
+    if label not in classes:
+        raise _invalid("label", label, f"one of {', '.join(classes)}, as in --classes")
     config = config_from_mapping(SMALL_NETWORK, overrides, environment={}, check_paths=False)
     from cnncli.networks.backend import import_keras
     from cnncli.networks.classifier import build_classifier, image_size

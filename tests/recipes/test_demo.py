@@ -141,7 +141,12 @@ def test_an_update_is_a_step_of_gradient_descent(image: Path) -> None:
 
 def test_a_label_that_is_no_class_is_refused(image: Path) -> None:
     """The label must be one of the classes, and these must differ."""
-    for classes, label in ((("a", "b"), "c"), (("a", "a"), "a"), (("a",), "a")):
+    for classes, label, key, received in (
+        (("a", "b"), "c", "label", "c"),
+        (("a", "a"), "a", "classes", "a,a"),
+        (("a",), "a", "classes", "a"),
+    ):
         with pytest.raises(CnncliError) as caught:
             train_on_one_image(image, classes, label, 0.5, 1)
-        assert caught.value.code == "usage-value-invalid"
+        facts = caught.value.facts
+        assert (caught.value.code, facts["key"], facts["received"]) == ("usage-value-invalid", key, received)
