@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ from cnncli.terminal.formatting import matrix_text, percent
 
 if TYPE_CHECKING:
     from cnncli.explanation.convolution import Worked
+
+log = logging.getLogger(__name__)
 
 ANIMATIONS = (".gif", ".png", ".webp")
 MOST_PRINTED = 40
@@ -113,8 +116,8 @@ def pixels(image: Path, out: Path | None, size: int, as_json: bool, console: Con
     "--example",
     "kind",
     type=click.Choice(["image", "volume", "max-pooling", "average-pooling", "sum-pooling"]),
-    default="image",
-    help="image: 5×5 with a 3×3 kernel; volume: 5×5×3 with two filters of 3×3×3; pooling: 4×4 with 2×2.",
+    help="image: 5×5 with a 3×3 kernel; volume: 5×5×3 with two filters of 3×3×3; pooling: 4×4 with 2×2.  "
+    "[default: image, or volume with an option of it]",
 )
 @click.option("--size", type=click.IntRange(1, 16), help="Height and width of a volume.  [default: 5]")
 @click.option("--kernel", type=click.IntRange(1, 11), help="Height and width of its filters.  [default: 3]")
@@ -126,29 +129,31 @@ def pixels(image: Path, out: Path | None, size: int, as_json: bool, console: Con
 @click.option("--seed", type=click.IntRange(0), help="Seed of the numbers of a volume.  [default: 0]")
 @click.option("--out", type=OUT_FILE, metavar="FILE", help="Animation to write, .gif, .png or .webp.")
 @console_options
-def convolution(kind: str, out: Path | None, console: Console, **sizes: int | None) -> None:
+def convolution(kind: str | None, out: Path | None, console: Console, **sizes: int | None) -> None:
     """Work out a convolution or pooling step by step.
 
-    Prints the arithmetic of each output; --out writes an animation. An option such as --stride or --padding selects the
-    volume, whose numbers are random: values 0 to 2, weights −1 to 1.
+    Prints the arithmetic of each output; --out writes an animation. Options such as --stride and --padding are for the
+    volume, whose numbers are random: values 0 to 2, weights −1 to 1. The other examples have fixed numbers.
     """
     from cnncli.explanation.convolution import course_convolution, course_pooling, volume_convolution
     from cnncli.storage.atomic import output_path
 
     path = output_path(out, ANIMATIONS) if out else None
     given = {name: value for name, value in sizes.items() if value is not None}
-    if given and kind.endswith("pooling"):
+    if given and kind not in ("volume", None):
         text = f"--{next(iter(given))} changes a volume; --example {kind} has fixed numbers."
         raise click.UsageError(Message("usage-options-conflict", text))
     try:
         if kind == "volume" or given:
             worked = volume_convolution(**given)
-        elif kind == "image":
+        elif kind in ("image", None):
             worked = course_convolution()
         else:
             worked = course_pooling(kind.removesuffix("-pooling"))  # type: ignore[arg-type]
     except ValueError as error:
         raise click.UsageError(Message("usage-value-invalid", f"{error}.")) from error
+    if given and not kind:
+        log.info(f"example: volume, because of --{next(iter(given))}")
     _print_worked(worked)
     if path:
         from cnncli.report.animation import draw_animation

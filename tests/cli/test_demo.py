@@ -46,11 +46,19 @@ def test_kernels_have_numbers_and_biases(capsys: pytest.CaptureFixture[str]) -> 
     assert "kernel 2, channel 1, bias 0\n" in text
 
 
+def test_an_option_of_the_volume_selects_it_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    """`demo convolution` without --example names the example that an option has selected."""
+    for words, named in (([], False), (["--size", "4"], True), (["--example", "volume", "--size", "4"], False)):
+        assert main(["demo", "convolution", *words]) == 0
+        assert ("volume" in capsys.readouterr().err) == named
+
+
 @pytest.mark.parametrize(
     ("words", "code"),
     [
         (["--size", "2", "--padding", "0"], "usage-value-invalid"),
         (["--example", "max-pooling", "--stride", "1"], "usage-options-conflict"),
+        (["--example", "image", "--size", "7"], "usage-options-conflict"),
         (["--out", "steps.jpg"], "usage-suffix"),
     ],
 )
