@@ -76,9 +76,8 @@ class Objective:
         else:
             targets = ops.one_hot(labels, self.n_classes, dtype="float32")
             is_correct = ops.equal(ops.cast(ops.argmax(logits, axis=1), "int64"), labels)
-        is_binary = self.activation == "sigmoid" or self.loss.startswith("Binary")  # each class on its own
-        uniform = 0.5 if is_binary else 1.0 / self.n_classes
-        smoothed = targets * (1.0 - self.label_smoothing) + uniform * self.label_smoothing
+        is_binary = self.activation == "sigmoid" or self.loss.startswith("Binary")
+        smoothed = smooth_targets(targets, self.label_smoothing, 2 if is_binary else self.n_classes)
         n_correct = ops.sum(ops.cast(is_correct, "float32"))
         return Measures(ops.mean(self._weighted(logits, smoothed, labels)), self._losses(logits, targets), n_correct)
 
@@ -95,6 +94,14 @@ class Objective:
 
     def _losses(self, logits: Any, targets: Any) -> Any:
         return compute_losses(self.loss, logits, targets, self.activation)
+
+
+def smooth_targets(targets: Any, smoothing: float, n_outcomes: int) -> Any:
+    """Spread a fraction of the targets (n, units) evenly over all outcomes, as Keras's losses do.
+
+    There are as many outcomes as classes, or two if each unit is a decision of its own.
+    """
+    return targets * (1.0 - smoothing) + smoothing * (1.0 / n_outcomes)
 
 
 def balanced_weights(labels: NDArray[Any], n_classes: int) -> ClassWeights:

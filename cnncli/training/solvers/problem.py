@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnncli.terminal.formatting import decimal, percent
-from cnncli.training.objective import ClassWeights
+from cnncli.training.objective import ClassWeights, smooth_targets
 
 Method = Literal["logistic regression", "linear support vector machine", "ridge regression"]
 
@@ -102,8 +102,9 @@ class HeadProblem:
             targets = self.labels[:, None].astype(np.float32)
         else:
             targets = np.eye(self.n_classes, dtype=np.float32)[self.labels]
-        uniform = 0.5 if self.activation == "sigmoid" else 1.0 / self.n_classes
-        return targets * np.float32(1 - self.label_smoothing) + np.float32(uniform * self.label_smoothing)
+        outcomes = 2 if self.activation == "sigmoid" else self.n_classes
+        smoothed: NDArray[np.float32] = smooth_targets(targets, self.label_smoothing, outcomes)
+        return smoothed
 
     @cached_property
     def weights(self) -> NDArray[np.float32]:
