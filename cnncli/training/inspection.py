@@ -20,8 +20,7 @@ from cnncli.runs.records import RunWriter
 from cnncli.storage.zips import Arrays
 from cnncli.training.inputs import Batch
 from cnncli.training.objective import Objective
-from cnncli.training.penalties import kernel_penalties
-from cnncli.training.steps import TrainStep, auxiliary_losses
+from cnncli.training.steps import TrainStep
 
 PROBE_IMAGES = 32
 """Maximum number of images; a batch of training needs more memory."""
@@ -108,7 +107,7 @@ def _compile(step: TrainStep, objective: Objective) -> tuple[list[Any], Any]:
     """Return the operations that are measured, and a TensorFlow function from a batch to their statistics."""
     import tensorflow as tf
 
-    keras, tail, settings = import_keras(), step.tail, step.settings
+    keras, tail = import_keras(), step.tail
     nodes = [node for node in nodes_in_order(tail) if _is_shown(node)]
     model = keras.Model(tail.inputs, [node.outputs[0] for node in nodes] + list(tail.outputs))
     variables = tail.trainable_variables
@@ -118,9 +117,8 @@ def _compile(step: TrainStep, objective: Objective) -> tuple[list[Any], Any]:
         with tf.GradientTape() as tape:
             with keras.StatelessScope():  # discards the updates of moving statistics and random states
                 outputs = model(cast, training=True)
-            logits, *auxiliary = outputs[len(nodes) :]
-            losses = [objective.measure(logits, y).objective, *auxiliary_losses(objective, auxiliary, y)]
-            value = tf.add_n([*losses, *tail.losses, *kernel_penalties(variables, settings.l1, settings.l2)])
+            _, losses, penalties = step.terms(outputs[len(nodes) :], y, objective)
+            value = tf.add_n([*losses, *penalties])
         gradients = tape.gradient(value, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
         return [_statistics(node.operation, one) for node, one in zip(nodes, outputs, strict=False)], gradients

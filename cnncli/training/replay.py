@@ -13,8 +13,7 @@ from cnncli.engines.engine import Array
 from cnncli.networks.backend import import_keras
 from cnncli.networks.graph import nodes_in_order
 from cnncli.storage.zips import Arrays
-from cnncli.training.penalties import kernel_penalties
-from cnncli.training.steps import TrainStep, auxiliary_losses
+from cnncli.training.steps import TrainStep
 
 Part = Literal["input", "output", "loss", "penalty", "gradient", "update", "nothing"]
 """First broken part: the input of the trained layers, the output of a layer, the loss or a penalty, the gradient
@@ -112,7 +111,7 @@ class _Forward:
     def __init__(self, step: TrainStep, inputs: Sequence[Array], labels: Any) -> None:
         import tensorflow as tf
 
-        tail, settings = step.tail, step.settings
+        tail = step.tail
         self._nodes = [node for node in nodes_in_order(tail) if not node.is_input]
         outputs = [tensor for node in self._nodes for tensor in node.outputs]
         model = import_keras().Model(tail.inputs, [*outputs, *tail.outputs])
@@ -121,11 +120,11 @@ class _Forward:
         with tf.GradientTape() as tape:
             tape.watch(cast)
             values = model(cast, training=True)
-            self._outputs, (self._logits, *auxiliary) = values[: len(outputs)], values[len(outputs) :]
+            self._outputs, ends = values[: len(outputs)], values[len(outputs) :]
+            self._logits = ends[0]
             # Gradients are those by the outputs of the layers, which the tape only knows if they were watched.
-            self._loss = step.objective.measure(self._logits, labels).objective
-            self._loss = tf.add_n([self._loss, *auxiliary_losses(step.objective, auxiliary, labels)])
-            self._penalties = [*tail.losses, *kernel_penalties(variables, settings.l1, settings.l2)]
+            _, losses, self._penalties = step.terms(ends, labels)
+            self._loss = tf.add_n(losses)
             total = tf.add_n([self._loss, *self._penalties])
         found = tape.gradient(total, [*self._outputs, *variables])
         self._gradients = dict(zip(map(id, outputs), found[: len(outputs)], strict=True))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from cnncli.networks.mixed_precision import copy_network, hand_weights_over, mix
 from cnncli.runtime.random_keys import key_of
 from cnncli.training.inputs import Batch
 from cnncli.training.mixing import MixedBatch, MixedLabels
-from cnncli.training.objective import Objective
+from cnncli.training.objective import Measures, Objective
 from cnncli.training.penalties import kernel_penalties
 from cnncli.training.replicas import ONE_DEVICE, Replicas
 from cnncli.training.update import Update, UpdateSettings
@@ -88,6 +88,20 @@ class EpochTotals:
 
 BeforeStep = Callable[["TrainStep", list[Array], Any], None]
 """A function that is called before a step with the training step, the inputs and the labels of the batch."""
+
+
+class ObjectiveTerms(NamedTuple):
+    """Terms of which the training objective is the sum.
+
+    Attributes:
+        measures: Measures of the main output.
+        losses: Its loss, and the weighted ones of auxiliary classifiers.
+        penalties: Penalties of the weights.
+    """
+
+    measures: Measures
+    losses: list[Any]
+    penalties: list[Any]
 
 
 class TrainStep:
@@ -208,9 +222,27 @@ class TrainStep:
 
     def penalty(self) -> float | None:
         """Return the sum of the weight penalties, or None if there are none."""
-        settings, variables = self.settings, self.tail.trainable_variables
-        losses = [*self.tail.losses, *kernel_penalties(variables, settings.l1, settings.l2)]
-        return float(sum(losses)) if losses else None
+        penalties = self._penalties()
+        return float(sum(penalties)) if penalties else None
+
+    def terms(self, outputs: Sequence[Any], labels: Any, objective: Objective | None = None) -> ObjectiveTerms:
+        """Return the terms of the training objective, as tensors.
+
+        Args:
+            outputs: Logits (n, units) of the tail and of auxiliary classifiers.
+            labels: Labels of the images.
+            objective: What the labels are for; None: `self.objective`.
+        """
+        objective = objective or self.objective
+        logits, *auxiliary = outputs
+        measures = objective.measure(logits, labels)
+        others = [AUXILIARY_WEIGHT * objective.measure(one, labels).objective for one in auxiliary]
+        return ObjectiveTerms(measures, [measures.objective, *others], self._penalties())
+
+    def _penalties(self) -> list[Any]:
+        """Return the penalties of a head's layers and those of all trained kernels."""
+        own = kernel_penalties(self.tail.trainable_variables, self.settings.l1, self.settings.l2)
+        return [*self.tail.losses, *own]
 
     def check_weights(self, where: str) -> None:
         """Raise NonFiniteError if a weight, its average or a slot of the optimizer is NaN or Inf."""
@@ -290,7 +322,7 @@ class TrainStep:
         import tensorflow as tf
 
         tail, objective, variables, update = self.tail, self.objective, self.tail.trainable_variables, self._update
-        l1, l2, replicas = self.settings.l1, self.settings.l2, self._replicas
+        replicas = self._replicas
         shapes = [(None, *tensor.shape[1:]) for tensor in tail.inputs]
         inputs = [tf.TensorSpec(shape, dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
 
@@ -307,14 +339,12 @@ class TrainStep:
         def train_part(x: Any, y: Any) -> tuple[Any, Any, Any, Any, Any]:
             (x, y), fraction = replicas.part((x, y))
             with tf.GradientTape() as tape:
-                logits, *auxiliary = _as_list(tail(cast(x), training=True))
-                measures = objective.measure(logits, y)
-                losses = [measures.objective, *auxiliary_losses(objective, auxiliary, y)]
-                penalties = replicas.fractions([*tail.losses, *kernel_penalties(variables, l1, l2)])
-                value = tf.add_n([*(fraction * loss for loss in losses), *penalties])
+                outputs = _as_list(tail(cast(x), training=True))
+                measures, losses, penalties = self.terms(outputs, y)
+                value = tf.add_n([*(fraction * loss for loss in losses), *replicas.fractions(penalties)])
             is_real = tf.sign(fraction)
             loss, n_correct = is_real * tf.reduce_sum(measures.plain_losses), is_real * measures.n_correct
-            return tape.gradient(value, variables), value, loss, n_correct, logits
+            return tape.gradient(value, variables), value, loss, n_correct, outputs[0]
 
         def train(x: Any, y: Any) -> tuple[Any, Any, Any, Any]:
             gradients, value, loss, n_correct, logits = replicas.run(train_part, x, y)
@@ -329,11 +359,6 @@ class TrainStep:
             tf.function(train, input_signature=[inputs, objective.signature()], autograph=False),
             tf.function(infer, input_signature=[inputs], autograph=False),
         )
-
-
-def auxiliary_losses(objective: Objective, auxiliary: Iterable[Any], labels: Any) -> list[Any]:
-    """Return the weighted losses of auxiliary classifiers with logits (n, units) each."""
-    return [AUXILIARY_WEIGHT * objective.measure(logits, labels).objective for logits in auxiliary]
 
 
 def _copy_for(tail: keras.Model, precision: Precision, replicas: Replicas) -> keras.Model:
