@@ -82,11 +82,14 @@ def test_penalties_are_those_of_keras_on_every_kernel() -> None:
 
 
 def test_only_trained_layers_are_penalized() -> None:
-    """The reported objective does not contain the kernels of frozen layers."""
+    """The penalty is that of the trained kernels; those of frozen layers neither count nor move."""
     model = _network()
     model.get_layer("first").trainable = False
     step = TrainStep(model, build_optimizer(SGD), Objective("softmax", 3), update=UpdateSettings(l2=1e3))
     before = model.get_layer("first").kernel.numpy()
+    trained = [model.get_layer(name).kernel.numpy() for name in ("second", "logits")]
+    assert step.penalty() == pytest.approx(1e3 * sum(float(np.square(kernel).sum()) for kernel in trained))
+
     step.train_epoch(_batches(IMAGES), iter([1e-6]), "a step")
 
     np.testing.assert_array_equal(model.get_layer("first").kernel.numpy(), before)
