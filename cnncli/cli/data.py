@@ -25,7 +25,7 @@ from cnncli.cli.options import (
 )
 from cnncli.errors import EXIT_USER, Message, printable
 from cnncli.terminal.console import Console
-from cnncli.terminal.formatting import short_path
+from cnncli.terminal.formatting import counted, short_path
 
 if TYPE_CHECKING:
     from cnncli.dataset.fix_splits import Move
@@ -137,11 +137,12 @@ def _print_report(document: Mapping[str, Any], issues: Sequence[Issue], console:
     for pair in document["near_duplicates"][:MAX_GROUPS]:
         files = (f"{printable(file)} ({split})" for file, split in zip(pair["paths"], pair["splits"], strict=True))
         click.echo(f"similar: {' and '.join(files)}, {pair['correlation']:.0%}")
-    _print_messages("warning", messages_of(issues, "warning"))
+    warnings = messages_of(issues, "warning")
+    _print_messages("warning", warnings)
     for message in messages_of(issues, "note"):
         click.echo(f"note: {message}")
     if document["ok"]:
-        click.echo("OK: no problems found")
+        click.echo(f"OK: no errors, {counted(len(warnings), 'warning')}" if warnings else "OK: no problems found")
 
 
 def _print_tables(document: Mapping[str, Any], console: Console) -> None:

@@ -75,9 +75,10 @@ def different_classes(dataset: Dataset) -> Iterator[Issue]:
         additional = tuple(name for name in received if name not in expected)
         if expected and received and (missing or additional):
             facts = {"missing": missing, "additional": additional, "renamed": _renamed(missing, additional)}
-            # In a table or with several labels per image, a split need not have images of a rare class.
+            # A table or several labels per image have no folder for a class without images, and a rare class need not
+            # have images in every split; a class folder that is missing was forgotten or has another name.
             issue = warning if (found.table or found.is_multi_label) and not additional else error
-            yield issue("data-classes-differ", found.place(split), other=first, **facts)
+            yield issue("data-classes-differ", found.place(split), split=split, other=first, **facts)
 
 
 def splits_without_effect(dataset: Dataset) -> Iterator[Issue]:

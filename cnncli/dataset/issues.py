@@ -88,7 +88,9 @@ _WORDING: Mapping[str, str] = {
     "data-no-class-folders": "{path}: no class folders (images found: {n}); put each class into its own folder{hint}",
     "data-empty-class": "{path}: no readable image of class {label}",
     "data-no-train-split": "{path}: has a {splits} split, but none for training",
-    "data-classes-differ": "{path}: classes differ from {other}. Missing: {missing}. Extra: {additional}{renamed}",
+    "data-classes-differ": (
+        "{path}: classes of {split} differ from {other}. Missing: {missing}. Extra: {additional}{renamed}"
+    ),
     "data-single-class": "{path}: only one class, {label}; at least two are needed{hint}",
     "data-class-unknown": "{path}: classes unknown to this run: {labels}; it was trained on {known}",
     "data-class-absent": "{path}: no images of these classes of the run: {labels}{hint}",

@@ -63,6 +63,16 @@ def test_check_lists_all_errors_first_and_exits_with_2(folder: Path, capsys: pyt
     assert "error" not in err
 
 
+def test_check_counts_warnings_in_its_last_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With warnings, `data check` exits with 0 and does not print that there are no problems."""
+    write_classes(folder / "train", {"dogs": 40}, first_seed=500)
+    assert main(["data", "check", str(folder)]) == 0
+    out = capsys.readouterr().out
+
+    assert codes_of(out, "warning") == ["data-uneven-classes"] * 2  # of train, and of the drawn validation split
+    assert out.splitlines()[-1] == "OK: no errors, 2 warnings"
+
+
 @pytest.mark.parametrize("name", ["", "a.tar", "cats/a.txt"])
 def test_check_without_images_only_prints_why(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
     """Without any image, `data check` reports errors and what was left out, and no facts about images."""

@@ -279,7 +279,7 @@ def test_a_rare_class_may_be_absent_from_a_given_split(tmp_path: Path) -> None:
     rows = [(file, file.parent.name, "validation" if file.name.endswith(".3.jpg") else "train") for file in files]
     write_table(tmp_path / "labels.csv", [("image", "label", "split"), *rows[:-1]])
     (warned,) = [one for one in build_manifest(settings(tmp_path), 0).issues if one.code == "data-classes-differ"]
-    assert (warned.severity, warned.facts["missing"]) == ("warning", ("b",))
+    assert (warned.severity, warned.facts["split"], warned.facts["missing"]) == ("warning", "validation", ("b",))
 
     write_table(tmp_path / "labels.csv", [("image", "label", "split"), *rows[:-1], (files[-1], "c", "validation")])
     with pytest.raises(DataError) as error:
