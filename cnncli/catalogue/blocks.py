@@ -138,6 +138,18 @@ class Block(Settings):
     repeat: Annotated[int, Field(ge=1, le=MAX_REPEAT)] = 1
     """Number of times that the block is repeated, each with weights of its own."""
 
+    @property
+    def idle(self) -> tuple[str, ...]:
+        """Settings of convolutions that are given to a block without convolutions.
+
+        Defaults count unless `filters: null` is written as well, as in the config of a run.
+        """
+        if self.filters is not None:
+            return ()
+        is_explicit = "filters" in self.model_fields_set
+        given = set(self.model_dump(exclude_defaults=True)) if is_explicit else self.model_fields_set
+        return tuple(sorted(given - {"filters", "lrn", "pooling", "dropout", "repeat"}))
+
     @model_validator(mode="after")
     def _fits(self) -> Block:
         """Refuse what Keras cannot compute."""

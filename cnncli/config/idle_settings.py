@@ -49,6 +49,10 @@ def idle_settings(config: Config) -> dict[str, tuple[str, str]]:
         if not backbone.is_pretrained:
             why = "has no effect without pretrained weights: the network takes any number of channels"
             idle[f"{key}.adapter"] = (why, "pretrained weights")
+        for number, block in enumerate(backbone.options.get("blocks") or ()):
+            for name in block.idle:
+                why = "has no effect in a block without filters, which has no convolution"
+                idle[f"{key}.options.blocks.{number}.{name}"] = (why, "filters as well")
     if not augmentation.is_active and augmentation.views not in (None, 1):
         idle["augmentation.views"] = ("every view would be the image itself", "an augmentation as well")
     if training.solver != "exact":

@@ -225,6 +225,11 @@ CASES = [
         "identity",
     ),
     (
+        "backbone: {name: ConvNet, weights: none, options: {blocks: [{kernel_size: 3, pooling: {size: 2}}]}}",
+        "config-without-effect 2:62 backbone.options.blocks.0.kernel_size",
+        3,
+    ),
+    (
         "data: {path: images, image_size: 32, color: grayscale}\n"
         "backbone:\n"
         "  name: ConvNet\n"

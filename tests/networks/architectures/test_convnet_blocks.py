@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from cnncli.config.reader import config_from_mapping
+from cnncli.config.writer import dump_config
 from cnncli.engines.openvino import OpenVinoEngine, convert_graph
 from cnncli.errors import ConfigError
 from cnncli.networks.backend import import_keras
@@ -361,6 +363,30 @@ def test_other_options_beside_blocks_are_refused() -> None:
     with pytest.raises(ConfigError) as caught:
         config_from_mapping({"data": {"path": "."}, "mode": "from-scratch", "backbone": backbone}, environment={})
     assert (caught.value.code, caught.value.facts["key"]) == ("config-without-effect", "backbone.options.filters")
+
+
+def test_a_block_without_filters_has_no_settings_of_convolutions() -> None:
+    """They are refused where they are written, even defaults; an explicit `filters: null` allows defaults."""
+    settings = {"kernel_size": 3, "activation": "relu", "pooling": {"size": 2}}
+    with pytest.raises(ConfigError) as caught:
+        build([settings, {"filters": 4, "kernel_size": 3}], {})
+    keys = [one.facts["key"].removeprefix("backbone.options.blocks.") for one in caught.value.problems]
+    with pytest.raises(ConfigError) as changed:
+        build([{"filters": None, **settings, "kernel_size": 5}], {})
+
+    assert (keys, set(caught.value.codes)) == (["0.activation", "0.kernel_size"], {"config-without-effect"})
+    assert [one.facts["key"] for one in changed.value.problems] == ["backbone.options.blocks.0.kernel_size"]
+    assert of_backbone(build([{"filters": None, **settings}], {})) == 0
+
+
+def test_a_resolved_config_can_have_blocks_without_filters() -> None:
+    """It is read again unchanged."""
+    backbone = {"name": "ConvNet", "options": {"blocks": [{"filters": 4}, {"pooling": {"size": 2}}]}}
+    settings = {"data": {"path": "/images"}, "mode": "from-scratch", "backbone": backbone}
+    config = config_from_mapping(settings, environment={}, check_paths=False)
+    for is_short in (False, True):
+        text = yaml.safe_load(dump_config(config, is_short=is_short))
+        assert config_from_mapping(text, environment={}, check_paths=False) == config
 
 
 KINDS: dict[str, list[dict[str, Any]]] = {
