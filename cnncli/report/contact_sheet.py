@@ -21,7 +21,7 @@ MARGIN, GAP, LINE = 24, 6, 20
 AFTER_FIRST = 14
 """Extra gap in pixels after the first column, the original image."""
 LABEL_WIDTHS = (90, 190)
-"""Smallest and largest width of the labels, in pixels."""
+"""Smallest and largest width of the labels, in pixels; the latter is that of headings as well."""
 TILE_SIDES = (96, 224)
 """Smallest and largest longer side of an image on the sheet, in pixels; others are enlarged or reduced."""
 
@@ -85,7 +85,10 @@ def draw_tiles(
     """Draw images of one size with a heading above each, row by row, as a PNG; `details` are gray texts below them."""
     size = _tile_size(*tiles[0][1].shape[:2])
     head = MARGIN + 28 + LINE * (lines.count("\n") + 1) + 8
-    step = (size[0] + 2 * GAP, size[1] + LINE * (2 if details else 1) + 2 * GAP)
+    # Columns are as wide as the longest heading, up to a limit, so that those of small images are not cut off.
+    heading_width = math.ceil(max(load_font(13).getlength(name) for name, _ in tiles))
+    column = max(size[0], min(heading_width, LABEL_WIDTHS[1]))
+    step = (column + 2 * GAP, size[1] + LINE * (2 if details else 1) + 2 * GAP)
     n_rows = math.ceil(len(tiles) / columns)
     text_width = max(load_font(20).getlength(title), *(load_font(13).getlength(line) for line in lines.split("\n")))
     width = max(min(columns, len(tiles)) * step[0], math.ceil(text_width)) + 2 * MARGIN
@@ -95,10 +98,10 @@ def draw_tiles(
     pen.multiline_text((MARGIN, MARGIN + 28), lines, GRAY, load_font(13), spacing=LINE - 13)
     for place, (name, pixels) in enumerate(tiles):
         left, top = MARGIN + place % columns * step[0], head + place // columns * step[1]
-        pen.text((left, top), shorten_to_width(name, load_font(13), size[0]), INK, load_font(13))
+        pen.text((left, top), shorten_to_width(name, load_font(13), column), INK, load_font(13))
         sheet.paste(_tile(pixels, size), (left, top + LINE))
         if details:
-            text = shorten_to_width(details[place], load_font(11), size[0])
+            text = shorten_to_width(details[place], load_font(11), column)
             pen.text((left, top + LINE + size[1] + 2), text, GRAY, load_font(11))
     with replacing(path) as temporary:
         sheet.save(temporary, "PNG")

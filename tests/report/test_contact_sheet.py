@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from cnncli.report.contact_sheet import SheetRow, draw_contact_sheet
+from cnncli.report.contact_sheet import SheetRow, draw_contact_sheet, draw_tiles, load_font
 
 RED, GREEN, BLUE = (250, 5, 5), (5, 250, 5), (5, 5, 250)
 
@@ -84,6 +84,21 @@ def test_any_name_fits(name: str, tmp_path: Path) -> None:
     sheet = read_sheet(tmp_path / "sheet.png")
     assert len(places(sheet, RED)) == 2 * 100 * 120
     assert sheet.shape[1] < 600
+
+
+@pytest.mark.parametrize("heading", ["strawberry → raspberry 98.0 %", "x" * 400])
+def test_headings_of_small_images_are_wider_than_the_images(heading: str, tmp_path: Path) -> None:
+    """A heading is cut off at the width of labels, not at that of a tiny image, and columns do not overlap."""
+    tiles = [(heading, plain(RED, 28, 28)), ("", plain(GREEN, 28, 28))]
+    draw_tiles(tiles, "title", "small print", tmp_path / "sheet.png", columns=2)
+    sheet = read_sheet(tmp_path / "sheet.png")
+    red, green = places(sheet, RED), places(sheet, GREEN)
+    top, left = red.min(axis=0)
+    ink = np.flatnonzero((sheet[top - 18 : top] < 200).any(axis=(0, 2)))
+    whole = min(load_font(13).getlength(heading), 190)
+
+    assert len(red) == len(green) == 112 * 112
+    assert whole - 10 < ink.max() - left < green[:, 1].min() - left
 
 
 def test_the_small_print_is_never_cut_off(tmp_path: Path) -> None:
