@@ -13,6 +13,9 @@ from pathlib import Path
 MOST_DIGITS = 3
 """Digits after the point of a percentage near 0 or 100."""
 
+HUGE = 100_000
+"""Losses from here on are shown with an exponent."""
+
 _ASCII = str.maketrans(
     {**dict.fromkeys("·–—─−", "-"), "…": "...", "×": "x", "→": "->", "±": "+/-", "≤": "<=", "≥": ">=", "’": "'"}
 )
@@ -113,7 +116,9 @@ def matrix_text(rows: Iterable[Iterable[float]]) -> str:
 
 
 def decimal(value: float) -> str:
-    """Return a loss or a learning rate with three decimals or, if it is small, two significant digits: `2e-05`."""
+    """Return a loss or a learning rate with three decimals or, if it is small or huge, few digits: `2e-05`."""
+    if abs(value) >= HUGE:
+        return f"{value:.3g}"
     return f"{value:.3f}" if abs(value) >= 0.01 else f"{value:.2g}"
 
 

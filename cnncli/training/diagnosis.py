@@ -22,8 +22,11 @@ JUMP, MAX_JUMPS = 1.25, 0.25
 """Ratio of the losses of two epochs that counts as a jump, and the fraction of epochs that may be jumps."""
 MIN_JUMP = 0.05
 """Smallest jump, as a fraction of the range of the losses: those of a solved problem waver near zero."""
+MAX_LOSS = 20
+"""Training loss per image above which a network that classifies few images correctly has diverged: guessing at random
+has the logarithm of the number of classes."""
 LOW_ACCURACY = 0.85
-"""Training accuracy below which a network that no longer improves underfits."""
+"""Training accuracy below which a network that no longer improves underfits, and one with a high loss has diverged."""
 
 Verdict = Literal["too-short", "unstable", "overfitting", "still-improving", "underfitting", "fine"]
 
@@ -72,6 +75,8 @@ def _unstable(rows: Sequence[HistoryRow]) -> Diagnosis | None:
         numbers = f"the training loss rises from {decimal(start)} to {decimal(end)}"
     elif len(jumps) >= max(2, MAX_JUMPS * (len(rows) - 1)):
         numbers = f"the {name} jumps up by more than {JUMP - 1:.0%} in epochs {', '.join(map(str, jumps))}"
+    elif end > MAX_LOSS and rows[-1].metrics["accuracy"] < LOW_ACCURACY:
+        numbers = f"the training loss is {decimal(end)} at the end, as after a divergence"
     else:
         return None
     return Diagnosis("unstable", f"unstable: {numbers}; a lower learning rate or larger batches help")

@@ -54,10 +54,19 @@ def test_rates(speed: float, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(1.0, "1.000"), (0.98125, "0.981"), (0.0099, "0.0099"), (0.0, "0"), (2e-5, "2e-05"), (float("nan"), "nan")],
+    [
+        (1.0, "1.000"),
+        (0.98125, "0.981"),
+        (0.0099, "0.0099"),
+        (0.0, "0"),
+        (2e-5, "2e-05"),
+        (float("nan"), "nan"),
+        (99999.0, "99999.000"),
+        (-1.2657e25, "-1.27e+25"),
+    ],
 )
 def test_decimals(value: float, text: str) -> None:
-    """A number has three decimals, or two significant digits if it is small."""
+    """A number has three decimals, two significant digits if it is small, or three if it is huge."""
     assert decimal(value) == text
 
 

@@ -43,6 +43,8 @@ CASES = [
     pytest.param(_history(FALLING, (0.7, 0.4, 0.9, 0.3, 0.8, 0.3, 0.9, 0.3)), "unstable", "3, 5, 7", id="jumps"),
     pytest.param(_history(SOLVED, accuracy=1.0), "fine", "100.0 %", id="solved"),
     pytest.param(_history((1, 2, 4, 9), (1, 2, 4, 9), 0.5, 0.5), "unstable", "9", id="diverging"),
+    pytest.param(_history((1e25, 2.6e23, 5532407.7), accuracy=0.1), "unstable", "5.53e+06", id="diverged and falling"),
+    pytest.param(_history((900, 300, 90, 30), accuracy=0.97), "still-improving", "30.000", id="large scores"),
     pytest.param(_history(FLAT, FLAT), "fine", "95.0 %", id="fine"),
     pytest.param(_history(FALLING[:2], FALLING[:2]), "too-short", "2 epochs", id="two epochs"),
     pytest.param([], "too-short", "0 epochs", id="nothing"),
