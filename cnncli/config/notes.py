@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from cnncli.catalogue.losses import LOSSES
 from cnncli.config.modes import frozen_stages, stages_of
 from cnncli.config.schema import Config
 from cnncli.errors import Message
@@ -24,6 +25,11 @@ def notes_of(config: Config) -> Iterator[Message]:
             "every step, frozen or not."
         )
         yield Message("config-adapter-no-cache", text, key="backbone.adapter")
+    loss, activation = config.training.loss, config.head.activation
+    if LOSSES[loss].is_of_scores and activation != "linear":
+        text = f"training.loss: {loss} is a loss of scores, but head.activation: {activation} gives probabilities."
+        remedy = "Set head.activation: linear, or leave it out."
+        yield Message("config-loss-of-probabilities", f"{text} {remedy}", key="head.activation", received=activation)
     for key, backbone in config.backbones_by_key.items():
         if not backbone.is_pretrained and (frozen := frozen_stages(stages)):
             remedy = "Use mode: from-scratch to train all weights."

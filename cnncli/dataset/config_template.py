@@ -46,9 +46,6 @@ def template_for(
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(report["path"]).name).strip("-._")[:80] or "images"
     few = sum(training.values()) < 1_000
     flip = "few images: worth trying true" if few else "true: flipped with a probability of 0.5"
-    activation = ("softmax", "softmax | sigmoid | linear")
-    if report["multi_label"]:
-        activation = ("sigmoid", "an image can have several labels")
     rows: list[Row] = [
         ("name", name, "name of the run"),
         ("mode", "feature-extraction", "feature-extraction | fine-tuning | from-scratch"),
@@ -60,7 +57,7 @@ def template_for(
         ("backbone.weights", "imagenet", "imagenet | none | a file"),
         ("head.pooling", "avg", "avg | max | flatten"),
         ("head.layers", [], "for example [{dense: 256, activation: relu}, {dropout: 0.5}]"),
-        ("head.activation", *activation),
+        *([("head.activation", "sigmoid", "an image can have several labels")] if report["multi_label"] else []),
         ("augmentation.horizontal_flip", False, flip),
         ("augmentation.rotation_range", 0, "degrees, for example 15"),
         ("augmentation.zoom_range", 0, "fraction, for example 0.1"),

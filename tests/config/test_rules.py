@@ -494,6 +494,19 @@ def test_a_frozen_backbone_with_random_weights_is_noted() -> None:
     assert not list(notes_of(tiny_config(Path("unused"), mode="from-scratch")))
 
 
+def test_a_hinge_loss_of_probabilities_is_noted() -> None:
+    """A loss of scores with a softmax that was written is noted."""
+    training = {"loss": "hinge"}
+    softmax, linear = (
+        tiny_config(Path("unused"), mode="from-scratch", training=training, head={"activation": activation})
+        for activation in ("softmax", "linear")
+    )
+    (note,) = notes_of(softmax)
+
+    assert (note.code, note.facts["key"]) == ("config-loss-of-probabilities", "head.activation")
+    assert not list(notes_of(linear))
+
+
 def test_monitored_training_metrics_of_mixed_images_are_noted() -> None:
     """Monitoring a training metric is reported in a note if images are mixed; monitoring a validation metric is not."""
     training = {"best": {"monitor": "accuracy"}, "early_stopping": {"monitor": "loss"}, "reduce_on_plateau": {}}
