@@ -283,4 +283,14 @@ def solve(frozen: FrozenNetwork, writer: RunWriter) -> SolvedHead:
     writer.write_stages([report.to_dict()])
     text = f"stage head: {report.describe()}"
     log.info(Message("training-stage-finished", text, stage="head", best_epoch=1))
+    if _has_no_optimum(context.config, head, metrics["accuracy"], len(train.views)):
+        text = f"head.l2: 0, but all {len(train.labels):,} training images are classified correctly, so that larger"
+        remedy = "weights are always better, and the solver stopped at some. Leave head.l2 out, or set it above 0."
+        log.warning(Message("training-no-optimum", f"{text} {remedy}", key="head.l2", received=0.0))
     return SolvedHead(head, row, report, counts)
+
+
+def _has_no_optimum(config: Config, head: LinearHead, accuracy: float, n_views: int) -> bool:
+    """Return whether the cross-entropy of a head falls without end, as without penalty for images that it separates."""
+    is_logistic, has_end = head.solution.method == "logistic regression", config.training.label_smoothing > 0
+    return is_logistic and not has_end and head.solution.l2 == 0 and accuracy == 1 and n_views == 1

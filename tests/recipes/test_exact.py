@@ -31,6 +31,7 @@ from cnncli.runs.records import read_history
 from cnncli.storage.cache_dir import GRAPHS
 from cnncli.terminal.console import Console
 from tests.support.drawing import draw_dataset, tiny_config
+from tests.support.logged import codes_in
 
 CONSOLE = Console(quiet=True)
 WARM = """
@@ -98,6 +99,17 @@ def test_a_warm_run_equals_a_cold_one(data: Path, cold: Run, tmp_path: Path) -> 
     }
     assert warm.folder.stages.read_text() == cold.folder.stages.read_text()
     assert (cold.features.reused, warm.features.computed) == (0, 0)
+
+
+@pytest.mark.parametrize(("l2", "expected"), [(0.0, True), (0.01, False)])
+def test_a_head_without_an_optimum_is_reported(
+    data: Path, cold: Run, tmp_path: Path, l2: float, expected: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without a penalty, a head that separates its images has no finite optimum, with a warning."""
+    with caplog.at_level("WARNING", logger="cnncli"):
+        train(_config(data, head={"l2": l2}), tmp_path, CONSOLE, is_trial=True)
+
+    assert ("training-no-optimum" in codes_in(caplog)) == expected
 
 
 def test_a_warm_run_and_its_evaluation_need_no_keras(data: Path, cold: Run, tmp_path: Path) -> None:
