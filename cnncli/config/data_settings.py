@@ -42,7 +42,8 @@ class LabelsConfig(Settings):
         BeforeValidator(as_tuple),
         Expected("the name of a column, or a list of columns"),
     ] = None
-    """Column with labels, or a list of columns that contain 0 and 1, one per class; null: by its name."""
+    """Column with labels, or a list of columns that contain 0 and 1, one per class; null: by its name. True and yes
+    count as 1, and false, no and an empty cell as 0."""
     split: ColumnName | None = None
     """Column with train, validation or test; null: by its name and values, else splits are drawn."""
     separator: str | None = Field(default=None, min_length=1)
