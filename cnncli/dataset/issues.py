@@ -73,7 +73,8 @@ def messages_of(issues: Iterable[Issue], severity: Severity) -> list[Message]:
 def _text(value: object, separator: str = ", ") -> str:
     """Format a fact for a terminal: lists are abbreviated, and large integers have commas."""
     if isinstance(value, Mapping):
-        value = tuple(f"{name} {_text(one)}" for name, one in value.items())
+        colon = "" if all(isinstance(one, int) for one in value.values()) else ":"
+        value = tuple(f"{name}{colon} {_text(one)}" for name, one in value.items())
     if isinstance(value, tuple):
         names = [printable(str(one)) for one in value[:MAX_NAMES]]
         return separator.join([*names, "…"] if len(value) > MAX_NAMES else names) or "none"
@@ -105,12 +106,13 @@ _WORDING: Mapping[str, str] = {
     "data-train-images-too-few": "data.train_images={received}, but there are {minimum} classes",
     "data-train-images-too-many": "data.train_images={received}, but there are only {n}; all of them are used",
     "data-train-images-limited": "training images: {n} of {total} (data.train_images)",
+    "data-table-cells": "{path}: rows that do not have {expected} cells, as the header has: {n} ({rows})",
     "data-table-split": "{path}: rows whose split is not train, validation or test: {n} ({rows})",
     "data-table-image-ambiguous": "{path}: rows whose image is the name of several files: {n} ({rows})",
     "data-table-image-missing": "{path}: rows whose image does not exist: {n} ({rows})",
     "data-table-label-missing": "{path}: rows without a label: {n} ({rows})",
     "data-table-contradiction": "{path}: rows that contradict an earlier row of the image: {n} ({rows})",
-    "data-label-separator": '{path}: labels that contain "{separator}", which separates labels: {labels}',
+    "data-label-separator": '{path}: labels that contain "{separator}", which separates labels: {labels}{hint}',
     "data-labels-combined": '{path}: {n} classes combine labels; data.labels.separator="{separator}" divides them',
     "data-images-without-label": "{path}: images without a label: {n} of {total}",
     "data-table-not-one-hot": "{path}: rows with a label that is neither 0 nor 1: {n} ({rows})",

@@ -47,7 +47,7 @@ def read_labels(data: DataConfig) -> LabeledImages:
             divide_names(found, data.labels.separator)
     if data.labels.is_multi_label:
         found.is_multi_label = True
-        found.issues += _label_issues(found)
+        found.issues += _label_issues(found, is_one_hot=isinstance(data.labels.label, tuple))
     if data.groups:
         _add_groups(found, data.groups)
     return found
@@ -69,11 +69,12 @@ def _separator_of(names: Sequence[str]) -> str | None:
     return next((sign for sign, n in counts.items() if n <= len(names) and any(sign in name for name in names)), None)
 
 
-def _label_issues(found: LabeledImages) -> Iterator[Issue]:
+def _label_issues(found: LabeledImages, *, is_one_hot: bool) -> Iterator[Issue]:
     """Yield labels that a manifest cannot contain, and images without labels."""
     place = found.table or found.root
     if names := tuple(name for name in found.labels if LABEL_SEPARATOR in name):
-        yield error("data-label-separator", place, separator=LABEL_SEPARATOR, labels=names)
+        hint = f'; data.labels.separator="{LABEL_SEPARATOR}" divides them' if not is_one_hot else ""
+        yield error("data-label-separator", place, separator=LABEL_SEPARATOR, labels=names, hint=hint)
     if n := sum(not one.labels for one in found.records):
         issue = note if found.labels else error
         yield issue("data-images-without-label", place, n=n, total=len(found.records))

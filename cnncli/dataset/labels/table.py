@@ -11,7 +11,7 @@ import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,12 +62,14 @@ class Table:
         columns: Names from the header.
         rows: Cells of each row, as many as there are columns.
         lines: Line of each row in a text file, or its number, counted from 1, in a Parquet file.
+        uneven: Number of cells of each row that has more or fewer of them, by its line; such rows are left out.
     """
 
     path: Path
     columns: tuple[str, ...]
     rows: Sequence[Sequence[str]]
     lines: Sequence[int]
+    uneven: Mapping[int, int] = field(default_factory=dict)
 
     def column(self, name: str) -> list[str]:
         """Return the cells of a column without surrounding spaces."""
@@ -93,9 +95,14 @@ def read_table(data: DataConfig) -> LabeledImages:
     """
     settings = data.labels
     assert settings.path is not None  # noqa: S101
-    table = load_table(settings.path)
+    table = load_table(settings.path, can_be_uneven=True)
     found = LabeledImages(data.path.resolve(), table=table.path, reads_arrays=data.color == "bands")
     images = _Images(found, settings.path.parent)
+    if table.uneven:
+        cells = {f"line {line}": f"{n} cells" if n > 1 else "1 cell" for line, n in table.uneven.items()}
+        found.issues.append(
+            error("data-table-cells", table.path, n=len(cells), expected=len(table.columns), rows=cells)
+        )
     columns = _choose_columns(table, settings, images, data.groups.column if data.groups else None)
     _read_rows(table, columns, settings, images)
     return found
@@ -107,14 +114,23 @@ def tables_in(folder: Path) -> list[Path]:
     return [path for path in candidates if _looks_like_labels(path)]
 
 
-def load_table(path: Path, *, can_be_empty: bool = False) -> Table:
+def load_table(path: Path, *, can_be_empty: bool = False, can_be_uneven: bool = False) -> Table:
     """Read a table.
 
+    Args:
+        path: The file.
+        can_be_empty: Whether it can have no rows.
+        can_be_uneven: Whether some rows can have another number of cells than the header.
+
     Raises:
-        DataError: It cannot be read, is not a table, or has no rows and `can_be_empty` is false.
+        DataError: It cannot be read, or is not such a table.
     """
     try:
         table = _load_parquet(path) if path.suffix.lower() == ".parquet" else _load_text(path)
+        if table.uneven and not (can_be_uneven and table.rows):
+            line, n = next(iter(table.uneven.items()))
+            counts = f"rows without {len(table.columns)} cells, as the header has: {len(table.uneven):,}"
+            raise ValueError(f"{counts}; the first is line {line} with {n}")
         if not table.rows and not can_be_empty:
             is_review = set(REVIEW_COLUMNS) <= set(table.columns)
             remedy = ": all images were left out; take some back with cnncli data review RUN --open"
@@ -136,18 +152,14 @@ def _load_text(path: Path) -> Table:
     delimiter = max(DELIMITERS, key=header.count)  # the first of equals, which is a comma
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     columns = tuple(name.strip() for name in next(lines, ()))
-    rows, numbers = list[list[str]](), list[int]()
-    wrong: dict[int, int] = {}
+    rows, numbers, uneven = list[list[str]](), list[int](), dict[int, int]()
     for row in lines:
         if any(row) and len(row) != len(columns):
-            wrong[lines.line_num] = len(row)
+            uneven[lines.line_num] = len(row)
         elif any(row):
             rows.append(row)
             numbers.append(lines.line_num)
-    if wrong:
-        line, n = next(iter(wrong.items()))
-        raise ValueError(f"{len(wrong):,} rows do not have {len(columns)} cells; the first is line {line} with {n}")
-    return Table(path, columns, rows, numbers)
+    return Table(path, columns, rows, numbers, uneven)
 
 
 def _load_parquet(path: Path) -> Table:
@@ -239,18 +251,24 @@ def _choose_columns(table: Table, settings: LabelsConfig, images: _Images, group
     if label is None and len(others := [name for name in table.columns if name not in (image, split)]) == 1:
         label = others[0]
     if image is None:
-        problems.append(_column_problem(table, "data.labels.image", "no column is recognized as that of the images"))
+        what = "no column is recognized as that of the images"
+        problems.append(_column_problem(table, "data.labels.image", what, others=(*labels, split)))
     if label is None:
-        problems.append(_column_problem(table, "data.labels.label", "no column is recognized as that of the labels"))
+        what = "no column is recognized as that of the labels"
+        problems.append(_column_problem(table, "data.labels.label", what, others=(image, split)))
     if problems or image is None or label is None:
         raise DataError(problems)
     return Columns(image, label, split, group)
 
 
-def _column_problem(table: Table, key: str, what: str, received: str | None = None) -> Message:
-    names = ", ".join(printable(name) for name in table.columns[:30])
+def _column_problem(
+    table: Table, key: str, what: str, received: str | None = None, others: Sequence[str | None] = ()
+) -> Message:
+    """Return the message that a setting has to name a column; `others` are those of other settings."""
+    columns = tuple(name for name in table.columns if name not in others)
+    names = ", ".join(printable(name) for name in columns[:30])
     text = f"{printable(table.path)}: {what}; set {key} to one of: {names}"
-    return Message("data-table-column", text, path=table.path, key=key, received=received, expected=table.columns)
+    return Message("data-table-column", text, path=table.path, key=key, received=received, expected=columns)
 
 
 def _are_images(table: Table, name: str, images: _Images) -> bool:
@@ -288,11 +306,11 @@ def _read_rows(table: Table, columns: Columns, settings: LabelsConfig, images: _
         where, split = f"line {line}", split_named(word) if columns.split else UNSPLIT
         files = images.named(cell) if cell else []
         if split is None:
-            problems["data-table-split"][where] = word or "empty"
+            problems["data-table-split"][where] = _quoted(word)
         if len(files) > 1:
             problems["data-table-image-ambiguous"][where] = f"{cell}: {len(files)} files"
         elif not files:
-            problems["data-table-image-missing"][where] = cell or "empty"
+            problems["data-table-image-missing"][where] = _quoted(cell)
         if not labels and not settings.is_multi_label:
             problems["data-table-label-missing"][where] = cell
         if split is None or len(files) != 1 or not (labels or settings.is_multi_label):
@@ -315,7 +333,7 @@ def _read_rows(table: Table, columns: Columns, settings: LabelsConfig, images: _
         found.left_out["file without a row in the table"] += len(unused)
     records = [ImageRecord(file, labels, split, group=group) for file, (_, labels, split, group) in rows.items()]
     found.records += sorted(records, key=lambda one: ((*SPLITS, UNSPLIT).index(one.split), one.labels, one.file))
-    for split in dict.fromkeys(one.split for one in found.records):
+    for split in dict.fromkeys(one.split for one in found.records) or (UNSPLIT,):
         found.folders[split] = found.root
         found.classes[split] = tuple(
             sorted({label for one in found.records if one.split == split for label in one.labels})
@@ -333,8 +351,12 @@ def _labels(
     cells = [table.column(name) for name in columns.label]
     for line, row in zip(table.lines, zip(*cells, strict=True), strict=True):
         if wrong := [cell for cell in row if cell.lower() not in _ONES]:
-            problems["data-table-not-one-hot"][f"line {line}"] = wrong[0]
+            problems["data-table-not-one-hot"][f"line {line}"] = _quoted(wrong[0])
         yield tuple(sorted(name for name, cell in zip(columns.label, row, strict=True) if _ONES.get(cell.lower())))
+
+
+def _quoted(cell: str) -> str:
+    return f'"{cell}"' if cell else "empty"
 
 
 def _plain(name: str) -> str:

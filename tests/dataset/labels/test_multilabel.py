@@ -131,13 +131,14 @@ def test_all_problems_of_a_table_are_reported_together(attributes: Path) -> None
         build_manifest(settings(attributes, {"path": table, "separator": "|"}), 0)
     assert {one.code for one in error.value.problems} >= {"data-label-separator", "data-table-image-missing"}
     assert error.value.problems[1].facts["labels"] == ("b;c",)
+    assert "data.labels.separator" in error.value.problems[1].facts["hint"]
 
     table = write_table(attributes / "wrong.csv", [("image", "a", "b"), ("00.jpg", 1, 2), ("absent.jpg", 0, "?")])
     with pytest.raises(DataError) as error:
         build_manifest(settings(attributes, {"path": table, "label": ["a", "b"]}), 0)
     assert {one.code: one.facts["rows"] for one in error.value.problems if "rows" in one.facts} == {
-        "data-table-not-one-hot": {"line 2": "2", "line 3": "?"},
-        "data-table-image-missing": {"line 3": "absent.jpg"},
+        "data-table-not-one-hot": {"line 2": '"2"', "line 3": '"?"'},
+        "data-table-image-missing": {"line 3": '"absent.jpg"'},
     }
 
 

@@ -145,6 +145,9 @@ def test_all_columns_that_are_missing_are_reported_together(flat: Path) -> None:
     with pytest.raises(DataError) as unrecognized:
         found(flat)
     assert [one.facts["key"] for one in unrecognized.value.problems] == ["data.labels.image", "data.labels.label"]
+    with pytest.raises(DataError) as one:
+        found(flat, {"path": table, "image": "p"})
+    assert one.value.facts["expected"] == ("q", "r")
     with pytest.raises(DataError) as absent:
         found(flat, {"path": table, "image": "i", "label": "l", "split": "s"})
     assert [(one.facts["key"], one.facts["received"]) for one in absent.value.problems][:3] == [
@@ -157,24 +160,34 @@ def test_all_columns_that_are_missing_are_reported_together(flat: Path) -> None:
 
 
 def test_all_wrong_rows_are_reported_together(tmp_path: Path) -> None:
-    """Rows without file, label or known split, ambiguous names, and contradicting rows, each with its line."""
+    """Rows without file, label or known split, with missing cells, and contradicting ones, each with its line."""
     write_tree(tmp_path, {"a/1.jpg": jpeg(1), "b/1.jpg": jpeg(2), "2.jpg": jpeg(3), "3.jpg": jpeg(4), "4.jpg": jpeg(5)})
     rows = [
         *(("image", "label", "split"), ("1.jpg", "x", "train"), ("2.jpg", "", "train"), ("3.jpg", "x", "holdout")),
         *(("5.jpg", "x", "train"), ("", "x", "train"), ("4.jpg", "x", "train"), ("4.jpg", "y", "train")),
+        *(("5.jpg",), ("5.jpg", "x", "train", "y")),
     ]
     table = write_table(tmp_path / "labels.csv", rows)
     images = found(tmp_path, {"path": table, "split": "split"})
     assert problems(images) == {
         "data-table-image-ambiguous": {"line 2": "1.jpg: 2 files"},
         "data-table-label-missing": {"line 3": "2.jpg"},
-        "data-table-split": {"line 4": "holdout"},
-        "data-table-image-missing": {"line 5": "5.jpg", "line 6": "empty"},
+        "data-table-split": {"line 4": '"holdout"'},
+        "data-table-image-missing": {"line 5": '"5.jpg"', "line 6": "empty"},
         "data-table-contradiction": {"line 8": "4.jpg contradicts line 7"},
+        "data-table-cells": {"line 9": "1 cell", "line 10": "4 cells"},
     }
     with pytest.raises(DataError) as error:
         build_manifest(settings(tmp_path, {"path": table, "split": "split"}), 0)
     assert set(problems(images)) <= {one.code for one in error.value.problems}
+
+
+def test_a_table_without_a_usable_row_is_reported(flat: Path) -> None:
+    """If every row is wrong, the report has their problems."""
+    write_table(flat / "labels.csv", [("image", "label"), ("absent.jpg", "x"), ("also.jpg", "y")])
+    report, issues = report_on_data(settings(flat), None)
+    assert not report["ok"]
+    assert [one.code for one in issues if one.severity == "error"] == ["data-table-image-missing"]
 
 
 def test_files_without_a_row_and_repeated_rows_are_noted(flat: Path) -> None:
@@ -229,7 +242,7 @@ def test_a_column_of_splits_is_not_ignored_for_one_cell(flat: Path, word: str) -
     words = ["train", "train", "val", "val", "test", word]
     write_table(flat / "labels.csv", [("image", "label", "split"), *((f"{n}.jpg", "a", words[n]) for n in range(6))])
 
-    assert problems(found(flat)) == {"data-table-split": {"line 7": word or "empty"}}
+    assert problems(found(flat)) == {"data-table-split": {"line 7": f'"{word}"' if word else "empty"}}
 
 
 def test_a_column_without_splits_is_not_one_of_splits(flat: Path) -> None:
