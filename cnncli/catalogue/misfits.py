@@ -1,4 +1,4 @@
-"""Find the block of a ConvNet that does not fit the feature maps below it. Does not import TensorFlow."""
+"""Find the blocks of a ConvNet that do not fit the feature maps below it. Does not import TensorFlow."""
 
 from __future__ import annotations
 
@@ -43,7 +43,14 @@ class Maps:
 
 
 def find_misfit(options: Mapping[str, Any], height: int, width: int, channels: int) -> Misfit | None:
-    """Return the first setting of a ConvNet that does not fit the size or the channels of its input, or None.
+    """Return the first of `find_misfits`, or None."""
+    return next(find_misfits(options, height, width, channels), None)
+
+
+def find_misfits(options: Mapping[str, Any], height: int, width: int, channels: int) -> Iterator[Misfit]:
+    """Yield the settings of a ConvNet that do not fit the size or the channels of their input.
+
+    A kernel or window that is too large is the last, because it leaves no feature maps.
 
     Args:
         options: All options with their defaults.
@@ -51,13 +58,16 @@ def find_misfit(options: Mapping[str, Any], height: int, width: int, channels: i
         width: Width of the images in pixels.
         channels: Channels of the images.
     """
-    maps, is_list = Maps((height, width), channels), options["blocks"] is not None
+    maps, is_list, found = Maps((height, width), channels), options["blocks"] is not None, set[str]()
     for number, (item, block) in enumerate(repeated(blocks_of(options)), start=1):
         for misfit in _misfits(block, maps, "" if is_list else f" in block {number}", is_first=number == 1):
             key = f"blocks.{item}.{misfit.key}" if is_list else misfit.key.replace("pooling.size", "pool_size")
-            return replace(misfit, key=key)
+            if key not in found:  # a repetition of a block can have the same problem
+                found.add(key)
+                yield replace(misfit, key=key)
         maps = _pooled(block, _convolved(block, maps))
-    return None
+        if min(maps.sides) < 1:
+            return
 
 
 def _misfits(block: Block, maps: Maps, owner: str, is_first: bool) -> Iterator[Misfit]:

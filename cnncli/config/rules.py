@@ -13,7 +13,7 @@ from itertools import product
 from typing import Any
 
 from cnncli.catalogue.losses import CROSS_ENTROPY, LOSSES
-from cnncli.catalogue.misfits import find_misfit
+from cnncli.catalogue.misfits import find_misfits
 from cnncli.catalogue.optimizers import OPTIMIZERS
 from cnncli.catalogue.settings import Option, with_defaults
 from cnncli.config.backbone_settings import BackboneConfig
@@ -144,15 +144,21 @@ def _contradictions(draft: Draft) -> Iterator[Problem]:
 
 
 def _misfits(draft: Draft, group: str, backbone: BackboneConfig, size: tuple[int, int]) -> Iterator[Problem]:
-    """Yield the first setting of a ConvNet's blocks that does not fit the feature maps below it."""
+    """Yield the settings of a ConvNet's blocks that do not fit the feature maps below them."""
     allowed, options = backbone.network.options, {**backbone.options}
-    are_valid = all(name in allowed and allowed[name].accepts(value) for name, value in options.items())
-    is_wrong = any(key.startswith(f"{group}.options.") for key in draft.wrong)
-    if "blocks" not in allowed or is_wrong or not are_valid:
+    wrong = {key.removeprefix(f"{group}.options.") for key in draft.wrong if key.startswith(f"{group}.options.")}
+    if "blocks" not in allowed or not all(re.match(r"blocks\.\d", key) for key in wrong):
+        return
+    if wrong and (written := draft.tree.find(f"{group}.options.blocks")):
+        # A block with a problem has no known maps, but those below it have.
+        first = min(int(key.split(".")[1]) for key in wrong)
+        options["blocks"] = written.plain()[:first]
+    if not all(name in allowed and allowed[name].accepts(value) for name, value in options.items()):
         return
     channels = backbone.network.trained_channels if backbone.is_pretrained else draft.config.data.channels
-    if misfit := find_misfit(with_defaults(allowed, options), *size, channels):
-        key, needs = f"{group}.options.{misfit.key}", ("data.image_size", "data.color", "data.bands", f"{group}.name")
+    needs = ("data.image_size", "data.color", "data.bands", f"{group}.name")
+    for misfit in find_misfits(with_defaults(allowed, options), *size, channels):
+        key = f"{group}.options.{misfit.key}"
         yield from draft.problem(misfit.code, key, misfit.what, misfit.expected, needs=needs)
 
 

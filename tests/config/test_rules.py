@@ -309,6 +309,19 @@ def test_cases_have_no_other_problems(problems_of: Problems) -> None:
     assert {text for text, count in counts.items() if count > 1} == {text for text in counts if "nobody" in text}
 
 
+def test_all_blocks_that_do_not_fit_are_reported_with_wrong_types_above_them(problems_of: Problems) -> None:
+    """Shortcuts and groups that do not fit are reported together, up to the first block whose settings are wrong."""
+    text = (
+        "data: {path: images, image_size: 32}\n"
+        "mode: from-scratch\n"
+        "backbone: {name: ConvNet, options: {blocks: [{filters: 8, shortcut: identity}, {filters: 6, groups: 3, "
+        "repeat: 2}, {filters: 8, convolutions: 0}, {filters: 9, shortcut: identity}]}}"
+    )
+    keys = [str(one.facts["key"]).removeprefix("backbone.options.blocks.") for one in problems_of(text)]
+
+    assert keys == ["0.shortcut", "1.groups", "2.convolutions"]
+
+
 @pytest.mark.parametrize(
     ("text", "hint"),
     [
