@@ -7,6 +7,7 @@ files; images and weights are read later. Does not import TensorFlow.
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -57,6 +58,11 @@ def load_config(
         ConfigError: All problems, one line each.
     """
     source = Path(source)
+    if is_table(source) and source.is_file():
+        name = printable(shlex.quote(str(source)))
+        hint = f"`cnncli data check {name}` checks it, and `cnncli init {name}` writes a config for it."
+        raise_all([Problem("config-is-table", Origin(str(source), source.parent, file=source), "", "a table",
+            expected="a YAML config", hint=hint)])  # fmt: skip
     tree, problems = read_document(source)
     return _resolve(tree, problems, overrides, environment, check_paths)
 

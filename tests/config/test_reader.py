@@ -335,3 +335,12 @@ def test_the_cache_limit_of_this_machine_takes_precedence() -> None:
     assert cache_settings(recorded, {"CNNCLI_CACHE__MAX_GB": "2", "CNNCLI_SEED": "no"}).max_gb == 2.0
     assert cache_settings(recorded, {}).max_gb == 3.0
     assert cache_settings(None, {}).max_gb is None
+
+
+def test_a_table_in_place_of_a_config_is_named(folder: Path) -> None:
+    """The error says that the file is a table, and names the commands for it."""
+    Path("t.csv").write_text("image,label\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config("t.csv")
+    assert caught.value.code == "config-is-table"
+    assert "`cnncli data check t.csv`" in str(caught.value.facts["hint"])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import stat
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -73,6 +74,11 @@ def read_folders(root: Path, reads_arrays: bool = False) -> LabeledImages:
         os.scandir(root).close()
     except (OSError, ValueError) as problem:
         remedy = "; `cnncli data prepare dogs-vs-cats` creates it" if root.name == "dogs-vs-cats" else ""
+        if root.suffix.lower() in (".yaml", ".yml") and root.is_file():
+            config = printable(shlex.quote(str(root)))
+            remedy = (
+                f"; it is a config: `cnncli config validate {config}` checks it, and `cnncli data check` its data.path"
+            )
         text = f"{printable(root)}: cannot be read as a folder ({reason_of(problem)}){remedy}"
         raise DataError(Message("data-path-missing", text, path=root)) from None
     found = LabeledImages(root.resolve(), reads_arrays=reads_arrays)

@@ -245,6 +245,10 @@ def test_a_missing_folder_and_a_file_are_errors(tmp_path: Path) -> None:
             read_folders(tmp_path / name)
         assert (error.value.code, error.value.facts["path"]) == ("data-path-missing", tmp_path / name)
         assert ("data prepare dogs-vs-cats" in str(error.value)) == (name == "dogs-vs-cats")
+    (tmp_path / "pets.yaml").write_text("data: {path: pets}")
+    with pytest.raises(DataError) as error:
+        read_folders(tmp_path / "pets.yaml")
+    assert "cnncli config validate" in str(error.value)
 
 
 def test_folder_that_cannot_be_listed_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
