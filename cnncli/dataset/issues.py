@@ -136,6 +136,7 @@ _WORDING: Mapping[str, str] = {
     ),
     "data-narrow-range": "{path}: 16-bit values only go up to {peak}; data.range=[0,{suggested}] uses the full range",
     "data-split-drawn": "no {missing}: {source} (stratified, seed {seed}): {counts}",
+    "data-split-empty": "{path}: no images were drawn for {splits}: too few images, or groups (data.groups), to divide",
     "data-split-inherited": "images of groups of the run, or similar to its images, that are in their split: {n}",
     "data-no-test-split": "no test split: metrics are those of validation, which also selects the best epoch",
     "data-no-validation-split": "no validation split: the last epoch is kept, and no metric shows overfitting",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnncli.dataset.duplicates import inseparable, similar
 from cnncli.dataset.inheritance import inherited_splits
-from cnncli.dataset.issues import Issue, error, note, warning
+from cnncli.dataset.issues import Issue, error, messages_of, note, warning
 from cnncli.dataset.perceptual_hash import Pair
 from cnncli.dataset.records import SPLITS, UNSPLIT, ImageRecord, LabeledImages
 from cnncli.runtime.random_keys import digest_words, uniform_words
@@ -79,6 +79,9 @@ def assign_splits(
         drawn, found_issues = _draw_others(found, pooled, missing, seed, alike, old, taken)
         issues += found_issues
         final[: len(pooled)] = [replace(one, split=split) for one, split in zip(pooled, drawn, strict=True)]
+    filled_splits = {one.split for one in (*final, *old)}
+    if empty := tuple(name for name in missing if name not in filled_splits and not messages_of(issues, "error")):
+        issues.append(warning("data-split-empty", found.root, splits=empty))
     filled = {*missing, *(found.folders if found.has_splits else ())}
     if "validation" not in filled:
         issues.append(note("data-no-validation-split"))

@@ -23,7 +23,7 @@ from tests.images.making import jpeg, write_tree
 FRACTIONS = {"validation": 0.2, "test": 0.2}
 
 
-def settings(root: Path, groups: dict[str, Any], **data: Any) -> DataConfig:
+def settings(root: Path, groups: dict[str, Any] | None, **data: Any) -> DataConfig:
     """Return settings of data with groups."""
     return config_from_mapping({"data": {"path": root, "groups": groups, **data}}, environment={}).data
 
@@ -101,6 +101,19 @@ def test_a_given_split_that_divides_a_group_is_an_error(tmp_path: Path) -> None:
         build_manifest(settings(tmp_path, {"regex": "p[0-9]"}), 0)
     (divided,) = [one for one in error.value.problems if one.code == "data-group-divided"]
     assert divided.facts["groups"] == {"p1": "train and test", "p3": "train and test"}
+
+
+def test_a_split_for_which_no_group_remains_is_a_warning(tmp_path: Path) -> None:
+    """Of four groups with two labels each, none is left for the test, for which single images are enough."""
+    names = [f"{shade}_{kind}/{n}.jpg" for shade in ("dark", "light") for kind in ("cat", "dog") for n in range(6)]
+    write_tree(tmp_path, {name: jpeg(seed) for seed, name in enumerate(names)})
+    manifests = [
+        build_manifest(settings(tmp_path, groups, labels={"separator": "_"}), 0) for groups in ({"folder": 1}, None)
+    ]
+    found = [[one.facts["splits"] for one in each.issues if one.code == "data-split-empty"] for each in manifests]
+
+    assert ["test" in {row.split for row in each.rows} for each in manifests] == [False, True]
+    assert found == [[("test",)], []]
 
 
 def test_images_without_a_group_are_an_error(patients: Path) -> None:
