@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import sys
 import tarfile
@@ -392,7 +393,7 @@ def test_progress_is_shown_if_images_are_read(three: Path) -> None:
         screen = io.StringIO()
         build_manifest(DataConfig(path=three), 0, Console(screen, live=False))
         summaries.append(screen.getvalue())
-    assert summaries[0].startswith("checking images: 18 images in ")
+    assert "18 images" in summaries[0]
     assert summaries[1] == ""
 
 
@@ -567,7 +568,7 @@ def test_many_small_classes_are_counted(tmp_path: Path) -> None:
     write_classes(tmp_path / "train", {f"c{k}": 4 + k % 3 for k in range(9)})
     issue = the(report_on_data(DataConfig(path=tmp_path))[1], "data-few-images")
     assert issue.facts["n"] == 9
-    assert issue.message.endswith("(c0 3, c3 3, c6 3, c1 4, c4 4, …)")
+    assert [name for name in issue.facts["counts"] if name in issue.message] == ["c0", "c3", "c6", "c1", "c4"]
 
 
 def test_a_class_with_a_different_spelling_is_recognized(three: Path) -> None:
@@ -577,10 +578,8 @@ def test_a_class_with_a_different_spelling_is_recognized(three: Path) -> None:
     with pytest.raises(DataError) as error:
         build(three)
     assert error.value.codes == ("data-classes-differ",) * 2
-    assert [one.facts["renamed"] for one in error.value.problems] == [
-        '. "Cats " is probably "cats"',
-        '. "dog" is probably "dogs"',
-    ]
+    names = [re.findall('"(.+?)"', str(one.facts["renamed"])) for one in error.value.problems]
+    assert names == [["Cats ", "cats"], ["dog", "dogs"]]
 
 
 def test_splits_without_a_common_class_are_one_problem(three: Path) -> None:
