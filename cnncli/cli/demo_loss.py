@@ -25,7 +25,7 @@ class Numbers(click.ParamType[tuple[float, ...]]):
 
 @click.command(epilog=example("cnncli demo loss --scores 3.2,5.1,-1.7 --true 1"))
 @click.option("--scores", type=Numbers(), multiple=True, metavar="A,B,...", help="Scores of the classes of a sample.")
-@click.option("--probabilities", type=Numbers(), multiple=True, metavar="A,B,...", help="The same as probabilities.")
+@click.option("--probabilities", type=Numbers(), multiple=True, metavar="A,B,...", help="Their probabilities instead.")
 @click.option("--true", "true", type=int, multiple=True, required=True, metavar="N", help="True class, counted from 1.")
 @click.option("--factor", type=float, default=1.0, metavar="X", help="Multiply all scores, as larger weights do.")
 @json_option

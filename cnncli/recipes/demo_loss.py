@@ -15,6 +15,8 @@ from cnncli.metrics.losses import FOCUS, MARGIN, OWN_LOSSES, hinge, outputs_of, 
 DIGITS = 4
 MAX_SCORE = 300
 """Largest magnitude of a score, whose exponential is still a number."""
+MAX_SUM_ERROR = 0.02
+"""Largest difference from 1 of the sum of probabilities, which may be rounded: 0.33, 0.33, 0.33."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def explain_losses(
         factor: Factor of the scores, as if the weights of the output layer were larger.
 
     Raises:
-        ConfigError: Samples and classes do not fit together, or probabilities are not in 0-1.
+        ConfigError: Samples and classes do not fit together, or probabilities are not in 0-1 or their sum is not 1.
     """
     _check([[factor * one for one in values] for values in samples], true, are_probabilities)
     explain = _of_probabilities if are_probabilities else _of_scores
@@ -92,6 +94,9 @@ def _check(samples: Sequence[Sequence[float]], true: Sequence[int], are_probabil
             problems.append(_wrong("--true", own, f"a class from 1 to {len(values)}"))
         if are_probabilities and not all(0 <= one <= 1 for one in values):
             problems.append(_wrong("--probabilities", list(values), "numbers from 0 to 1"))
+        elif are_probabilities and abs(sum(values) - 1) > MAX_SUM_ERROR:
+            expected = f"numbers with the sum 1, not {sum(values):.4g}"
+            problems.append(_wrong("--probabilities", list(values), expected))
     if problems:
         raise ConfigError(problems)
 

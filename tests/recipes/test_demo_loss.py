@@ -46,6 +46,11 @@ def test_the_squared_errors_of_the_course() -> None:
     assert [sample.losses[1].value for sample in found.samples] == pytest.approx([0.55, 0.06])
 
 
+def test_probabilities_may_be_rounded() -> None:
+    """Their sum differs from 1 by what rounding to two digits leaves."""
+    assert explain_losses([(0.33, 0.33, 0.33)], (1,), are_probabilities=True).samples
+
+
 def test_the_penalties_of_the_course() -> None:
     """Both weights give the score 1; L2 is 1 and 0.25, and L1 is 1 for both. Row 112."""
     first, second = explain_penalties([(1, 0, 0, 0), (0.25,) * 4], (1, 1, 1, 1))
@@ -75,6 +80,7 @@ def test_the_commands_show_each_term(capsys: pytest.CaptureFixture[str]) -> None
         ["--scores", "nan,1", "--true", "1"],
         ["--scores", "a,b", "--true", "1"],
         ["--probabilities", "0.5,1.5", "--true", "1"],
+        ["--probabilities", "0.9,0.7", "--true", "1"],
         ["--true", "1"],
     ],
 )
