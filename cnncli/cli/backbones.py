@@ -36,7 +36,8 @@ def command(plot: Path | None, as_json: bool, console: Console) -> None:
     """List the networks that a config can name.
 
     Parameters, multiply-adds and size include the published top, mostly of ImageNet's 1,000 classes. Multiply-adds are
-    those of one image of the default height and width, the column input. Top-1 and top-5 are accuracies on ImageNet's
+    those of one image of the default height and width, the column input. Depth is the number of layers with parameters,
+    of which batch normalization is one. Top-1 and top-5 are accuracies on ImageNet's
     validation images, with one network and one crop. The published top-5 error is that of a paper or a competition,
     often with several networks and crops; --json has its source. The last column shows whether the ImageNet weights are
     already on this machine; others are downloaded when they are first needed. Networks in the second table have no
