@@ -68,9 +68,11 @@ def command(
 
     runs = list_runs(runs_dir)
     if where or sort:
-        from cnncli.runs.query import select
+        from cnncli.runs.query import mixed_definitions, select
 
         runs = select(runs, where, sort)
+        if sort and (problem := mixed_definitions(runs, sort)):
+            log.warning(problem)
     if diff:
         readable = [run for run in runs if run.problem is None]
         if len(readable) > MOST_COMPARED and not (where or sort or as_json):

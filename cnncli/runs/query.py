@@ -20,6 +20,7 @@ from cnncli.config.yaml_document import parse
 from cnncli.errors import CnncliError, Message, printable
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.listing import RunSummary
+from cnncli.runs.results import RunResults
 from cnncli.terminal.suggestions import did_you_mean
 
 _CONDITION = re.compile(r"\s*([A-Za-z][\w.-]*)\s*(!=|<=|>=|=|<|>)\s*(.*?)\s*", re.DOTALL)
@@ -194,6 +195,22 @@ def select(runs: Sequence[RunSummary], where: Sequence[str], sort: str | None) -
         raise CnncliError(problems)
     chosen = [run for run in queried if all(one.holds(run.values.get(one.key)) for one in conditions)]
     return tuple(run.summary for run in (chosen if key is None else _sorted(chosen, key, is_falling=sort != key)))
+
+
+def mixed_definitions(runs: Sequence[RunSummary], sort: str) -> Message | None:
+    """Return a warning if runs compute the metric by which they are sorted in different ways, else None."""
+    split, _, name = sort.removeprefix("-").rpartition(".")
+    found: dict[str, list[str]] = {}
+    for run in runs:
+        with suppress(CnncliError):
+            results = RunResults.load(RunFolder(run.path))
+            if name in results.summary(split):
+                found.setdefault(results.definition(name), []).append(run.name)
+    if len(found) < 2:
+        return None
+    listed = "; ".join(f"{how or 'unknown'}: {len(names):,}" for how, names in found.items())
+    text = f"{name} has different definitions in these runs, so their order means nothing ({listed})"
+    return Message("run-metrics-differ", printable(text), key=sort, received=found)
 
 
 def _sorted(runs: Sequence[QueriedRun], key: str, is_falling: bool) -> list[QueriedRun]:

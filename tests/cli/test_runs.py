@@ -247,6 +247,23 @@ def test_runs_are_selected_and_sorted(
     assert not is_tie or found[:2] == ["a", "b"]
 
 
+def test_metrics_of_different_definitions_are_sorted_with_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The Brier score of two classes and that of three are not comparable; log loss and those of one kind are."""
+    for name, classes in (("a", ["x", "y"]), ("b", ["x", "y", "z"]), ("c", ["x", "y"])):
+        files = {"config.yaml": "data: {path: /data}\n", "model.keras": "", "classes.json": json.dumps(classes)}
+        run = create_run(tmp_path, name, files, facts={})
+        end_run(run, "finished", {"metrics": {"validation": {"n": 10, "brier_score": 0.2, "log_loss": 0.4}}})
+    for words, mixed in (
+        (["--sort", "validation.brier_score"], True),
+        (["--sort", "-validation.log_loss"], False),
+        (["--sort", "validation.brier_score", "--where", "name!=b"], False),
+    ):
+        assert main(["runs", "--runs-dir", str(tmp_path), *words]) == 0
+        assert ("[run-metrics-differ]" in capsys.readouterr().err) == mixed
+
+
 @pytest.mark.parametrize(
     ("condition", "holds"),
     [("name=2024", True), ("name!=2024", False), ("name=null", False), ("created>2024", True), ("seed=2024.0", False)],
