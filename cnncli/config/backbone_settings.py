@@ -82,5 +82,5 @@ Backbones = Annotated[
     ],
     Discriminator(_form_of_backbone),
     AfterValidator(_single),
-    Expected("a group of settings (name, weights, ...), or a list of such groups"),
+    Expected("a group of settings such as {name: VGG16}, or a list of such groups"),
 ]

@@ -102,7 +102,7 @@ class DataConfig(Settings):
     in s3://, gs:// or hf://."""
     labels: Annotated[LabelsConfig, Expected("the path of a table, or a group of settings")] = LabelsConfig()
     """Table of labels: its path, or a group with its columns; default: labels are the names of class folders."""
-    groups: GroupsConfig | None = None
+    groups: Annotated[GroupsConfig, Expected("{column: NAME}, {folder: N} or {regex: PATTERN}")] | None = None
     """Images that stay in one split, by a column of the table, a folder, or part of their path; null: none."""
     image_size: Pixels | Size | None = None
     """Size in pixels: one number for a square, or [height, width]; default: that of the backbone, the first of a

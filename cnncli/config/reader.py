@@ -256,7 +256,7 @@ def _check(
         is_absent = isinstance(error, FileNotFoundError | NotADirectoryError)
         reason = "does not exist" if is_absent else reason_of(error).lower()
         what = f"{reason}: {printable(path)[:MAX_SHOWN]}"
-        yield from draft.problem("config-path-missing", key, what, expected, _hint_for_missing(path, key))
+        yield from draft.problem("config-path-missing", key, what, expected, _hint_for_missing(path, key, suffixes))
         return
     kind = "a folder" if path.is_dir() else "a file"
     if kind != right_kind:
@@ -266,7 +266,7 @@ def _check(
         yield from draft.problem("config-path-wrong-kind", key, "wrong suffix", expected)
 
 
-def _hint_for_missing(path: Path, key: str) -> str:
+def _hint_for_missing(path: Path, key: str, suffixes: tuple[str, ...]) -> str:
     if key == "data.path" and path.name in DATASETS:
         source = " DOWNLOAD" if path.name == "dogs-vs-cats" else ""
         return f"Create it with: cnncli data prepare {path.name}{source} --out {printable(path)}"
@@ -274,5 +274,5 @@ def _hint_for_missing(path: Path, key: str) -> str:
         return hint
     there = next(filter(os.path.isdir, path.parents[-MAX_PARTS:]), None)
     if there == path.parent:
-        return names_beside(path)
+        return names_beside(path, suffixes)
     return f"The path exists up to {printable(there)}." if there else ""

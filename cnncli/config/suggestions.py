@@ -73,14 +73,18 @@ def variable_hint(word: str) -> str:
 
 
 def names_beside(path: Path, suffixes: tuple[str, ...] = ("",)) -> str:
-    """Suggest a similar name in the folder of a missing path, or list its folders and the names with `suffixes`."""
+    """Suggest a similar name in the folder of a missing path, or list its folders and the names with `suffixes`.
+
+    The names at the root of a file system are of no help and not listed.
+    """
     try:
         names = sorted(entry.name for entry in path.parent.iterdir() if not entry.name.startswith("."))
     except OSError:
         return ""
     close = [printable(path.parent / name) for name in closest(path.name, names, limit=1)]
     listed = [printable(name) for name in names if name.endswith(suffixes) or (path.parent / name).is_dir()][:6]
-    return question(close) or (f"This folder contains {', '.join(listed)}." if listed else "")
+    is_root = path.parent == Path(path.anchor)
+    return question(close) or (f"This folder contains {', '.join(listed)}." if listed and not is_root else "")
 
 
 def _keys_by_name(group: str = "") -> dict[str, list[str]]:

@@ -466,6 +466,31 @@ def test_weights_file_must_exist(folder: Path, problems_of: Problems, make: str 
     assert (str(folder / name) in found) == (make is None)
 
 
+def test_names_at_the_root_are_not_listed(problems_of: Problems) -> None:
+    """The hint about missing weights lists weights beside them, but not what is at the root of the file system."""
+    Path("images/a.h5").touch()
+    Path("images/a.jpg").touch()
+    for name, hint in ((Path.cwd() / "images/missing.h5", "a.h5."), (Path(Path.cwd().anchor, "missing.h5"), "")):
+        (found,) = problems_of(PATH + f"backbone: {{weights: {name}}}")
+        assert str(found.facts["hint"]).removeprefix("This folder contains ") == hint
+
+
+@pytest.mark.parametrize(
+    ("text", "form"),
+    [
+        ("backbone: [VGG16]", "{name: VGG16}"),
+        ("backbone: VGG16", "{name: VGG16}"),
+        ("data: {path: images, groups: patient}", "{column: NAME}"),
+    ],
+)
+def test_a_name_in_place_of_a_group_shows_the_form_to_write(problems_of: Problems, text: str, form: str) -> None:
+    """A group that was written as a single value is refused with an example of the group."""
+    (found,) = problems_of(with_path(text))
+
+    assert found.code == "config-wrong-type"
+    assert form in str(found.facts["expected"])
+
+
 def test_weights_file_is_read_relative_to_the_folder(folder: Path) -> None:
     """A weights file with a known suffix is accepted, and its path becomes absolute."""
     Path("w.weights.h5").touch()
