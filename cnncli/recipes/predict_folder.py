@@ -9,8 +9,8 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cnncli.dataset.labels.folders import images_below
-from cnncli.dataset.records import LABEL_SEPARATOR
+from cnncli.dataset.labels.folders import files_below, missing_readers
+from cnncli.dataset.records import LABEL_SEPARATOR, LabeledImages
 from cnncli.dataset.stat_index import StatKey, stat_key
 from cnncli.errors import CnncliError, ImageError, Message, printable
 from cnncli.inference.class_folders import ClassFolders, require_outside
@@ -121,18 +121,22 @@ class Arrivals:
         self._seen: dict[str, tuple[StatKey | None, float]] = {}  # state of a file, and when it was first seen so
         self._warned: set[tuple[str, Path]] = set()
         self._with_shards: set[str] = set()  # folders that are known to have some
+        self._n_others: dict[str, int] = {}  # files of each folder that are not images
 
     def look(self) -> list[Path]:
         """Return the images that are complete since the last look."""
         ready = []
         for folder in self._folders:
-            images, issues = images_below(Path(folder), self._reads_arrays)
-            for issue in issues:
+            found = LabeledImages(Path(folder), reads_arrays=self._reads_arrays)
+            images = [Path(path) for path in sorted(files_below(found.root, found))]
+            for issue in (*found.issues, *missing_readers(found)):
                 if (key := (issue.code, issue.paths[0])) not in self._warned:
                     self._warned.add(key)
                     log.warning(issue.message)
             ready += [image for image in images if self._is_ready(_absolute(image))]
-            if folder not in self._with_shards:
+            n_others, before = found.left_out.total(), self._n_others.get(folder, 0)
+            self._n_others[folder] = n_others
+            if n_others != before and folder not in self._with_shards:  # a shard is not an image
                 self._warn_of_shards(folder)
         return ready
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 import shutil
 import signal
@@ -388,6 +389,23 @@ def test_what_cannot_be_watched_is_refused(
         watch(open_predictor(run.folder), [path], Destination(tmp_path / table))
 
     assert error.value.code == code
+
+
+def test_a_watched_folder_is_listed_once_at_each_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders are listed a second time, for shards, only when files have arrived that are not images."""
+    (tmp_path / "below").mkdir()
+    (tmp_path / "a.png").write_bytes(b"")
+    scandir, listed = os.scandir, list[Any]()
+    monkeypatch.setattr(os, "scandir", lambda path: (listed.append(path), scandir(path))[1])
+    arrivals = Arrivals([str(tmp_path)])
+    arrivals.look()
+    assert len(listed) == 2
+    (tmp_path / "notes.txt").touch()
+    arrivals.look()
+    assert len(listed) > 4
+    listed.clear()
+    arrivals.look()
+    assert len(listed) == 2
 
 
 @pytest.mark.parametrize("place", [".", "below"])
