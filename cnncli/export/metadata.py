@@ -91,6 +91,10 @@ def _colors(spec: PredictorSpec) -> Iterator[str]:
     else:
         low, high = spec.value_range
         yield f"Scale 16-bit grayscale values from {low} to {high} to 0-255, clip and round them."
+    yield (
+        "Then invert grayscale values of which 0 is white (MONOCHROME1 of DICOM; WhiteIsZero of TIFF, which Pillow "
+        "inverts itself up to 8 bits)."
+    )
     if spec.window is not None:
         center, width = spec.window
         yield f"Apply the window with center {center} and width {width} to DICOM values (PS3.3 C.11.2)."

@@ -87,6 +87,17 @@ def test_16_bit_values_without_a_range_keep_their_upper_half(tmp_path: Path, rng
     assert "upper 8 bits" in found["preprocessing"]
 
 
+def test_inverted_16_bit_values_are_named(tmp_path: Path, rng: np.random.Generator) -> None:
+    """A 16-bit TIFF of which 0 is white is inverted after its conversion to 8 bits, as the metadata say."""
+    values = rng.integers(0, 65_536, (40, 40), np.uint16)
+    Image.fromarray(values).save(tmp_path / "a.tif", tiffinfo={262: 0})
+    pixels = PixelSpec(SIZE, SIZE)
+
+    gray = Image.fromarray(255 - (values >> 8).astype(np.uint8)).convert("RGB")
+    np.testing.assert_array_equal(resized(gray), decode(tmp_path / "a.tif", pixels))
+    assert "WhiteIsZero" in metadata_of(pixels, tmp_path)["preprocessing"]
+
+
 @pytest.mark.parametrize(("color", "word"), [("rgb", "white"), ("grayscale", "white"), ("rgba", "kept")])
 def test_transparency_is_named(tmp_path: Path, rng: np.random.Generator, color: Any, word: str) -> None:
     """Alpha is blended with white or kept, as the metadata say."""
