@@ -170,7 +170,8 @@ def print_best(found: Sweep, console: Console) -> None:
     if found.chosen and len(found.comparison.runs) > len(found.chosen):
         names = ", ".join(run.name for run in found.comparison.runs if run.name in found.chosen)
         console.print("")
-        console.print(f"best {found.monitor}: {names}")
+        ties = f", the first of {found.n_tied + 1:,} settings with this value" if found.n_tied else ""
+        console.print(f"best {found.monitor}: {names}{ties}")
         if found.lead:
             console.print(found.lead.text)
         if n := sum(run.folder is None for run in found.comparison.runs):

@@ -69,6 +69,7 @@ class Sweep:
         searches: For each search, if there are several or random ones, the best settings after each trial.
         document: The comparison in the document for JSON.
         lead: The chosen settings against the others on validation images; None if they cannot be compared.
+        n_tied: Number of other settings that are exactly as good; the chosen ones are the first of them.
     """
 
     comparison: Comparison
@@ -78,12 +79,14 @@ class Sweep:
     document: Comparison
     searches: Mapping[str, tuple[Point, ...]] = field(default_factory=dict)
     lead: Lead | None = None
+    n_tied: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return the document printed by `sweep --json`."""
         best = {name: [point.value for point in points] for name, points in self.searches.items()}
         searches = {"best_so_far": best} if best else {}
-        return {**self.document.to_dict(), "chosen": sorted(self.chosen), "lead": self.lead, **searches}
+        choice = {"chosen": sorted(self.chosen), "n_tied": self.n_tied, "lead": self.lead}
+        return {**self.document.to_dict(), **choice, **searches}
 
 
 def sweep(
@@ -145,6 +148,7 @@ def sweep(
     monitor = (VALIDATION if any(run.has_validation for run in runs) else "") + split_of(metric)[1]
     can_choose = monitor.startswith(VALIDATION) and not difference
     chosen = choose(cells, runs, monitor) if can_choose else frozenset[str]()
+    n_tied = count_ties(cells, runs, monitor) if chosen else 0
     lead = trials.measure_lead(cells, chosen)
     trials.train_tried(cell for cell in cells if cell.name in chosen)
     runs = tuple(trials.runs.values())
@@ -158,7 +162,8 @@ def sweep(
         comparison = replace(comparison, figure=path)
     document = comparison if chosen else replace(comparison, runs=runs)
     is_search = x == TRIALS or searches != (GRID,)
-    return Sweep(comparison, chosen, tuple(trials.problems), monitor, document, tried if is_search else {}, lead)
+    tried = tried if is_search else {}
+    return Sweep(comparison, chosen, tuple(trials.problems), monitor, document, tried, lead, n_tied)
 
 
 def _require_possible(metric: str | None, cells: Sequence[Cell]) -> None:
@@ -350,6 +355,12 @@ def choose(cells: Iterable[Cell], runs: Iterable[RunResults], metric: str) -> fr
     return frozenset(best or ())
 
 
+def count_ties(cells: Iterable[Cell], runs: Iterable[RunResults], metric: str) -> int:
+    """Return the number of settings whose mean of a metric equals that of the chosen ones."""
+    ranks = _ranks([one for one in _values(cells, runs, metric).values() if one], metric)
+    return ranks.count(max(ranks)) - 1 if ranks else 0
+
+
 def best_so_far(cells: Iterable[Cell], runs: Iterable[RunResults], metric: str) -> tuple[Point, ...]:
     """Return the best mean of a metric over the seeds after each trial, with the extremes of those seeds.
 
@@ -387,11 +398,18 @@ def _best(groups: Sequence[Mapping[str, float]], metric: str) -> Mapping[str, fl
 
     Settings with which a run failed are not as good as its other seeds: they are chosen only if all settings are such.
     """
+    ranks = _ranks(groups, metric)
+    return _finished(groups[ranks.index(max(ranks))]) if ranks else None
+
+
+def _ranks(groups: Sequence[Mapping[str, float]], metric: str) -> list[tuple[bool, float]]:
+    """Return what grows with the quality of some settings: whether no run failed, and their mean or its negative."""
     sign = -1 if metric_of(metric).lower_is_better else 1
-    there = [{name: one for name, one in values.items() if not math.isnan(one)} for values in groups]
-    pairs = zip(groups, there, strict=True)
-    ranks = [(_is_complete(values), sign * fmean(found.values())) for values, found in pairs]
-    return there[ranks.index(max(ranks))] if ranks else None
+    return [(_is_complete(values), sign * fmean(_finished(values).values())) for values in groups]
+
+
+def _finished(values: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in values.items() if not math.isnan(value)}
 
 
 def _is_complete(values: Mapping[str, float]) -> bool:

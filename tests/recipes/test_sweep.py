@@ -24,7 +24,7 @@ from cnncli.config.sweep_plan import Cell, Draw, plan_searches
 from cnncli.config.writer import dump_config
 from cnncli.dataset.build import index_images
 from cnncli.dataset.source import read_config
-from cnncli.recipes.sweep import best_so_far, choose, sweep
+from cnncli.recipes.sweep import best_so_far, choose, count_ties, sweep
 from cnncli.report import comparison
 from cnncli.runs.folder import run_folders
 from cnncli.runs.results import load_runs
@@ -116,6 +116,19 @@ def test_the_best_mean_over_seeds_is_chosen(tmp_path: Path) -> None:
     assert choose(cells, load_runs(runs), "val_accuracy") == {"max-0", "max-1"}
     assert choose(cells[:3], load_runs(runs[:3]), "val_accuracy") == {"avg-0", "avg-1"}
     assert choose(cells[:3], load_runs(runs[:3]), "val_loss") == {"avg-0", "avg-1"}
+
+
+def test_settings_that_are_as_good_as_the_chosen_ones_are_counted() -> None:
+    """The first of several equal settings is chosen, and the others are ties; failed seeds cannot tie."""
+    names = ("a-0", "a-1", "b-0", "b-1", "c-0", "c-1", "d-0", "d-1")
+    cells = cast("Any", [SimpleNamespace(name=name, settings=(("rate", name[0]),)) for name in names])
+    values = dict(zip(names[:-1], (0.5, 0.75, 0.75, 0.5, 0.5, 0.5, 0.625), strict=True))
+    runs: Any = [SimpleNamespace(name=name, final=lambda _, value=value: value) for name, value in values.items()]
+
+    assert choose(cells, runs, "val_accuracy") == {"a-0", "a-1"}
+    assert count_ties(cells, runs, "val_accuracy") == 1
+    assert count_ties(cells, runs, "val_loss") == 0
+    assert count_ties(cells, [], "val_accuracy") == 0
 
 
 def test_settings_with_a_failed_seed_are_not_the_best(tmp_path: Path) -> None:
