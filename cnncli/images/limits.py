@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from functools import partial
+from typing import Self
 
 from PIL import ImageFile
 from PIL.TiffImagePlugin import BITSPERSAMPLE, ROWSPERSTRIP, SAMPLESPERPIXEL, TILELENGTH, TILEWIDTH, TiffImageFile
@@ -40,6 +41,18 @@ _BYTES_PER_PIXEL = 8  # 16 bits in four channels, uncompressed
 _OTHER_BYTES = 128_000_000  # metadata, thumbnails, all frames but the first
 
 
+class PixelLimit(int):
+    """A maximum number of pixels that messages attribute to another setting than `data.max_pixels`."""
+
+    setting: str
+
+    def __new__(cls, pixels: int, setting: str) -> Self:
+        """Return the limit of a setting or option."""
+        limit = super().__new__(cls, pixels)
+        limit.setting = setting
+        return limit
+
+
 def most_bytes(max_pixels: int) -> int:
     """Return the maximum file size, in bytes, of an image of `max_pixels`."""
     return _BYTES_PER_PIXEL * max_pixels + _OTHER_BYTES
@@ -48,11 +61,12 @@ def most_bytes(max_pixels: int) -> int:
 def too_large(max_pixels: int, size_bytes: int = 0, size: tuple[int, int] = (0, 0)) -> Message | None:
     """Return the reason for refusing a file by its size in bytes, or an image by its (width, height), or None."""
     width, height = size
+    setting = max_pixels.setting if isinstance(max_pixels, PixelLimit) else "data.max_pixels"
     if size_bytes > (most := most_bytes(max_pixels)):
-        text = f"has {size_bytes:,} bytes, more than an image of data.max_pixels = {max_pixels:,} needs"
+        text = f"has {size_bytes:,} bytes, more than an image of {setting} = {max_pixels:,} needs"
         return Message("image-too-many-bytes", text, received=size_bytes, expected=most)
     if (pixels := width * height) > max_pixels:
-        text = f"has {width} × {height} = {pixels:,} pixels, more than data.max_pixels = {max_pixels:,}"
+        text = f"has {width} × {height} = {pixels:,} pixels, more than {setting} = {max_pixels:,}"
         return Message("image-too-many-pixels", text, received=pixels, expected=max_pixels)
     return None
 

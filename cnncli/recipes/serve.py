@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from cnncli.errors import ConfigError, Message, RunError, reason_of
+from cnncli.images.limits import PixelLimit
 from cnncli.inference.predictor import Predictor, load_predictor, with_coverage
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.listing import require_finished
@@ -72,7 +73,8 @@ def serve(
 
         predictor = loading.result()
     metrics = ServerMetrics()
-    pixels = replace(predictor.spec.pixels, max_pixels=min(limits.pixels, predictor.spec.max_pixels))
+    max_pixels = min(predictor.spec.max_pixels, PixelLimit(limits.pixels, "--max-pixels"))
+    pixels = replace(predictor.spec.pixels, max_pixels=max_pixels)
     batching = BatchingPredictor(predictor, pixels, limits.waiting_images, metrics.batches.observe)
     api = PredictionApi(run.path.name, batching, lambda: _class_activation(run, predictor), limits, metrics)
     # Batches already run in parallel, and BLAS's own threads would spin beside them between two small products.

@@ -186,20 +186,12 @@ class PredictionApi:
         for result in await asyncio.gather(*map(asyncio.wrap_future, futures), return_exceptions=True):
             if isinstance(result, ImageError):
                 self._metrics.rejected.labels(result.code).inc()
-                result = self._name_limit(result)
             elif isinstance(result, BaseException):
                 raise result
             else:
                 self._metrics.images.labels("unknown" if result.unknown else "classes").inc()
             results.append(result)
         return results
-
-    def _name_limit(self, error: ImageError) -> ImageError:
-        """Return an error that names --max-pixels in place of the setting of the run if it is the lower limit."""
-        if self._batching.pixels.max_pixels == self._batching.predictor.spec.max_pixels:
-            return error
-        text = str(error.reason).replace("data.max_pixels", "--max-pixels")
-        return ImageError(error.path, Message(error.code, text, **error.facts))
 
     @asynccontextmanager
     async def _time_limit(self, remedy: str = "send fewer images at a time") -> AsyncIterator[None]:
