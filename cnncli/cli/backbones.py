@@ -37,11 +37,11 @@ def command(plot: Path | None, as_json: bool, console: Console) -> None:
 
     Parameters, multiply-adds and size include the published top, mostly of ImageNet's 1,000 classes. Multiply-adds are
     those of one image of the default height and width, the column input. Depth is the number of layers with parameters,
-    of which batch normalization is one. Top-1 and top-5 are accuracies on ImageNet's
-    validation images, with one network and one crop. The published top-5 error is that of a paper or a competition,
-    often with several networks and crops; --json has its source. The last column shows whether the ImageNet weights are
-    already on this machine; others are downloaded when they are first needed. Networks in the second table have no
-    weights and are trained from scratch.
+    of which batch normalization is one. Top-1 and top-5 are accuracies on ImageNet's validation images, with one
+    network and one crop. The published top-5 error is that of other weights: a competition entry, often of several
+    networks and crops, or for ResNets torchvision with one crop; --json has its source. The last column shows whether
+    the ImageNet weights are already on this machine; others are downloaded when they are first needed. Networks in the
+    second table have no weights and are trained from scratch.
     """
     from cnncli.networks.architectures import has_local_weights
 
