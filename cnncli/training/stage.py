@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from cnncli.config.modes import metrics_of
@@ -229,7 +230,7 @@ class StageRun:
         return HistoryRow(
             stage=self._stage.name,
             epoch=len(self._state.history) + 1,
-            learning_rate=self._step.learning_rate,
+            learning_rate=_shortest(self._step.learning_rate),
             metrics={**self._step.metrics(totals), **as_validation(validation)},
             seconds=seconds,
             images_per_s=totals.images / seconds,
@@ -286,3 +287,12 @@ class StageRun:
     @property
     def _where(self) -> str:
         return f"stage {self._stage.name}, epoch {self._current.epoch}"
+
+
+def _shortest(rate: float) -> float:
+    """Return a learning rate, which optimizers hold in float32, with the fewest digits that tell it from others.
+
+    >>> _shortest(0.0010000000474974513)
+    0.001
+    """
+    return float(str(np.float32(rate)))
