@@ -53,9 +53,14 @@ class RunResults:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """All settings by dotted key, with the image size that is used."""
+        """All settings by dotted key, with the image size that is used, and the precision in place of int8."""
         size = self.config.data.image_size or self.config.backbones[0].network.input_size
-        return {**plain_settings(self.config), "data.image_size": size}
+        settings = {**plain_settings(self.config), "data.image_size": size}
+        if self.config.precision == "int8" and (
+            used := self.facts.get("precision")
+        ):  # another one if int8 is too rough
+            settings["precision"] = used
+        return settings
 
     def has(self, key: str) -> bool:
         """Return whether a setting has an effect in the run."""

@@ -81,8 +81,9 @@ class FeatureAgreement:
 
     def describe(self) -> str:
         """Return one sentence without its end."""
-        error, agreement = percent(self.feature_error), percent(self.agreement)
-        return f"on {self.n_images:,} other images, features differ by {error} and predictions agree by {agreement}"
+        features = f"features differ by {percent(self.feature_error)} (at most {percent(MAX_FEATURE_ERROR)} is allowed)"
+        predictions = f"predictions agree by {percent(self.agreement)} (at least {percent(MIN_AGREEMENT)} is needed)"
+        return f"on {self.n_images:,} other images, {features}, and {predictions}"
 
 
 @dataclass(frozen=True)
@@ -354,6 +355,5 @@ def report(agreement: FeatureAgreement, base: Engine, seconds: str, console: Con
 def warn_of_rejection(agreement: FeatureAgreement, base: Engine) -> None:
     """Warn that int8 does not agree, with the precision that is used instead."""
     precision = base.choice.precision
-    limits = f"at most {percent(MAX_FEATURE_ERROR)} and at least {percent(MIN_AGREEMENT)} are needed"
-    text = f"int8 does not agree with {precision} well enough: {agreement.describe()}, but {limits}."
+    text = f"int8 does not agree with {precision} well enough: {agreement.describe()}."
     log.warning(Message("engine-int8-disagrees", f"{text} {precision} is used instead.", **asdict(agreement)))

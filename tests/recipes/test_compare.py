@@ -21,9 +21,9 @@ from cnncli.recipes.compare import compare
 from cnncli.report import comparison
 from cnncli.report.comparison import Published
 from cnncli.report.comparison_page import describe_test
-from cnncli.runs.folder import RunFolder, create_run, end_run
+from cnncli.runs.folder import RunFolder, create_run, end_run, update_facts
 from cnncli.runs.records import HistoryRow, read_history, write_history
-from cnncli.runs.results import available_metrics, load_runs, why_not_comparable
+from cnncli.runs.results import available_metrics, differing_settings, load_runs, why_not_comparable
 from tests.support.drawing import tiny_config
 from tests.support.figures import capture_figures
 
@@ -244,6 +244,15 @@ def test_the_table_has_results_and_differing_settings(tmp_path: Path, capsys: py
     ]
     assert ("Chollet 2021" in published[0], published[-1]) == (True, "98.5 %")
     assert [line.split() for line in settings.splitlines()[1:]] == [["a", "adam"], ["b", "sgd"]]
+
+
+def test_the_precision_that_was_used_takes_the_place_of_int8(tmp_path: Path) -> None:
+    """A run whose layers could not be quantized does not differ by int8 from others."""
+    runs = [make_run(tmp_path, name, 0.7, precision="int8") for name in ("a", "b")]
+    for run, used in zip(runs, ("float32", "int8"), strict=True):
+        update_facts(run, {"precision": used})
+
+    assert differing_settings(load_runs(runs)) == {"precision": ("float32", "int8")}
 
 
 def test_a_solved_head_has_no_epoch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
