@@ -92,6 +92,11 @@ class _Graph:
     producers: dict[int, int] = field(default_factory=dict)
     counted: set[int] = field(default_factory=set)
 
+    def add(self, outputs: Sequence[Any], position: int, reach: Field) -> None:
+        """Add the outputs of the layer at a position, and their receptive field."""
+        self.producers.update({id(tensor): position for tensor in outputs})
+        self.fields.update({id(tensor): reach for tensor in outputs})
+
 
 def count_layers(model: keras.Model) -> tuple[LayerNumbers, ...]:
     """Return the numbers of the layers of a functional model with one image as input, in graph order.
@@ -144,8 +149,7 @@ def _count(node: Any, position: int, graph: _Graph) -> LayerNumbers:
         "without_biases": _weights_formula(weights, parameters - biases) if biases else "",
         "multiply_adds": products,
     }
-    graph.producers.update({id(tensor): position for tensor in outputs})
-    graph.fields.update({id(tensor): reach for tensor in outputs})
+    graph.add(outputs, position, reach)
     if added := padding_of(operation):
         graph.padded.update({id(tensor): (unpadded, sum_padding(zeros, added)) for tensor in outputs})
     return LayerNumbers(

@@ -251,15 +251,8 @@ def advise(
         compared, problems = _compare_backbones(read, _settings_of_backbones(weights), folds, console)
         chosen = [choose_backbone(compared).setting]
     with frozen_network(read(chosen), "advise", console) as frozen:
-        context, pool = frozen.context, Pool.load(frozen)
-        classifier = build_classifier(context.config, len(pool.classes))
-        console.phase("probes", f"{len(pool.images):,} images in {folds} folds · test images are not used")
-        began = time.monotonic()
-        last = probe_pool(pool, folds)
-        solve_s = (time.monotonic() - began) / folds
-        probes = (*probe_depths(classifier, context, pool, last, folds), last)
-        curve = _learning_curve(pool, folds)
-        times = _times(frozen, classifier, context, solve_s)
+        pool = Pool.load(frozen)
+        probes, curve, times = _measure(frozen, pool, folds, console)
     size, kind = size_of(len(pool.images) / len(pool.classes), curve), kind_of(probes)
     settings = [*chosen, *recommend(size, kind, probes)[1]]
     if "mode=feature-extraction" in settings and (layer := best_depth(probes)):
@@ -271,6 +264,20 @@ def advise(
     if path is not None:
         write_atomically(path, found.config_text())
     return found
+
+
+def _measure(
+    frozen: FrozenNetwork, pool: Pool, folds: int, console: Console
+) -> tuple[tuple[Probe, ...], LearningCurve | None, tuple[TimeEstimate, ...]]:
+    """Return linear probes, the learning curve of the head, and estimated times of the ways to train."""
+    context = frozen.context
+    classifier = build_classifier(context.config, len(pool.classes))
+    console.phase("probes", f"{len(pool.images):,} images in {folds} folds · test images are not used")
+    began = time.monotonic()
+    last = probe_pool(pool, folds)
+    solve_s = (time.monotonic() - began) / folds
+    probes = (*probe_depths(classifier, context, pool, last, folds), last)
+    return probes, _learning_curve(pool, folds), _times(frozen, classifier, context, solve_s)
 
 
 def _learning_curve(pool: Pool, folds: int) -> LearningCurve | None:

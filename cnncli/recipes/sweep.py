@@ -139,12 +139,8 @@ def sweep(
     if not runs:
         raise CnncliError(tuple(trials.problems))
     metric = metric or default_metric(runs)
-    if difference := why_not_comparable(metric, runs):
-        text = f"The runs compute {metric} in different ways ({difference}). Nothing is chosen, and no figure is drawn."
-        log.warning(Message("usage-metric-not-comparable", text, received=metric, reason=difference))
-        path = None
-    else:
-        require_metric(metric, available_metrics(runs))
+    difference = _check_metric(metric, runs)
+    path = None if difference else path
     monitor = (VALIDATION if any(run.has_validation for run in runs) else "") + split_of(metric)[1]
     can_choose = monitor.startswith(VALIDATION) and not difference
     chosen = choose(cells, runs, monitor) if can_choose else frozenset[str]()
@@ -164,6 +160,20 @@ def sweep(
     is_search = x == TRIALS or searches != (GRID,)
     tried = tried if is_search else {}
     return Sweep(comparison, chosen, tuple(trials.problems), monitor, document, tried, lead, n_tied)
+
+
+def _check_metric(metric: str, runs: Sequence[RunResults]) -> str:
+    """Return how the runs differ in computing a metric, after a warning; empty if they do not.
+
+    Raises:
+        CnncliError: The metric is unknown.
+    """
+    if difference := why_not_comparable(metric, runs):
+        text = f"The runs compute {metric} in different ways ({difference}). Nothing is chosen, and no figure is drawn."
+        log.warning(Message("usage-metric-not-comparable", text, received=metric, reason=difference))
+    else:
+        require_metric(metric, available_metrics(runs))
+    return difference
 
 
 def _require_possible(metric: str | None, cells: Sequence[Cell]) -> None:

@@ -11,7 +11,7 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -154,26 +154,22 @@ def quantized_trunk(
     if not calibration:
         return None
     name = _name(trunk, pixels)
-    digests, others = (tuple(row.digest for row in images) for images in (calibration, held_out))
-    if found := _find(graphs, name, {row.digest for row in manifest.split("train")}, len(digests)):
+    if found := _find(graphs, name, {row.digest for row in manifest.split("train")}, len(calibration)):
         if not found.is_used:
             warn_of_rejection(found.agreement, base)
         return found
-    console.phase("int8", f"quantizing the frozen layers on {len(digests):,} training images")
+    console.phase("int8", f"quantizing the frozen layers on {len(calibration):,} training images")
     started = time.monotonic()
     examples = Examples(decode_inputs(calibration, pixels), decode_inputs(held_out, pixels), manifest.labels(held_out))
+    digests, others = (tuple(row.digest for row in images) for images in (calibration, held_out))
+    record = {"calibration": digests, "held_out": others}
     folder = graphs / f"{name}{hashlib.sha256(''.join(digests).encode()).hexdigest()[:16]}"
     if damage(folder) is not None:  # otherwise, another process has made it in the meantime
         shutil.rmtree(folder, ignore_errors=True)
     try:
         with checksummed(folder) as temporary:
             correction, agreement = examples.quantize(graph, base, temporary / TRUNK, len(manifest.classes))
-            if not agreement.is_sufficient:
-                for suffix in (".xml", ".bin"):
-                    (temporary / TRUNK).with_suffix(suffix).unlink()
-            measured = {"correction": correction, "agreement": asdict(agreement)}
-            record = {"calibration": digests, "held_out": others, **measured}
-            (temporary / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+            _complete(temporary, {**record, "correction": correction}, agreement)
     except EngineError as error:
         text = f"{error}. {base.choice.precision} is used instead."
         log.warning(Message("engine-int8-unsupported", text, reason=str(error)))
@@ -184,6 +180,15 @@ def quantized_trunk(
         return found
     report(agreement, base, duration(time.monotonic() - started), console)
     return QuantizedTrunk(folder, digests, others, correction, agreement)
+
+
+def _complete(folder: Path, record: Mapping[str, Any], agreement: FeatureAgreement) -> None:
+    """Write the record of a quantized trunk, and delete its graph if it does not agree with the original."""
+    if not agreement.is_sufficient:
+        for suffix in (".xml", ".bin"):
+            (folder / TRUNK).with_suffix(suffix).unlink()
+    text = json.dumps({**record, "agreement": asdict(agreement)}, indent=1)
+    (folder / RECORD).write_text(f"{text}\n", encoding="utf-8")
 
 
 def quantize_tail(graph: Path, base: Engine, trunk: Engine | None, context: TrainingContext) -> bool:
