@@ -202,34 +202,17 @@ def evaluate(
         DataError: The classes do not match, or images are unreadable, missing or changed; the error lists all of them.
         RunError: The run is unfinished, or has no such split.
     """
-    if data is not None and split is not None:
-        text = "data and split cannot be used together: data selects the test split of a folder, or all of its images."
-        raise ConfigError(Message("usage-options-conflict", text, key="split", received=split))
-    if crops not in (1, *CROPS):
-        text = f"crops: received {crops!r}, expected one of {', '.join(map(str, (1, *CROPS)))}."
-        raise ConfigError(Message("usage-crops", text, key="crops", received=crops, expected=(1, *CROPS)))
-    if crops > 1 and (perturb or figures):
-        key, name = ("perturb", "perturbations") if perturb else ("figures", "figures")
-        text = f"crops and {name} cannot be used together; evaluate twice."
-        raise ConfigError(Message("usage-options-conflict", text, key=key, received=crops))
+    _require_compatible(split, data, crops, perturb, figures)
     require_finished(run)
     store_folder = make_cache_dir() / FEATURES
     for note in variable_notes():
         log.warning(note)
     config, predictor = load_resolved(run.config), load_predictor(run.engine, run.model)
     if data is None:
-        manifest = Manifest.from_csv(run.manifest)
-        if (manifest.classes, manifest.is_multi_label) != (predictor.spec.classes, predictor.spec.is_multi_label):
-            raise damaged(run.manifest, "has other classes than the run's engine")
-        split = split or ("test" if manifest.split("test") else "validation")
-        rows = _rows(manifest, split, run)
-        _require_images(rows, config, predictor, console, needs_pixels=crops > 1 or bool(perturb))
+        manifest, split, rows = _own_images(run, split, config, predictor, console, crops > 1 or bool(perturb))
     else:
-        data, split, spec = absolute(str(data), Path.cwd()), "test", predictor.spec
-        settings = other_data(config.data, data, spec.max_pixels)
-        manifest = manifest_of_folder(settings, spec.classes, allow_missing, console)
-        manifest.log_issues()
-        _warn_about_known_images(manifest, run)
+        data, split = absolute(str(data), Path.cwd()), "test"
+        manifest = _other_images(run, data, config, predictor, allow_missing, console)
         rows = _rows(manifest, split, run)
     cropped = f" · {crops} crops of each image" if crops > 1 else ""
     console.phase("evaluate", f"{split} {len(rows):,}{cropped} · {predictor.spec.in_words}")
@@ -253,6 +236,46 @@ def evaluate(
     evaluation = Evaluation(run.path, split, data, found.metrics, robustness=tuple(robustness), assessment=found)
     _record(run, evaluation)
     return evaluation
+
+
+def _require_compatible(
+    split: str | None, data: Path | None, crops: int, perturb: Sequence[str], figures: bool
+) -> None:
+    """Raise ConfigError if options cannot be used together, or there is no such number of crops."""
+    if data is not None and split is not None:
+        text = "data and split cannot be used together: data selects the test split of a folder, or all of its images."
+        raise ConfigError(Message("usage-options-conflict", text, key="split", received=split))
+    if crops not in (1, *CROPS):
+        text = f"crops: received {crops!r}, expected one of {', '.join(map(str, (1, *CROPS)))}."
+        raise ConfigError(Message("usage-crops", text, key="crops", received=crops, expected=(1, *CROPS)))
+    if crops > 1 and (perturb or figures):
+        key, name = ("perturb", "perturbations") if perturb else ("figures", "figures")
+        text = f"crops and {name} cannot be used together; evaluate twice."
+        raise ConfigError(Message("usage-options-conflict", text, key=key, received=crops))
+
+
+def _own_images(
+    run: RunFolder, split: str | None, config: Config, predictor: Predictor, console: Console, needs_pixels: bool
+) -> tuple[Manifest, str, Sequence[ImageRecord]]:
+    """Return the manifest of the run, the split to evaluate, and its images, which are usable."""
+    manifest = Manifest.from_csv(run.manifest)
+    if (manifest.classes, manifest.is_multi_label) != (predictor.spec.classes, predictor.spec.is_multi_label):
+        raise damaged(run.manifest, "has other classes than the run's engine")
+    split = split or ("test" if manifest.split("test") else "validation")
+    rows = _rows(manifest, split, run)
+    _require_images(rows, config, predictor, console, needs_pixels=needs_pixels)
+    return manifest, split, rows
+
+
+def _other_images(
+    run: RunFolder, data: Path, config: Config, predictor: Predictor, allow_missing: bool, console: Console
+) -> Manifest:
+    """Return the manifest of a folder of other images; images that the run knows are a warning."""
+    settings = other_data(config.data, data, predictor.spec.max_pixels)
+    manifest = manifest_of_folder(settings, predictor.spec.classes, allow_missing, console)
+    manifest.log_issues()
+    _warn_about_known_images(manifest, run)
+    return manifest
 
 
 def _draw(run: RunFolder, found: Assessment, pixels: PixelSpec) -> None:

@@ -158,20 +158,27 @@ def train(
     console.phase("head", describe_solver(config))
     context = TrainingContext.for_this_machine(config, manifest, console, machines)
     with graphs_in_use(context.graphs):  # before a graph or a template is looked for
-        if is_exact:
-            frozen = FrozenNetwork.of(context)
-            with new_run(context, runs_dir, frozen.template.frozen_sha256) as folder:
-                run = solve_run(folder, frozen, started)
-        else:
-            classifier = build_classifier(config, len(manifest.classes))
-            check_stages(classifier, config)
-            with new_run(context, runs_dir, hash_weights(classifier.model.layers)) as folder:
-                run = train_run(folder, classifier, context, started)
+        run = _new_exact_run(context, runs_dir, started) if is_exact else _new_trained_run(context, runs_dir, started)
     if is_trial:
         with tracking_results(run.folder):
             draw_figures(run.folder, with_evaluation=False)
         return run
     return conclude(run, show)
+
+
+def _new_exact_run(context: TrainingContext, runs_dir: Path, started: float) -> Run:
+    """Solve the head in a new run."""
+    frozen = FrozenNetwork.of(context)
+    with new_run(context, runs_dir, frozen.template.frozen_sha256) as folder:
+        return solve_run(folder, frozen, started)
+
+
+def _new_trained_run(context: TrainingContext, runs_dir: Path, started: float) -> Run:
+    """Train the stages in a new run."""
+    classifier = build_classifier(context.config, len(context.manifest.classes))
+    check_stages(classifier, context.config)
+    with new_run(context, runs_dir, hash_weights(classifier.model.layers)) as folder:
+        return train_run(folder, classifier, context, started)
 
 
 def conclude(run: Run, show: Callable[[Run], None] | None = None) -> Run:
