@@ -26,7 +26,7 @@ from cnncli.cli.options import (
 )
 from cnncli.errors import ImageError, Message, printable
 from cnncli.terminal.console import Console, is_terminal
-from cnncli.terminal.formatting import percent
+from cnncli.terminal.formatting import counted, percent
 
 if TYPE_CHECKING:
     from cnncli.inference.prediction import Prediction
@@ -194,7 +194,7 @@ def command(
     if is_summarized:
         log.info(f"predicted {predict_folder.describe_counts(counts, refused)}")
     if to.table is not None:
-        log.info(f"table {printable(to.table)}, {results.n:,} rows")
+        log.info(f"table {printable(to.table)}, {counted(results.n, 'row')}")
     if to.sort_into is not None:
         log.info(f"sorted {results.n - refused:,} images into {printable(to.sort_into)}")
     if as_json:

@@ -121,7 +121,7 @@ _WORDING: Mapping[str, str] = {
     "data-repeated-subfolders": "{path}: the class folders {labels} contain {names}; are those the real classes?",
     "data-reader-not-installed": "{path}: {reason}",
     "data-files-left-out": "{path}: {n} of {total} files are left out ({reasons})",
-    "data-two-labels": "{paths}: the same image with two labels in one split ({n} such images)",
+    "data-two-labels": "{paths}: the same image with two labels in one split (such images: {n})",
     "data-few-images": "classes with fewer than {minimum} training images: {n} ({counts})",
     "data-uneven-classes": "{split}: {large} has {n_large} images, {small} has {n_small}{remedy}",
     "data-class-distribution": "{split}: class fractions differ from train ({split} vs. train): {fractions}",

@@ -90,8 +90,12 @@ def _add_groups(found: LabeledImages, groups: GroupsConfig) -> None:
     if splits.pop("", None):
         without = [one.path for one in found.records if not one.group]
         found.issues.append(error("data-group-missing", without[0], n=len(without)))
-    if divided := {group: " and ".join(names) for group, names in splits.items() if len(names) > 1}:
+    if divided := {group: _listed([*names]) for group, names in splits.items() if len(names) > 1}:
         found.issues.append(error("data-group-divided", found.table or found.root, n=len(divided), groups=divided))
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _group_of(file: str, root: os.PathLike[str], groups: GroupsConfig) -> str:
