@@ -319,6 +319,10 @@ def _parameters_formula(weights: Sequence[Any], parameters: int) -> str:
     if len(kernels) == 1 and len(weights) == 2 and weights[1].shape == kernels[0].shape[-1:]:
         *inputs, outputs = kernels[0].shape
         return f"({_product(inputs)} + 1)·{outputs:,} = {parameters:,}"
+    if len(kernels) == 1 and len(weights) == 2 and len(kernels[0].shape) == 4:
+        *places, inputs, outputs = kernels[0].shape
+        if weights[1].shape == (*places, outputs):  # locally connected
+            return f"{_product(places)}·({inputs:,} + 1)·{outputs:,} = {parameters:,}"
     return _weights_formula(weights, parameters, with_biases=True)
 
 

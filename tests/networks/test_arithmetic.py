@@ -468,7 +468,7 @@ def test_layers_made_of_others_count_as_what_they_compute() -> None:
 
     assert (local.receptive_field, local.kind) == ((3, 3), "weights")
     assert local.multiply_adds == 7 * 7 * 9 * 4 * 2
-    assert local.formulas["parameters"] == "7·7·36·2 + 7·7·2 = 3,626"
+    assert local.formulas["parameters"] == "7·7·(36 + 1)·2 = 3,626"
     assert {layer.receptive_field for layer in normal} == {(1, 1)}
     assert sum(layer.multiply_adds for layer in normal) == 0
 
