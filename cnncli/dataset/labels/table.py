@@ -252,6 +252,8 @@ def _choose_columns(table: Table, settings: LabelsConfig, images: _Images, group
         label = others[0]
     if image is None:
         what = "no column is recognized as that of the images"
+        if any(images.named(name) for name in table.columns):
+            what += " (the first line names an image: add a header above it)"
         problems.append(_column_problem(table, "data.labels.image", what, others=(*labels, split)))
     if label is None:
         what = "no column is recognized as that of the labels"

@@ -159,6 +159,15 @@ def test_all_columns_that_are_missing_are_reported_together(flat: Path) -> None:
     assert absent.value.problems[0].facts["expected"] == ("p", "q", "r")
 
 
+def test_a_table_without_a_header_is_reported_as_such(flat: Path) -> None:
+    """If the first line names an image, the error says that a header is missing."""
+    table = write_table(flat / "labels.csv", [("0.jpg", "x"), ("1.jpg", "y")])
+    with pytest.raises(DataError) as error:
+        found(flat, table)
+    assert {one.code for one in error.value.problems} == {"data-table-column"}
+    assert "header" in str(error.value.problems[0])
+
+
 def test_all_wrong_rows_are_reported_together(tmp_path: Path) -> None:
     """Rows without file, label or known split, with missing cells, and contradicting ones, each with its line."""
     write_tree(tmp_path, {"a/1.jpg": jpeg(1), "b/1.jpg": jpeg(2), "2.jpg": jpeg(3), "3.jpg": jpeg(4), "4.jpg": jpeg(5)})
