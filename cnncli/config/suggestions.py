@@ -83,7 +83,7 @@ def names_beside(path: Path, suffixes: tuple[str, ...] = ("",)) -> str:
         return ""
     close = [printable(path.parent / name) for name in closest(path.name, names, limit=1)]
     listed = [printable(name) for name in names if name.endswith(suffixes) or (path.parent / name).is_dir()][:6]
-    is_root = path.parent == Path(path.anchor)
+    is_root = bool(path.anchor) and path.parent == Path(path.anchor)
     return question(close) or (f"This folder contains {', '.join(listed)}." if listed and not is_root else "")
 
 

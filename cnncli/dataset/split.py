@@ -79,8 +79,8 @@ def assign_splits(
         drawn, found_issues = _draw_others(found, pooled, missing, seed, alike, old, taken)
         issues += found_issues
         final[: len(pooled)] = [replace(one, split=split) for one, split in zip(pooled, drawn, strict=True)]
-    filled_splits = {one.split for one in (*final, *old)}
-    if empty := tuple(name for name in missing if name not in filled_splits and not messages_of(issues, "error")):
+    empty = tuple(name for name in missing if name not in {one.split for one in (*final, *old)})
+    if final and empty and not messages_of(issues, "error"):
         issues.append(warning("data-split-empty", found.root, splits=empty))
     filled = {*missing, *(found.folders if found.has_splits else ())}
     if "validation" not in filled:

@@ -103,7 +103,7 @@ class StageReport:
         losses = "no validation images · "
         if self.start_val_loss is not None and self.end_val_loss is not None:
             losses = f"val_loss {decimal(self.start_val_loss)} → {decimal(self.end_val_loss)} · "
-        kept = f"best epoch {self.best_epoch} of the run" if word == "best" else "the last is kept"
+        kept = f"best epoch {self.best_epoch}" if word == "best" else "the last is kept"
         return f"{counted(self.epochs, 'epoch')}, {kept} · {losses}{trained}"
 
 
