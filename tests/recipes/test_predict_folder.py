@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from pyarrow import parquet
+from threadpoolctl import threadpool_info
 
 import cnncli
 from cnncli.cli import main
@@ -57,6 +58,20 @@ def read_csv(path: Path) -> list[dict[str, str]]:
     """Return the rows of a CSV."""
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+def test_threads_of_blas_do_not_compete_with_those_that_predict(run: Run, images: Path) -> None:
+    """BLAS uses one thread while images are predicted, and as many as before afterwards."""
+
+    def blas() -> list[int]:
+        return [one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"]
+
+    before, results = blas(), iter(predict(run.folder, [images]))
+    next(results)
+    during = blas()
+    list(results)
+
+    assert (set(during), blas()) == ({1}, before)
 
 
 def test_a_table_has_a_row_per_image_and_a_column_per_class(run: Run, images: Path, tmp_path: Path) -> None:
