@@ -10,6 +10,7 @@ shows times.
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -19,8 +20,8 @@ import click
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.benchmarks import accuracy, commands, frozen, tails
-from scripts.benchmarks.rows import RESULTS, Row, save, write_page
+from scripts.benchmarks import accuracy, commands, frozen, tails, torch_side
+from scripts.benchmarks.rows import ISA_LIMIT, RESULTS, Row, save, write_page
 from scripts.benchmarks.setting import Setting
 
 FROZEN = ("MobileNet", "VGG16", "ResNet50", "Xception", "EfficientNetLite0", "DenseNet121")
@@ -37,7 +38,10 @@ GROUPS: dict[str, tuple[Callable[[Setting, str], Iterator[Row]], tuple[str, ...]
     "scratch": (tails.measure_scratch, ("ConvNet",)),
     "limit": (tails.measure_limit, (*tails.CASES, "ConvNet")),
     "solver": (accuracy.measure_solver, WITH_WEIGHTS),
+    "drawn": (accuracy.measure_drawn, WITH_WEIGHTS),
     "int8": (accuracy.measure_int8, WITH_WEIGHTS),
+    "timm": (torch_side.measure_timm, FROZEN),
+    "yolo": (torch_side.measure_yolo, DEFAULT),
 }
 """Each group with the networks, or commands, that it measures by default."""
 
@@ -49,22 +53,39 @@ GROUPS: dict[str, tuple[Callable[[Setting, str], Iterator[Row]], tuple[str, ...]
 @click.option(
     "--precision", type=click.Choice(["auto", "float32", "bfloat16", "int8"]), default="auto", help="Of cnncli."
 )
+@click.option(
+    "--torch",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    envvar="CNNCLI_TORCH",
+    help="Python of an environment with timm and ultralytics, for the groups timm and yolo.",
+)
 @click.option("--quick", is_flag=True, help="Few images: only to see whether it runs.")
 @click.option(
     "--results", type=click.Path(path_type=Path, file_okay=False), default=RESULTS, help="Folder of the results."
 )
-def main(group: str, networks: tuple[str, ...], repeats: int, precision: str, quick: bool, results: Path) -> None:
+def main(
+    group: str,
+    networks: tuple[str, ...],
+    repeats: int,
+    precision: str,
+    torch: Path | None,
+    quick: bool,
+    results: Path,
+) -> None:
     """Run a group, or write the page."""
     if group == "page":
         click.echo(f"{write_page(results)} rows")
         return
     if group == "int8" and precision != "auto":
         raise click.UsageError("int8 compares precisions; it takes no --precision.")
-    words = ["python scripts/bench.py", group, *networks]
+    if group in ("timm", "yolo") and torch is None:
+        raise click.UsageError(f"{group} needs --torch PYTHON, an environment with timm and ultralytics.")
+    limit = os.environ.get(ISA_LIMIT)
+    words = [*([f"{ISA_LIMIT}={limit}"] if limit else []), "python scripts/bench.py", group, *networks]
     words += [f"--repeats {repeats}"] if repeats != 5 else []
     words += [f"--precision {precision}"] if precision != "auto" else []
     with tempfile.TemporaryDirectory(prefix="cnncli-bench-", ignore_cleanup_errors=True) as work:
-        setting = Setting(Path(work), repeats, quick, precision)
+        setting = Setting(Path(work), repeats, quick, precision, torch=torch)
         measure, usual = GROUPS[group]
         for name in networks or usual:
             for row in measure(setting, name):

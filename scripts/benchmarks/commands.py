@@ -40,9 +40,9 @@ def measure_cold(setting: Setting, name: str) -> Iterator[Row]:
     sides: dict[str, Callable[[], float]] = {OURS: ours}
     if name != DEFAULT:
         sides |= {side: partial(theirs, side) for side in PLAIN}
-    title = f"{name}, dogs-vs-cats, empty cache, command to test metrics"
-    yield Row(title, "s", in_turns(sides, setting.rounds))
-    yield Row(f"{title}: test accuracy", "%", {side: (value,) for side, value in scores.items()})
+    title = f"Empty cache, dogs-vs-cats, command to test metrics{setting.given_precision}"
+    yield Row(title, "s", in_turns(sides, setting.rounds), name)
+    yield Row(f"{title}: test accuracy", "%", {side: (value,) for side, value in scores.items()}, name)
 
 
 def measure_warm(setting: Setting, name: str) -> Iterator[Row]:
@@ -56,7 +56,7 @@ def measure_warm(setting: Setting, name: str) -> Iterator[Row]:
         "`evaluate`": lambda: setting.cnncli("evaluate", path, "--json").seconds,
     }
     for title, values in in_turns(sides, setting.rounds).items():
-        yield Row(f"{name}, features cached, {title}", "s", {OURS: values})
+        yield Row(f"{name}, features cached, command to results", "s", {OURS: values}, title)
 
 
 def measure_predict(setting: Setting, name: str) -> Iterator[Row]:
@@ -64,18 +64,18 @@ def measure_predict(setting: Setting, name: str) -> Iterator[Row]:
     data = setting.splits()
     run = Path(setting.train(data, *setting.backbone(name)).document["run"])
     images = sorted(path for path in data.rglob("*") if path.is_file())
-    for title, source in ((f"predicting {len(images):,} images", data), ("predicting one image", images[0])):
+    for title, source in ((f"{len(images):,} images", data), ("one image", images[0])):
         sides = {
             OURS: partial(_seconds, setting.cnncli, "predict", source, "--run", run, "--csv"),
             "script with Keras, in batches": partial(_seconds, setting.plain, "predict", run / "model.keras", source),
         }
-        yield Row(f"{title} with {name}, new process", "s", in_turns(sides, setting.rounds))
+        yield Row(f"Predicting with {name}, new process", "s", in_turns(sides, setting.rounds), title)
 
 
 def measure_start(setting: Setting, name: str) -> Iterator[Row]:
     """Yield the seconds of a command that computes nothing."""
     seconds = in_turns({OURS: partial(_seconds, setting.cnncli, *name.split())}, setting.rounds)
-    yield Row(f"`cnncli {name}`, new process", "s", seconds)
+    yield Row("Commands that compute nothing, new process", "s", seconds, f"`cnncli {name}`")
 
 
 def _seconds(call: Callable[..., Finished], *words: str | Path) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from cnncli.config.reader import config_from_mapping
 from cnncli.dataset.build import build_manifest
+from cnncli.dataset.records import ImageRecord
 from cnncli.engines.build import build_engine
 from cnncli.engines.engine import Engine
 from cnncli.engines.openvino import import_openvino
@@ -88,32 +89,46 @@ def measure_forward(setting: Setting, name: str) -> Iterator[Row]:
         raw = RawOpenVino(frozen.graph, frozen.engine.choice.precision)
         sides["OpenVINO, two requests"] = lambda: raw.run(pixels)
     rates = rates_in_turns(sides, n, setting.rounds)
-    yield Row(f"{name} frozen, {SIDE_PX} px, forward", "images/s", rates, note=frozen.engine.choice.precision)
+    title = f"Frozen networks, {SIDE_PX} px, from pixels to features{setting.given_precision}"
+    yield Row(title, "images/s", rates, name, note=frozen.engine.choice.precision)
 
 
 def measure_files(setting: Setting, name: str) -> Iterator[Row]:
     """Yield images per second of a network from JPEG files to features in an empty cache."""
     import keras
 
-    frozen, n = freeze(setting, name), setting.count(IMAGES.get(name, 256))
-    folder = setting.splits(train=n, validation=16, test=16)
-    images = build_manifest(frozen.context.config.data.model_copy(update={"path": folder}), 0).split("train")
-    extraction = Extraction((Trunk(frozen.engine, frozen.trunk),), frozen.context.pixels)
+    ours, n, folder = prepare_files(setting, name)
     data = keras.utils.image_dataset_from_directory(
         folder / "train", labels=None, image_size=(SIDE_PX, SIDE_PX), shuffle=False, verbose=False
     )
     data = steady(data)
-    stores = (setting.work / f"store-{name}-{number}" for number in itertools.count())
+    theirs = plain(lambda: ours.frozen.model.predict(data, verbose=0))
+    sides: dict[str, Callable[[], object]] = {OURS: ours, "Keras `image_dataset_from_directory` and `predict`": theirs}
+    title = f"Frozen networks, {SIDE_PX} px, from JPEG files to features{setting.given_precision}"
+    yield Row(title, "images/s", rates_in_turns(sides, n, setting.rounds), name, note=ours.precision)
 
-    def ours() -> None:
-        with FeatureStore(next(stores)) as store:
-            extract(FeatureSet(extraction, images), store, Console(quiet=True))
 
-    theirs = plain(lambda: frozen.model.predict(data, verbose=0))
-    sides = {OURS: ours, "Keras `image_dataset_from_directory` and `predict`": theirs}
-    rates = rates_in_turns(sides, len(images), setting.rounds)
-    precision = frozen.engine.choice.precision
-    yield Row(f"{name} frozen, {SIDE_PX} px, JPEG files to features", "images/s", rates, note=precision)
+def prepare_files(setting: Setting, name: str) -> tuple[FromFiles, int, Path]:
+    """Return a call that computes the features of training images, their number, and the folder of their split."""
+    frozen = freeze(setting, name)
+    folder = setting.splits(train=setting.count(IMAGES.get(name, 256)), validation=16, test=16)
+    images = build_manifest(frozen.context.config.data.model_copy(update={"path": folder}), 0).split("train")
+    return FromFiles(frozen, images, setting.work), len(images), folder
+
+
+class FromFiles:
+    """Calls that compute the features of images, each in an empty cache."""
+
+    def __init__(self, frozen: Frozen, images: Sequence[ImageRecord], work: Path) -> None:
+        self.frozen, self.precision = frozen, frozen.engine.choice.precision
+        extraction = Extraction((Trunk(frozen.engine, frozen.trunk),), frozen.context.pixels)
+        self._features = FeatureSet(extraction, images)
+        self._stores = (work / f"store-{frozen.trunk[:8]}-{number}" for number in itertools.count())
+
+    def __call__(self) -> None:
+        """Compute the features once more."""
+        with FeatureStore(next(self._stores)) as store:
+            extract(self._features, store, Console(quiet=True))
 
 
 class RawOpenVino:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,8 @@ PAGE = ROOT / "docs" / "explanation" / "performance.md"
 BEGIN, END = "<!-- results of scripts/bench.py -->\n", "<!-- end of results -->"
 OURS = "cnncli"
 PACKAGES = ("tensorflow", "keras", "openvino", "nncf", "numpy", "scikit-learn")
+ISA_LIMIT = "ONEDNN_MAX_CPU_ISA"
+"""Environment variable that makes oneDNN, and so TensorFlow and OpenVINO, ignore newer instructions of a processor."""
 
 
 @dataclass(frozen=True)
@@ -26,21 +29,23 @@ class Row:
     """A result.
 
     Attributes:
-        title: What was measured.
+        title: What was measured. Rows with one title become one row of the documentation, with a line for each.
         unit: Unit of the values: `s`, `images/s` or `%`.
         sides: Values of each side, one per round; cnncli's first.
+        subject: Network, command or number of images.
         group: Group of the benchmark.
         command: Command that repeats the measurement.
-        note: Further information, such as the precision that cnncli used.
+        note: Further information about the subject, such as the precision that cnncli used.
         date: Date of the measurement, ISO 8601.
         commit: Commit of cnncli, followed by + if files were changed.
-        processor: Model and instruction sets.
+        processor: Model and instruction sets, and their limit if one is set.
         packages: Versions of packages.
     """
 
     title: str
     unit: Literal["s", "images/s", "%"]
     sides: Mapping[str, Sequence[float]]
+    subject: str = ""
     group: str = ""
     command: str = ""
     note: str = ""
@@ -61,24 +66,31 @@ class Row:
         return f"{theirs / ours if self.unit == 's' else ours / theirs:.2g} ×"
 
     def describe(self) -> str:
-        """Return one line for the screen."""
+        """Return one line for the screen, with the lowest and the highest value of each side."""
         parts = [f"{name} {self._values(name)}" for name in self.sides]
-        parts += [f"{self.compared(name)} {name}" for name in self.sides if name != OURS]
-        return f"{self.title}: {', '.join(parts)}{f' ({self.note})' if self.note else ''}"
+        parts += [f"{self.compared(name)} {name}" for name in self.others]
+        return f"{self.title}: {' '.join(filter(None, [self.line, ', '.join(parts)]))}"
 
-    def cells(self) -> tuple[str, str, str, str]:
-        """Return the cells of the table: title, cnncli, the other sides, and the comparisons."""
-        others = [name for name in self.sides if name != OURS]
-        command = f"{self.title}{f'; {self.note}' if self.note else ''}<br>`{self.command}`"
-        theirs = "<br>".join(f"{name}: {self._values(name)}" for name in others)
-        return command, self._values(OURS), theirs, "<br>".join(map(self.compared, others))
+    @property
+    def others(self) -> list[str]:
+        """The sides that cnncli is compared with."""
+        return [name for name in self.sides if name != OURS]
+
+    @property
+    def line(self) -> str:
+        """Subject and note."""
+        return f"{self.subject} ({self.note})" if self.note else self.subject
+
+    def shown(self, side: str) -> str:
+        """Return the median of a side, or all its values if they are accuracies."""
+        return ", ".join(map(number, self.sides[side])) if self.unit == "%" else number(self.median(side))
 
     def _values(self, side: str) -> str:
         values = self.sides[side]
-        middle = f"{number(self.median(side))} {self.unit}"
-        if self.unit == "%":
-            return ", ".join(map(number, values)) + " %"
-        return middle if min(values) == max(values) else f"{middle} ({number(min(values))}–{number(max(values))})"
+        spread = (
+            "" if self.unit == "%" or min(values) == max(values) else f" ({number(min(values))}–{number(max(values))})"
+        )
+        return f"{self.shown(side)} {self.unit}{spread}"
 
 
 def number(value: float) -> str:
@@ -114,9 +126,9 @@ def rates_in_turns(
 def save(row: Row, group: str, command: str, folder: Path) -> Row:
     """Add the circumstances to a row, and write it to the file of its group.
 
-    It replaces a row with its title and processor, so that the file has the results of several machines.
+    It replaces a row with its title, subject and processor, so that the file has the results of several machines.
     """
-    facts, state = cpu(), git()
+    facts, state, limit = cpu(), git(), os.environ.get(ISA_LIMIT)
     commit = "unknown" if state is None else state["commit"][:12] + ("+" if state["modified"] else "")
     row = replace(
         row,
@@ -124,11 +136,14 @@ def save(row: Row, group: str, command: str, folder: Path) -> Row:
         command=command,
         date=datetime.now(UTC).date().isoformat(),
         commit=commit,
-        processor=" ".join([str(facts["model"]), *(facts["flags"] or ())]),
+        processor=" ".join(
+            [str(facts["model"]), *(facts["flags"] or ()), *([f"({ISA_LIMIT}={limit})"] if limit else ())]
+        ),
         packages={name: package_version(name) for name in PACKAGES},
     )
-    key = (row.title, row.processor)
-    others = [one for one in load(folder) if one.group == group and (one.title, one.processor) != key]
+    key = (row.title, row.subject, row.processor)
+    rows = [one for one in load(folder) if one.group == group]
+    others = [one for one in rows if (one.title, one.subject, one.processor) != key]
     documents = [asdict(one) for one in [*others, row]]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{group}.json").write_text(json.dumps(documents, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -144,17 +159,35 @@ def load(folder: Path) -> list[Row]:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Return the rows as Markdown, one table per processor."""
+    """Return the rows as Markdown: a table per processor, in it a row for each title and other side."""
     parts = []
     for processor in dict.fromkeys(row.processor for row in rows):
-        lines = ["| | cnncli | other side | |", "|---|---|---|---|"]
-        lines += ["| " + " | ".join(row.cells()) + " |" for row in rows if row.processor == processor]
+        lines = ["| | | cnncli | other side | |", "|---|---|---|---|---|"]
+        here = [row for row in rows if row.processor == processor]
+        for title in dict.fromkeys(row.title for row in here):
+            lines += _table_rows([row for row in here if row.title == title])
         parts.append(f"On {processor}:\n\n" + "\n".join(lines) + "\n")
     return "\n".join(parts)
 
 
+def _table_rows(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield rows of the documentation for rows with one title: one for each other side, or one if there is none."""
+    for other in dict.fromkeys(name for row in rows for name in row.others or [""]):
+        compared = [row for row in rows if other in row.sides or not other]
+        commands = dict.fromkeys(f"`{row.command}`" for row in compared)
+        first = f"{rows[0].title}, {rows[0].unit}" + (f"; other side: {other}" if other else "")
+        cells = [
+            "<br>".join([first, *commands]),
+            "<br>".join(row.line for row in compared),
+            "<br>".join(row.shown(OURS) for row in compared),
+            "<br>".join(row.shown(other) for row in compared if other),
+            "<br>".join(row.compared(other) for row in compared if other),
+        ]
+        yield f"| {' | '.join(cells)} |"
+
+
 def write_page(folder: Path = RESULTS, page: Path = PAGE) -> int:
-    """Replace the table between two marks of a page by the results of a folder, and return its number of rows."""
+    """Replace the table between two marks of a page by the results of a folder, and return their number."""
     text, rows = page.read_text(encoding="utf-8"), load(folder)
     before, _, rest = text.partition(BEGIN)
     _, mark, after = rest.partition(END)

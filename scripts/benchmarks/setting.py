@@ -33,6 +33,7 @@ class Setting:
         precision: Precision of cnncli.
         data: Folder of train, validation and test.
         weights: Folder of `NAME_notop.weights.h5` files.
+        torch: Python of an environment with torch, timm and ultralytics.
     """
 
     work: Path
@@ -41,6 +42,19 @@ class Setting:
     precision: str = "auto"
     data: Path = PHOTOGRAPHS if PHOTOGRAPHS.is_dir() else ROOT / "data" / "sample"
     weights: Path = SHARED / "weights"
+    torch: Path | None = None
+
+    @property
+    def python_with_torch(self) -> Path:
+        """Python of the environment with torch."""
+        if self.torch is None:
+            raise RuntimeError("no environment with torch was given")
+        return self.torch
+
+    @property
+    def given_precision(self) -> str:
+        """End of a title that names the precision unless cnncli chooses it."""
+        return "" if self.precision == "auto" else f", {self.precision}"
 
     def count(self, n: int) -> int:
         """Return a number of images, or 64 if the benchmark is quick: enough to judge int8."""

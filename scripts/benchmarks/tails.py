@@ -99,45 +99,49 @@ class TailEpochs:
 
 def measure_finetune(setting: Setting, name: str) -> Iterator[Row]:
     """Yield training images per second over whole epochs; features and decoded images are prepared beforehand."""
-    ours, title, folder = prepare(setting, name)
-    yield _row(setting, title, ours, lambda: _fit_tail(setting, name, folder))
+    ours, subject, folder = prepare(setting, name)
+    title = f"Fine-tuning, an epoch on cached features{setting.given_precision}"
+    yield _row(setting, title, subject, ours, lambda: _fit_tail(setting, name, folder))
 
 
 def measure_scratch(setting: Setting, name: str) -> Iterator[Row]:
     """Yield training images per second of the small network with new augmentation in every epoch."""
-    ours, title, folder = prepare(setting, name)
-    yield _row(setting, title, ours, lambda: _fit_convnet(folder))
+    ours, subject, folder = prepare(setting, name)
+    title = f"Training from scratch with seven augmentations, an epoch{setting.given_precision}"
+    yield _row(setting, title, subject, ours, lambda: _fit_convnet(folder))
 
 
 def measure_limit(setting: Setting, name: str) -> Iterator[Row]:
     """Yield what is left to gain: an epoch beside its bare steps, and the part of a step that oneDNN's kernels take."""
-    ours, title, _ = prepare(setting, name)
+    ours, subject, _ = prepare(setting, name)
     steps, n_steps = ours.prepare_steps()
     sides: dict[str, Callable[[], object]] = {OURS: ours, "the compiled steps alone": steps}
-    yield Row(title, "images/s", rates_in_turns(sides, ours.images, setting.rounds), note=ours.precision)
+    rates = rates_in_turns(sides, ours.images, setting.rounds)
+    yield Row(f"Training, an epoch{setting.given_precision}", "images/s", rates, subject, note=ours.precision)
     share = profile.share_of_kernels(steps, setting.work / "profile")
-    yield Row(f"{title}: time of operations in oneDNN", "%", {OURS: (share,)}, note=f"{n_steps} steps")
+    title = f"Training, part of the time of operations that oneDNN's kernels take{setting.given_precision}"
+    yield Row(title, "%", {OURS: (share,)}, subject, note=f"{n_steps} steps")
 
 
 def prepare(setting: Setting, name: str) -> tuple[TailEpochs, str, Path]:
-    """Return the epochs of a case, or of the small network from scratch, their title, and the folder of the images."""
+    """Return the epochs of a case, or of the small network from scratch, their name, and the folder of the images."""
     case = CASES.get(name)
     folder = setting.splits(train=case.images if case else 1024, validation=16, test=16)
     overrides: dict[str, object] = {"data.path": str(folder), "precision": setting.precision}
     if case is None:
-        title = f"{name} from scratch, {SCRATCH_PX} px, seven augmentations, an epoch"
-        return TailEpochs(CONFIGS / "convnet-from-scratch.yaml", overrides, setting.work / name), title, folder
+        ours = TailEpochs(CONFIGS / "convnet-from-scratch.yaml", overrides, setting.work / name)
+        return ours, f"{name}, {SCRATCH_PX} px", folder
     overrides |= {
         "data.image_size": case.side_px,
         "backbone.weights": setting.weights_of(name),
         "training.unfreeze": case.first_trained,
         "augmentation": None,
     }
-    title = f"{name} fine-tuned from {case.first_trained}, {case.side_px} px, an epoch on cached features"
-    return TailEpochs(CONFIGS / case.config, overrides, setting.work / name), title, folder
+    ours = TailEpochs(CONFIGS / case.config, overrides, setting.work / name)
+    return ours, f"{name} from {case.first_trained}, {case.side_px} px", folder
 
 
-def _row(setting: Setting, title: str, ours: TailEpochs, fit: Callable[[], Callable[[], object]]) -> Row:
+def _row(setting: Setting, title: str, subject: str, ours: TailEpochs, fit: Callable[[], Callable[[], object]]) -> Row:
     fits = {"float32": fit()}
     with mixed_bfloat16():
         fits["mixed_bfloat16"] = fit()
@@ -145,7 +149,7 @@ def _row(setting: Setting, title: str, ours: TailEpochs, fit: Callable[[], Calla
         OURS: ours,
         **{f"Keras `fit`, {name}": plain(side) for name, side in fits.items()},
     }
-    return Row(title, "images/s", rates_in_turns(sides, ours.images, setting.rounds), note=ours.precision)
+    return Row(title, "images/s", rates_in_turns(sides, ours.images, setting.rounds), subject, note=ours.precision)
 
 
 def _fit_tail(setting: Setting, name: str, folder: Path) -> Callable[[], object]:
