@@ -13,10 +13,10 @@ from PIL import Image, ImageDraw, ImageFont
 SIDE_PX = 96
 LETTERS = "ABCDEFGHJKLMNPRSTUXZ"
 N_HUES = 6
-HUE_DEVIATION = 0.2
+HUE_DEVIATION = 0.15
 """Standard deviation of the hue of an image, in steps between two classes."""
-MAX_TURN_DEGREES = 20
-NOISE = 10
+MAX_TURN_DEGREES = 10
+NOISE = 4
 """Standard deviation of the noise of a pixel, of 255."""
 
 
