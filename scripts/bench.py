@@ -1,4 +1,4 @@
-"""Compare cnncli with plain Keras, scikit-learn and OpenVINO, alternately, and keep the results as JSON.
+"""Compare cnncli with Keras, scikit-learn, OpenVINO, timm and yolo, alternately, and keep the results as JSON.
 
     python scripts/bench.py forward MobileNet     one network
     python scripts/bench.py cold                  all rows of a group
@@ -11,6 +11,7 @@ shows times.
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -38,12 +39,13 @@ GROUPS: dict[str, tuple[Callable[[Setting, str], Iterator[Row]], tuple[str, ...]
     "scratch": (tails.measure_scratch, ("ConvNet",)),
     "limit": (tails.measure_limit, (*tails.CASES, "ConvNet")),
     "solver": (accuracy.measure_solver, WITH_WEIGHTS),
-    "drawn": (accuracy.measure_drawn, WITH_WEIGHTS),
+    "letters": (accuracy.measure_letters, WITH_WEIGHTS),
     "int8": (accuracy.measure_int8, WITH_WEIGHTS),
     "timm": (torch_side.measure_timm, FROZEN),
     "yolo": (torch_side.measure_yolo, DEFAULT),
 }
 """Each group with the networks, or commands, that it measures by default."""
+WITH_TORCH = ("timm", "yolo")
 
 
 @click.command(help=__doc__.replace("\n\n    python", "\n\n\b\n    python"))
@@ -78,18 +80,21 @@ def main(
         return
     if group == "int8" and precision != "auto":
         raise click.UsageError("int8 compares precisions; it takes no --precision.")
-    if group in ("timm", "yolo") and torch is None:
+    if quick and results == RESULTS:
+        raise click.UsageError("--quick needs --results DIRECTORY, because its values are not worth publishing.")
+    if group in WITH_TORCH and torch is None:
         raise click.UsageError(f"{group} needs --torch PYTHON, an environment with timm and ultralytics.")
     limit = os.environ.get(ISA_LIMIT)
-    words = [*([f"{ISA_LIMIT}={limit}"] if limit else []), "python scripts/bench.py", group, *networks]
-    words += [f"--repeats {repeats}"] if repeats != 5 else []
-    words += [f"--precision {precision}"] if precision != "auto" else []
+    words = [*([f"{ISA_LIMIT}={limit}"] if limit else []), "python", "scripts/bench.py", group, *networks]
+    words += ["--repeats", str(repeats)] if repeats != 5 else []
+    words += ["--precision", precision] if precision != "auto" else []
+    words += ["--torch", "PYTHON"] if group in WITH_TORCH else []
     with tempfile.TemporaryDirectory(prefix="cnncli-bench-", ignore_cleanup_errors=True) as work:
         setting = Setting(Path(work), repeats, quick, precision, torch=torch)
         measure, usual = GROUPS[group]
         for name in networks or usual:
             for row in measure(setting, name):
-                click.echo(save(row, group, " ".join(words), results).describe())
+                click.echo(save(row, group, shlex.join(words), results, precision).describe())
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from cnncli.inference.sources import STDIN, NamedSource, find_images, read_stdin
 from cnncli.inference.spec import PredictorSpec
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.listing import require_finished
-from cnncli.runtime.threads import batched, map_ordered, workers
+from cnncli.runtime.threads import batched, map_ordered, one_blas_thread, workers
 from cnncli.storage.atomic import output_path, write_atomically
 from cnncli.terminal.console import Console
 
@@ -222,13 +222,10 @@ def predictions(
     sources: Sequence[NamedSource], predictor: Predictor, top: int | None, console: Console | None
 ) -> Generator[Result, None, None]:
     """Predict in threads, each of which decodes a few images and runs the classifier on them."""
-    from threadpoolctl import threadpool_limits
-
     loaded = ((name, _load_lazy_image(name, source)) for name, source in sources)
     tasks = batched(loaded, max(IMAGES_AT_A_TIME, predictor.tail.batch))
     shown = console.progress(len(sources), "predicting") if console else nullcontext()
-    # BLAS's own threads would spin beside these between two small products, which takes a third of the time.
-    with threadpool_limits(1, "blas"), shown as progress:
+    with one_blas_thread(), shown as progress:
         for results in map_ordered(lambda task: _predict_some(task, predictor, top), tasks, ahead=2 * workers()):
             if progress is not None:
                 progress.advance(len(results))

@@ -17,6 +17,7 @@ from cnncli.inference.predictor import Predictor, load_predictor, with_coverage
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.listing import require_finished
 from cnncli.runtime.memory import return_large_blocks
+from cnncli.runtime.threads import one_blas_thread
 
 if TYPE_CHECKING:
     from cnncli.explanation.class_activation import ClassActivation
@@ -62,8 +63,6 @@ def serve(
     return_large_blocks()
     with ThreadPoolExecutor(1) as pool:
         loading = pool.submit(_load, run, coverage)  # compiles while Python imports the server
-        from threadpoolctl import threadpool_limits
-
         from cnncli.serving.api import PredictionApi
         from cnncli.serving.batching import BatchingPredictor
         from cnncli.serving.http_server import address_of, listen
@@ -77,8 +76,7 @@ def serve(
     pixels = replace(predictor.spec.pixels, max_pixels=max_pixels)
     batching = BatchingPredictor(predictor, pixels, limits.waiting_images, metrics.batches.observe)
     api = PredictionApi(run.path.name, batching, lambda: _class_activation(run, predictor), limits, metrics)
-    # Batches already run in parallel, and BLAS's own threads would spin beside them between two small products.
-    with threadpool_limits(1, "blas"), listen(host, port) as listening, ThreadPoolExecutor(1) as pool:
+    with one_blas_thread(), listen(host, port) as listening, ThreadPoolExecutor(1) as pool:
         names = (as_host(host), as_host(listening.getsockname()[0]), *NAMES)
         app = api.application(token, names if is_local else None)
         on_ready(address_of(listening))

@@ -6,8 +6,10 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import islice
-from typing import TypeVar
+from threading import Lock
+from typing import Any, TypeVar
 
 from cnncli.runtime.signals import obey_again
 
@@ -44,6 +46,30 @@ def map_ordered(function: Callable[[T], R], items: Iterable[T], ahead: int = 64)
         finally:
             for future in pending:
                 future.cancel()
+
+
+_BLAS_LOCK = Lock()
+_BLAS_LIMITS: list[Any] = []
+"""The limit of BLAS, once for each block that needs it."""
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Limit BLAS to one thread inside the block, for work that is divided over threads; such blocks may overlap.
+
+    Idle threads of BLAS spin between two small products, and slow those that decode images and run networks.
+    """
+    from threadpoolctl import threadpool_limits
+
+    with _BLAS_LOCK:
+        _BLAS_LIMITS.append(_BLAS_LIMITS[0] if _BLAS_LIMITS else threadpool_limits(1, "blas"))
+    try:
+        yield
+    finally:
+        with _BLAS_LOCK:
+            limit = _BLAS_LIMITS.pop()
+            if not _BLAS_LIMITS:
+                limit.restore_original_limits()
 
 
 def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:

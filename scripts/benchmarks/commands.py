@@ -11,8 +11,8 @@ from scripts.benchmarks.rows import OURS, Row, in_turns
 from scripts.benchmarks.setting import Finished, Setting
 
 SIDE_PX = 160
-DEFAULT = "EfficientNetLite0"
-"""The default network of cnncli, which Keras does not have."""
+DEFAULT, DEFAULT_PX = "EfficientNetLite0", 224
+"""The default network of cnncli, which Keras does not have, and its image size."""
 PLAIN = {
     "plain Keras, `fit` with the frozen network, 10 epochs": "fit",
     "plain Keras, features computed once, then `fit`": "features",
@@ -23,11 +23,11 @@ PLAIN = {
 def measure_cold(setting: Setting, name: str) -> Iterator[Row]:
     """Yield the seconds of a training with an empty cache, and the test accuracies."""
     data, caches = setting.splits(), (f"cold-{number}" for number in itertools.count())
-    size = [] if name == DEFAULT else [f"data.image_size={SIDE_PX}"]
+    side_px = DEFAULT_PX if name == DEFAULT else SIDE_PX
     scores: dict[str, float] = {}
 
     def ours() -> float:
-        done = setting.train(data, *setting.backbone(name), *size, cache=next(caches))
+        done = setting.train(data, *setting.backbone(name), f"data.image_size={side_px}", cache=next(caches))
         scores[OURS] = done.accuracy
         return done.seconds_to_output
 
@@ -40,9 +40,10 @@ def measure_cold(setting: Setting, name: str) -> Iterator[Row]:
     sides: dict[str, Callable[[], float]] = {OURS: ours}
     if name != DEFAULT:
         sides |= {side: partial(theirs, side) for side in PLAIN}
-    title = f"Empty cache, dogs-vs-cats, command to test metrics{setting.given_precision}"
-    yield Row(title, "s", in_turns(sides, setting.rounds), name)
-    yield Row(f"{title}: test accuracy", "%", {side: (value,) for side, value in scores.items()}, name)
+    title = "Empty cache, dogs-vs-cats, command to test metrics"
+    yield Row(title, "s", in_turns(sides, setting.rounds), f"{name}, {side_px} px")
+    accuracies = {side: (value,) for side, value in scores.items()}
+    yield Row(f"{title}: test accuracy", "%", accuracies, f"{name}, {side_px} px")
 
 
 def measure_warm(setting: Setting, name: str) -> Iterator[Row]:
@@ -55,8 +56,8 @@ def measure_warm(setting: Setting, name: str) -> Iterator[Row]:
         "L2 strength by cross-validation": lambda: setting.train(data, *network).seconds_to_output,
         "`evaluate`": lambda: setting.cnncli("evaluate", path, "--json").seconds,
     }
-    for title, values in in_turns(sides, setting.rounds).items():
-        yield Row(f"{name}, features cached, command to results", "s", {OURS: values}, title)
+    for subject, values in in_turns(sides, setting.rounds).items():
+        yield Row(f"{name}, features cached, command to results", "s", {OURS: values}, subject)
 
 
 def measure_predict(setting: Setting, name: str) -> Iterator[Row]:
@@ -64,12 +65,12 @@ def measure_predict(setting: Setting, name: str) -> Iterator[Row]:
     data = setting.splits()
     run = Path(setting.train(data, *setting.backbone(name)).document["run"])
     images = sorted(path for path in data.rglob("*") if path.is_file())
-    for title, source in ((f"{len(images):,} images", data), ("one image", images[0])):
+    for subject, source in ((f"{len(images):,} images", data), ("one image", images[0])):
         sides = {
             OURS: partial(_seconds, setting.cnncli, "predict", source, "--run", run, "--csv"),
             "script with Keras, in batches": partial(_seconds, setting.plain, "predict", run / "model.keras", source),
         }
-        yield Row(f"Predicting with {name}, new process", "s", in_turns(sides, setting.rounds), title)
+        yield Row(f"Predicting with {name}, new process", "s", in_turns(sides, setting.rounds), subject)
 
 
 def measure_start(setting: Setting, name: str) -> Iterator[Row]:

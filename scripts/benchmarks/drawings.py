@@ -1,4 +1,7 @@
-"""Draw images of 120 classes: letters in several colors, turned and on noise."""
+"""Draw rotated letters in several colors on noisy backgrounds: 120 classes.
+
+Deviation, rotation and noise are such that a linear head on the features of MobileNet gets two thirds right.
+"""
 
 from __future__ import annotations
 
@@ -11,24 +14,25 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 SIDE_PX = 96
-LETTERS = "ABCDEFGHJKLMNPRSTUXZ"
-N_HUES = 6
-HUE_DEVIATION = 0.15
-"""Standard deviation of the hue of an image, in steps between two classes."""
-MAX_TURN_DEGREES = 10
-NOISE = 4
+LETTERS = "ABCDEFGHJKLMNPQRSTUVXYZ2346789"
+N_HUES = 4
+HUE_DEVIATION = 0.1
+"""Standard deviation of the hue of an image, in steps between two colors."""
+MAX_ROTATION_DEGREES = 5
+NOISE = 2
 """Standard deviation of the noise of a pixel, of 255."""
 
 
-def draw_classes(folder: Path, images: Mapping[str, int]) -> None:
+def draw_letters(folder: Path, images: Mapping[str, int], letters: str = LETTERS) -> None:
     """Draw class folders in folders of splits: one letter in one color per class.
 
     Args:
         folder: New folder.
         images: Number of images per class of each split.
+        letters: The letters.
     """
     random = np.random.default_rng(0)
-    for (split, n), letter, hue in product(images.items(), LETTERS, range(N_HUES)):
+    for (split, n), letter, hue in product(images.items(), letters, range(N_HUES)):
         of_class = folder / split / f"{letter}-{hue}"
         of_class.mkdir(parents=True)
         for number in range(n):
@@ -36,12 +40,12 @@ def draw_classes(folder: Path, images: Mapping[str, int]) -> None:
 
 
 def _draw(random: np.random.Generator, letter: str, hue: int) -> Image.Image:
-    """Draw a letter at a random place, angle and size in a color similar to that of its class."""
-    size_px = int(random.integers(SIDE_PX // 2, SIDE_PX * 3 // 4))
+    """Draw a letter at a random position, angle and size in a color similar to that of its class."""
+    size_px = int(random.integers(SIDE_PX * 2 // 3, SIDE_PX))
     mask = Image.new("L", (SIDE_PX, SIDE_PX))
-    place = tuple(SIDE_PX / 2 + random.uniform(-1, 1, 2) * (SIDE_PX - size_px) / 2)
-    ImageDraw.Draw(mask).text(place, letter, fill=255, font=ImageFont.load_default(size_px), anchor="mm")
-    mask = mask.rotate(random.uniform(-MAX_TURN_DEGREES, MAX_TURN_DEGREES), Image.Resampling.BILINEAR)
+    position = tuple(SIDE_PX / 2 + random.uniform(-1, 1, 2) * (SIDE_PX - size_px) / 2)
+    ImageDraw.Draw(mask).text(position, letter, fill=255, font=ImageFont.load_default(size_px), anchor="mm")
+    mask = mask.rotate(random.uniform(-MAX_ROTATION_DEGREES, MAX_ROTATION_DEGREES), Image.Resampling.BILINEAR)
     color = colorsys.hsv_to_rgb(
         (hue + random.normal(0, HUE_DEVIATION)) / N_HUES % 1, random.uniform(0.7, 1), random.uniform(0.6, 1)
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +89,7 @@ def measure_forward(setting: Setting, name: str) -> Iterator[Row]:
         raw = RawOpenVino(frozen.graph, frozen.engine.choice.precision)
         sides["OpenVINO, two requests"] = lambda: raw.run(pixels)
     rates = rates_in_turns(sides, n, setting.rounds)
-    title = f"Frozen networks, {SIDE_PX} px, from pixels to features{setting.given_precision}"
+    title = f"Frozen networks, {SIDE_PX} px, from pixels to features"
     yield Row(title, "images/s", rates, name, note=frozen.engine.choice.precision)
 
 
@@ -104,30 +104,30 @@ def measure_files(setting: Setting, name: str) -> Iterator[Row]:
     data = steady(data)
     theirs = plain(lambda: ours.frozen.model.predict(data, verbose=0))
     sides: dict[str, Callable[[], object]] = {OURS: ours, "Keras `image_dataset_from_directory` and `predict`": theirs}
-    title = f"Frozen networks, {SIDE_PX} px, from JPEG files to features{setting.given_precision}"
+    title = f"Frozen networks, {SIDE_PX} px, from JPEG files to features"
     yield Row(title, "images/s", rates_in_turns(sides, n, setting.rounds), name, note=ours.precision)
 
 
-def prepare_files(setting: Setting, name: str) -> tuple[FromFiles, int, Path]:
+def prepare_files(setting: Setting, name: str) -> tuple[FeatureExtraction, int, Path]:
     """Return a call that computes the features of training images, their number, and the folder of their split."""
     frozen = freeze(setting, name)
     folder = setting.splits(train=setting.count(IMAGES.get(name, 256)), validation=16, test=16)
     images = build_manifest(frozen.context.config.data.model_copy(update={"path": folder}), 0).split("train")
-    return FromFiles(frozen, images, setting.work), len(images), folder
+    return FeatureExtraction(frozen, images, setting.work), len(images), folder
 
 
-class FromFiles:
+class FeatureExtraction:
     """Calls that compute the features of images, each in an empty cache."""
 
     def __init__(self, frozen: Frozen, images: Sequence[ImageRecord], work: Path) -> None:
         self.frozen, self.precision = frozen, frozen.engine.choice.precision
         extraction = Extraction((Trunk(frozen.engine, frozen.trunk),), frozen.context.pixels)
         self._features = FeatureSet(extraction, images)
-        self._stores = (work / f"store-{frozen.trunk[:8]}-{number}" for number in itertools.count())
+        self._work = work
 
     def __call__(self) -> None:
         """Compute the features once more."""
-        with FeatureStore(next(self._stores)) as store:
+        with FeatureStore(Path(tempfile.mkdtemp(dir=self._work))) as store:
             extract(self._features, store, Console(quiet=True))
 
 

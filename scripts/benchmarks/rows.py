@@ -36,10 +36,11 @@ class Row:
         group: Group of the benchmark.
         command: Command that repeats the measurement.
         note: Further information about the subject, such as the precision that cnncli used.
+        precision: Precision that was requested.
         date: Date of the measurement, ISO 8601.
         commit: Commit of cnncli, followed by + if files were changed.
         processor: Model and instruction sets, and their limit if one is set.
-        packages: Versions of packages.
+        packages: Versions of packages, also of those of the other side.
     """
 
     title: str
@@ -49,6 +50,7 @@ class Row:
     group: str = ""
     command: str = ""
     note: str = ""
+    precision: str = "auto"
     date: str = ""
     commit: str = ""
     processor: str = ""
@@ -69,7 +71,12 @@ class Row:
         """Return one line for the screen, with the lowest and the highest value of each side."""
         parts = [f"{name} {self._values(name)}" for name in self.sides]
         parts += [f"{self.compared(name)} {name}" for name in self.others]
-        return f"{self.title}: {' '.join(filter(None, [self.line, ', '.join(parts)]))}"
+        return f"{self.title}: {' '.join(filter(None, [self.label, ', '.join(parts)]))}"
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """Everything that tells this row from others of its group."""
+        return self.title, self.subject, self.precision, self.processor
 
     @property
     def others(self) -> list[str]:
@@ -77,11 +84,11 @@ class Row:
         return [name for name in self.sides if name != OURS]
 
     @property
-    def line(self) -> str:
+    def label(self) -> str:
         """Subject and note."""
         return f"{self.subject} ({self.note})" if self.note else self.subject
 
-    def shown(self, side: str) -> str:
+    def format_side(self, side: str) -> str:
         """Return the median of a side, or all its values if they are accuracies."""
         return ", ".join(map(number, self.sides[side])) if self.unit == "%" else number(self.median(side))
 
@@ -90,7 +97,7 @@ class Row:
         spread = (
             "" if self.unit == "%" or min(values) == max(values) else f" ({number(min(values))}–{number(max(values))})"
         )
-        return f"{self.shown(side)} {self.unit}{spread}"
+        return f"{self.format_side(side)} {self.unit}{spread}"
 
 
 def number(value: float) -> str:
@@ -123,10 +130,11 @@ def rates_in_turns(
     return in_turns({name: lambda side=side: rate(side) for name, side in sides.items()}, rounds)  # type: ignore[misc]
 
 
-def save(row: Row, group: str, command: str, folder: Path) -> Row:
+def save(row: Row, group: str, command: str, folder: Path, precision: str = "auto") -> Row:
     """Add the circumstances to a row, and write it to the file of its group.
 
-    It replaces a row with its title, subject and processor, so that the file has the results of several machines.
+    It replaces a row with its title, subject, precision and processor, so that the file has the results of several
+    machines.
     """
     facts, state, limit = cpu(), git(), os.environ.get(ISA_LIMIT)
     commit = "unknown" if state is None else state["commit"][:12] + ("+" if state["modified"] else "")
@@ -134,16 +142,15 @@ def save(row: Row, group: str, command: str, folder: Path) -> Row:
         row,
         group=group,
         command=command,
+        precision=precision,
         date=datetime.now(UTC).date().isoformat(),
         commit=commit,
         processor=" ".join(
             [str(facts["model"]), *(facts["flags"] or ()), *([f"({ISA_LIMIT}={limit})"] if limit else ())]
         ),
-        packages={name: package_version(name) for name in PACKAGES},
+        packages={**{name: package_version(name) for name in PACKAGES}, **(row.packages or {})},
     )
-    key = (row.title, row.subject, row.processor)
-    rows = [one for one in load(folder) if one.group == group]
-    others = [one for one in rows if (one.title, one.subject, one.processor) != key]
+    others = [one for one in load(folder) if one.group == group and one.key != row.key]
     documents = [asdict(one) for one in [*others, row]]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{group}.json").write_text(json.dumps(documents, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -163,9 +170,11 @@ def table(rows: Sequence[Row]) -> str:
     parts = []
     for processor in dict.fromkeys(row.processor for row in rows):
         lines = ["| | | cnncli | other side | |", "|---|---|---|---|---|"]
-        here = [row for row in rows if row.processor == processor]
-        for title in dict.fromkeys(row.title for row in here):
-            lines += _table_rows([row for row in here if row.title == title])
+        alike: dict[tuple[str, ...], list[Row]] = {}
+        for row in (row for row in rows if row.processor == processor):
+            alike.setdefault((row.group, row.title, row.precision), []).append(row)
+        for several in alike.values():
+            lines += _table_rows(several)
         parts.append(f"On {processor}:\n\n" + "\n".join(lines) + "\n")
     return "\n".join(parts)
 
@@ -173,14 +182,15 @@ def table(rows: Sequence[Row]) -> str:
 def _table_rows(rows: Sequence[Row]) -> Iterator[str]:
     """Yield rows of the documentation for rows with one title: one for each other side, or one if there is none."""
     for other in dict.fromkeys(name for row in rows for name in row.others or [""]):
-        compared = [row for row in rows if other in row.sides or not other]
+        compared = [row for row in rows if (other in row.sides if other else not row.others)]
         commands = dict.fromkeys(f"`{row.command}`" for row in compared)
-        first = f"{rows[0].title}, {rows[0].unit}" + (f"; other side: {other}" if other else "")
+        requested = "" if rows[0].precision == "auto" else f" in {rows[0].precision}"
+        first = f"{rows[0].title}{requested}, {rows[0].unit}" + (f"; other side: {other}" if other else "")
         cells = [
             "<br>".join([first, *commands]),
-            "<br>".join(row.line for row in compared),
-            "<br>".join(row.shown(OURS) for row in compared),
-            "<br>".join(row.shown(other) for row in compared if other),
+            "<br>".join(row.label for row in compared),
+            "<br>".join(row.format_side(OURS) for row in compared),
+            "<br>".join(row.format_side(other) for row in compared if other),
             "<br>".join(row.compared(other) for row in compared if other),
         ]
         yield f"| {' | '.join(cells)} |"

@@ -51,11 +51,6 @@ class Setting:
             raise RuntimeError("no environment with torch was given")
         return self.torch
 
-    @property
-    def given_precision(self) -> str:
-        """End of a title that names the precision unless cnncli chooses it."""
-        return "" if self.precision == "auto" else f", {self.precision}"
-
     def count(self, n: int) -> int:
         """Return a number of images, or 64 if the benchmark is quick: enough to judge int8."""
         return min(n, 64) if self.quick else n

@@ -100,26 +100,26 @@ class TailEpochs:
 def measure_finetune(setting: Setting, name: str) -> Iterator[Row]:
     """Yield training images per second over whole epochs; features and decoded images are prepared beforehand."""
     ours, subject, folder = prepare(setting, name)
-    title = f"Fine-tuning, an epoch on cached features{setting.given_precision}"
+    title = "Fine-tuning, an epoch on cached features"
     yield _row(setting, title, subject, ours, lambda: _fit_tail(setting, name, folder))
 
 
 def measure_scratch(setting: Setting, name: str) -> Iterator[Row]:
     """Yield training images per second of the small network with new augmentation in every epoch."""
     ours, subject, folder = prepare(setting, name)
-    title = f"Training from scratch with seven augmentations, an epoch{setting.given_precision}"
+    title = "Training from scratch with seven augmentations, an epoch"
     yield _row(setting, title, subject, ours, lambda: _fit_convnet(folder))
 
 
 def measure_limit(setting: Setting, name: str) -> Iterator[Row]:
-    """Yield what is left to gain: an epoch beside its bare steps, and the part of a step that oneDNN's kernels take."""
+    """Yield what is left to gain: an epoch compared with its bare steps, and the share of oneDNN's kernels."""
     ours, subject, _ = prepare(setting, name)
     steps, n_steps = ours.prepare_steps()
     sides: dict[str, Callable[[], object]] = {OURS: ours, "the compiled steps alone": steps}
     rates = rates_in_turns(sides, ours.images, setting.rounds)
-    yield Row(f"Training, an epoch{setting.given_precision}", "images/s", rates, subject, note=ours.precision)
+    yield Row("Training, an epoch", "images/s", rates, subject, note=ours.precision)
     share = profile.share_of_kernels(steps, setting.work / "profile")
-    title = f"Training, part of the time of operations that oneDNN's kernels take{setting.given_precision}"
+    title = "Training, share of operation time in oneDNN's kernels"
     yield Row(title, "%", {OURS: (share,)}, subject, note=f"{n_steps} steps")
 
 

@@ -1,4 +1,4 @@
-"""cnncli beside torch: frozen networks of timm, and a training with `yolo classify`.
+"""cnncli compared with torch: frozen networks of timm, and a training with `yolo classify`.
 
 Both are installed in an environment of their own: pip install timm ultralytics
 """
@@ -6,67 +6,78 @@ Both are installed in an environment of their own: pip install timm ultralytics
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
-from cnncli.runtime.environment import cpu
+from cnncli.engines.openvino import has_bfloat16
+from cnncli.runtime.threads import workers
 from scripts.benchmarks import frozen
+from scripts.benchmarks.commands import DEFAULT_PX
 from scripts.benchmarks.rows import OURS, ROOT, Row, in_turns, rates_in_turns
 from scripts.benchmarks.setting import Setting, run
 
-YOLO = "yolo11n-cls.yaml"
-"""The smallest network of `yolo classify`, with 1.6 million parameters."""
-
 
 def measure_timm(setting: Setting, name: str) -> Iterator[Row]:
-    """Yield images per second of a frozen network from JPEG files to features, beside timm."""
+    """Yield images per second of a frozen network from JPEG files to features, compared with timm."""
     ours, n_images, folder = frozen.prepare_files(setting, name)
-    precision = "bfloat16" if "avx512_bf16" in (cpu()["flags"] or ()) else "float32"
-    words = [name, str(folder / "train"), str(frozen.SIDE_PX), precision]
-    with _answering(setting.python_with_torch, "scripts.benchmarks.plain.timm_features", *words) as theirs:
-        sides: dict[str, Callable[[], object]] = {OURS: ours, f"timm, {precision}, two workers": theirs}
+    precision = "bfloat16" if has_bfloat16() else "float32"
+    words = [name, str(folder / "train"), str(frozen.SIDE_PX), precision, str(workers())]
+    module = "scripts.benchmarks.plain.timm_features"
+    with timm_process(setting.python_with_torch, module, *words) as (theirs, versions):
+        sides: dict[str, Callable[[], object]] = {OURS: ours, f"timm, eager, {precision}, {workers()} workers": theirs}
         rates = rates_in_turns(sides, n_images, setting.rounds)
-    title = f"Frozen networks, {frozen.SIDE_PX} px, from JPEG files to features, beside timm"
-    yield Row(title, "images/s", rates, name, note=ours.precision)
+    title = f"Frozen networks, {frozen.SIDE_PX} px, from JPEG files to features"
+    yield Row(title, "images/s", rates, name, note=ours.precision, packages=versions)
 
 
 def measure_yolo(setting: Setting, name: str) -> Iterator[Row]:
-    """Yield the seconds of a whole training with an empty cache, and of one epoch of `yolo classify train`."""
-    data, caches = setting.splits(), (f"cold-{number}" for number in itertools.count())
-    numbers = itertools.count()
-    command = [setting.python_with_torch.with_name("yolo"), "classify", "train", f"data={data}", f"model={YOLO}"]
-    settings = ["epochs=1", "imgsz=224", "device=cpu", "workers=2", "plots=False", "exist_ok=True", "verbose=False"]
+    """Yield the seconds of a whole training with an empty cache, and of one epoch of `yolo classify`."""
+    data, caches, versions = setting.splits(), (f"cold-{number}" for number in itertools.count()), {}
+    n_train = sum(path.is_file() for path in (data / "train").rglob("*"))
+    size = f"data.image_size={DEFAULT_PX}"
 
     def theirs() -> float:
-        words = [*map(str, command), *settings, f"project={setting.work}/yolo", f"name={next(numbers)}"]
-        return run(words, setting.work / "cache").seconds
+        words = [str(data), str(DEFAULT_PX), str(workers()), str(setting.work / "yolo")]
+        command = [str(setting.python_with_torch), "-m", "scripts.benchmarks.plain.yolo_train", *words]
+        done = run(command, setting.work / "cache")
+        versions.update(done.document)
+        return done.seconds
 
     sides: dict[str, Callable[[], float]] = {
-        OURS: lambda: setting.train(data, *setting.backbone(name), cache=next(caches)).seconds,
-        "`yolo classify train`, one epoch": theirs,
+        OURS: lambda: setting.train(data, *setting.backbone(name), size, cache=next(caches)).seconds,
+        "one epoch of yolo11n-cls with `yolo classify`": theirs,
     }
-    title = f"Whole command, {setting.count(2000):,} training images, 224 px, empty cache"
-    yield Row(title, "s", in_turns(sides, setting.rounds), name)
+    title = f"Whole command on {n_train:,} training images, {DEFAULT_PX} px, empty cache"
+    row = Row(title, "s", in_turns(sides, setting.rounds), name)
+    yield replace(row, packages=versions)
 
 
 @contextmanager
-def _answering(python: Path, module: str, *words: str) -> Iterator[Callable[[], None]]:
-    """Start a module that answers each line, and yield a call that sends one and waits for the answer."""
+def timm_process(python: Path, module: str, *words: str) -> Iterator[tuple[Callable[[], None], dict[str, str]]]:
+    """Start a module that answers lines; yield a call that sends one and waits, and the versions of its packages.
+
+    The call raises RuntimeError if the process has ended.
+    """
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(
-        [python, "-m", module, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-    )
+    command = [str(python), "-m", module, *words]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        answers, lines = iter(process.stdout or ()), process.stdin
 
-    def call() -> None:
-        if process.stdin is None or process.stdout is None:
-            raise RuntimeError(f"{module} has no pipes")
-        process.stdin.write("\n")
-        process.stdin.flush()
-        if not process.stdout.readline():
-            raise RuntimeError(f"{module} ended")
+        def receive() -> str:
+            answer = next(answers, "")
+            if not answer:
+                raise RuntimeError(f"{module} exited with {process.wait()}")
+            return answer
 
-    with process:
-        yield call
+        def call() -> None:
+            print(file=lines, flush=True)
+            receive()
+
+        yield call, json.loads(receive())

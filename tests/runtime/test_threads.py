@@ -8,8 +8,9 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_info, threadpool_limits
 
-from cnncli.runtime.threads import batched, map_ordered, workers
+from cnncli.runtime.threads import batched, map_ordered, one_blas_thread, workers
 
 
 def test_results_come_in_the_order_of_the_items() -> None:
@@ -68,3 +69,22 @@ def test_a_container_can_state_its_number_of_processors(monkeypatch: pytest.Monk
     for wrong in ("", "0", "default", "-1"):
         monkeypatch.setenv("PYTHON_CPU_COUNT", wrong)
         assert workers() == default
+
+
+def _blas_threads() -> set[int]:
+    return {one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"}
+
+
+def test_blas_has_one_thread_until_the_last_of_overlapping_blocks_ends() -> None:
+    """Blocks that end in the order in which they began, as generators do, restore the number of threads."""
+    with threadpool_limits(2, "blas"):
+        first, second = one_blas_thread(), one_blas_thread()
+        found = [_blas_threads()]
+        for change in (first.__enter__, second.__enter__):
+            change()
+            found.append(_blas_threads())
+        for block in (first, second):
+            block.__exit__(None, None, None)
+            found.append(_blas_threads())
+
+    assert found == [{2}, {1}, {1}, {1}, {2}]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from itertools import count
 from pathlib import Path
 
@@ -11,8 +12,9 @@ import pytest
 from click.testing import CliRunner
 
 from scripts import bench
-from scripts.benchmarks import rows
+from scripts.benchmarks import rows, torch_side
 from scripts.benchmarks.accuracy import paired_interval
+from scripts.benchmarks.drawings import N_HUES, draw_letters
 from scripts.benchmarks.rows import (
     BEGIN,
     END,
@@ -28,6 +30,7 @@ from scripts.benchmarks.rows import (
     table,
     write_page,
 )
+from scripts.benchmarks.torch_side import timm_process
 
 
 def _row(title: str = "forward", **changes: object) -> Row:
@@ -86,6 +89,7 @@ def test_a_row_replaces_an_older_one_with_its_title_and_subject(tmp_path: Path) 
 
 def test_a_limit_of_the_instructions_is_part_of_the_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Results without newer instructions do not replace those with them."""
+    monkeypatch.delenv(ISA_LIMIT, raising=False)
     save(_row(), "forward", "python scripts/bench.py forward", tmp_path)
     monkeypatch.setenv(ISA_LIMIT, "AVX2")
     limited = save(_row(), "forward", "python scripts/bench.py forward", tmp_path)
@@ -122,10 +126,15 @@ def test_rows_with_one_title_share_a_row_of_the_page() -> None:
     """Each subject has its line, and each other side its row."""
     sides = {OURS: (10.0,), "Keras": (2.0,), "OpenVINO": (5.0,)}
     rows = [_row(subject="VGG16", sides=sides), _row(subject="MobileNet", note="int8")]
-    keras, openvino = (line for line in table(rows).splitlines() if line.startswith("| forward"))
+    alone, limited = _row(subject="Lite0", sides={OURS: (7.0,)}), _row(subject="VGG16", precision="float32")
+    keras, openvino, nothing, float32 = (
+        line for line in table([*rows, alone, limited]).splitlines() if line.startswith("| forward")
+    )
 
     assert "| VGG16<br>MobileNet (int8) | 10<br>10 | 2<br>2 | 5 ×<br>5 × |" in keras
     assert "| VGG16 | 10 | 5 | 2 × |" in openvino
+    assert "| Lite0 | 7 |  |  |" in nothing
+    assert "| VGG16 | 10 | 2 | 5 × |" in float32
 
 
 def test_the_page_is_that_of_the_results() -> None:
@@ -138,17 +147,50 @@ def test_the_page_is_that_of_the_results() -> None:
 
 
 def test_the_interval_of_a_difference_treats_seeds_of_an_image_as_one_observation() -> None:
-    """Equal predictions have no difference, and a second seed with the same errors does not narrow the interval."""
+    """A second seed with the same errors does not narrow the interval, which has a length even without a difference."""
     ours, theirs = [True, True, False, True], [True, False, False, False]
-
-    assert paired_interval([ours], [ours]) == (0, 0)
     once, twice = paired_interval([ours], [theirs]), paired_interval([ours] * 2, [theirs] * 2)
+    low, high = paired_interval([ours], [ours])
+
     assert once == twice
-    # The mean is 0.5 and the standard deviation of (0, 1, 0, 1) is 1 / √3.
-    assert once == pytest.approx((50 - 98 / 3**0.5, 50 + 98 / 3**0.5))
+    # Half an image more in each cell: 2.5 - 0.5 of 6 images, with a variance of 3 / 6 - (2 / 6)².
+    half = 196 * ((1 / 2 - 1 / 9) / 6) ** 0.5
+    assert once == pytest.approx((100 / 3 - half, 100 / 3 + half))
+    assert -low == high > 0
 
 
-@pytest.mark.parametrize("group", ["timm", "yolo"])
+def test_letters_are_the_same_at_each_drawing(tmp_path: Path) -> None:
+    """Each class has its images in each split, and their bytes do not change."""
+    for name in "ab":
+        draw_letters(tmp_path / name, {"train": 2, "test": 1}, "AB")
+    files = {path.relative_to(tmp_path / "a"): path.read_bytes() for path in (tmp_path / "a").rglob("*.png")}
+
+    assert len(files) == 2 * N_HUES * 3
+    assert all((tmp_path / "b" / name).read_bytes() == data for name, data in files.items())
+
+
+def test_a_process_that_has_ended_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each call waits for its answer, and the exit status is reported."""
+    monkeypatch.setattr(torch_side, "ROOT", tmp_path)
+    module = "print('{}', flush=True)\nfor _ in range(2): print(input(), flush=True)\nexit(7)\n"
+    (tmp_path / "twice.py").write_text(module)
+    with timm_process(Path(sys.executable), "twice") as (call, versions):
+        call()
+        call()
+        with pytest.raises(RuntimeError, match="exited with 7"):
+            call()
+
+    assert versions == {}
+
+
+def test_quick_results_are_not_published(tmp_path: Path) -> None:
+    """Values of few images need a folder of their own."""
+    result = CliRunner().invoke(bench.main, ["start", "--quick"])
+
+    assert (result.exit_code, "--results" in result.output) == (2, True)
+
+
+@pytest.mark.parametrize("group", bench.WITH_TORCH)
 def test_comparisons_with_torch_need_its_environment(group: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without it, the command ends before anything is measured and names the option."""
     monkeypatch.delenv("CNNCLI_TORCH", raising=False)
@@ -171,9 +213,9 @@ def test_an_unknown_group_is_refused() -> None:
 )
 def test_a_quick_benchmark_runs(words: list[str], tmp_path: Path) -> None:
     """Each group writes rows with the values of both sides."""
-    if words[0] in ("timm", "yolo") and "CNNCLI_TORCH" not in os.environ:
+    if words[0] in bench.WITH_TORCH and "CNNCLI_TORCH" not in os.environ:
         pytest.skip("CNNCLI_TORCH names no Python with timm and ultralytics")
-    several = ("forward", "files", "solver", "drawn", "int8", "cold", "timm")
+    several = ("forward", "files", "solver", "letters", "int8", "cold", "timm")
     networks = ["MobileNet"] if words[0] in several else []
     arguments = [*words, *networks, "--quick", "--repeats", "1", "--results", str(tmp_path)]
     result = CliRunner().invoke(bench.main, arguments, catch_exceptions=False)

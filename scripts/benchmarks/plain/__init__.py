@@ -1,1 +1,1 @@
-"""Plain Keras as its guides write it. Nothing here imports cnncli."""
+"""The other sides: plain Keras as its guides write it, timm and yolo. Nothing here imports cnncli."""

@@ -1,14 +1,15 @@
-"""Compute features of images with a frozen network of timm, once per line on stdin, and print the seconds of each time.
+"""Compute features of images with a frozen network of timm, once for each line on stdin, and answer with a line.
 
-python -m scripts.benchmarks.plain.timm_features NETWORK FOLDER SIDE_PX float32|bfloat16
+python -m scripts.benchmarks.plain.timm_features NETWORK FOLDER SIDE_PX float32|bfloat16 WORKERS
 
-Needs torch and timm, but neither Keras nor cnncli. The weights are random: only the time means something.
+The first line of the output has the versions of the packages as JSON. Needs torch and timm, but neither Keras nor
+cnncli. The weights are random: only the time means something.
 """
 
 from __future__ import annotations
 
+import json
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -24,26 +25,26 @@ NAMES = {
     "DenseNet121": "densenet121",
 }
 """timm's names of the networks."""
-BATCH, WORKERS = 32, 2
+BATCH = 32
 
 
-def main(network: str, folder: Path, side_px: int, precision: str) -> None:
+def main(network: str, folder: Path, side_px: int, precision: str, workers: int) -> None:
     """Compute the features for each line."""
     import timm
     import torch
 
     model = timm.create_model(NAMES[network], pretrained=False).eval().to(memory_format=torch.channels_last)
     settings = timm.data.resolve_data_config({"input_size": (3, side_px, side_px)}, model=model)
-    mean, deviation = (torch.tensor(settings[name]).reshape(1, 3, 1, 1) for name in ("mean", "std"))
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    loader = torch.utils.data.DataLoader(Images(files, side_px), batch_size=BATCH, num_workers=WORKERS)
+    mean, deviation = (torch.tensor(settings[name]).mul(255).reshape(1, 3, 1, 1) for name in ("mean", "std"))
+    images = Images(sorted(path for path in folder.rglob("*") if path.is_file()), side_px)
+    loader = torch.utils.data.DataLoader(images, batch_size=BATCH, num_workers=workers, persistent_workers=workers > 0)
+    print(json.dumps({"torch": torch.__version__, "timm": timm.__version__}), flush=True)
     for _ in sys.stdin:
-        started = time.perf_counter()
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
             for pixels in loader:
-                scaled = (pixels.permute(0, 3, 1, 2).float() / 255 - mean) / deviation
-                model.forward_features(scaled.to(memory_format=torch.channels_last)).mean((2, 3)).float().numpy()
-        print(time.perf_counter() - started, flush=True)
+                scaled = pixels.permute(0, 3, 1, 2).float().sub_(mean).div_(deviation)
+                model.forward_features(scaled).mean((2, 3)).float().numpy()
+        print("done", flush=True)
 
 
 class Images:
@@ -64,4 +65,4 @@ class Images:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4])
+    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4], int(sys.argv[5]))
