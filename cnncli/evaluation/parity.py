@@ -122,12 +122,13 @@ class ProbabilityAgreement:
     @property
     def problem(self) -> Message:
         """The differences in words."""
+        hint = " If low precision is the reason, train with precision=float32." if self.tolerance.logits else ""
         text = (
             f"{self.where}: the saved classifier does not give the reported probabilities: they differ by up to "
             f"{decimal(self.largest)} ({printable(self.worst)}), on average by {decimal(self.mean)}, and the log loss "
             f"by {decimal(abs(self.log_loss_difference))}; accepted are {decimal(self.tolerance.largest)}, "
             f"{decimal(self.tolerance.mean)} and {decimal(self.tolerance.log_loss)}. {self.n_changed:,} of {self.n:,} "
-            f"predictions changed."
+            f"predictions changed.{hint}"
         )
         facts = {"where": self.where, "path": self.worst, "received": self.largest, "expected": self.tolerance.largest}
         return Message("metrics-not-reproduced", text, **facts)
