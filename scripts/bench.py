@@ -90,7 +90,7 @@ def main(
     words += ["--precision", precision] if precision != "auto" else []
     words += ["--torch", "PYTHON"] if group in WITH_TORCH else []
     with tempfile.TemporaryDirectory(prefix="cnncli-bench-", ignore_cleanup_errors=True) as work:
-        setting = Setting(Path(work), repeats, quick, precision, torch=torch)
+        setting = Setting(Path(work), repeats, quick, precision, torch=torch or Path(sys.executable))
         measure, usual = GROUPS[group]
         for name in networks or usual:
             for row in measure(setting, name):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -54,12 +54,12 @@ def measure_int8(setting: Setting, name: str) -> Iterator[Row]:
     data = setting.splits()
     size = [f"data.image_size={SIDES_PX[0]}", f"data.train_images={setting.count(MANY)}"]
     runs = _train(setting, data, name, {OURS: [*size, "precision=int8"], "float32": [*size, "precision=float32"]})
-    facts = [json.loads((Path(one.document["run"]) / "run.json").read_text(encoding="utf-8")) for one in runs[OURS]]
+    facts = [json.loads((one.run / "run.json").read_text(encoding="utf-8")) for one in runs[OURS]]
     if any(one["precision"] != "int8" for one in facts):
         raise RuntimeError(f"{name}: int8 was not used: {facts[0].get('int8')}")
-    ours, theirs = ([_classes(one) for one in found] for found in runs.values())
-    flips = [sum(a != b for a, b in zip(*pair, strict=True)) for pair in zip(ours, theirs, strict=True)]
-    note = f"{', '.join(map(str, flips))} of {len(ours[0]):,} predictions differ"
+    pairs = [zip(ours.images, theirs.images, strict=True) for ours, theirs in zip(*runs.values(), strict=True)]
+    flips = [sum(a.predictions != b.predictions for a, b in pair) for pair in pairs]
+    note = f"{', '.join(map(str, flips))} of {len(runs[OURS][0].images):,} predictions differ"
     yield _row(f"Frozen networks in int8, {SIDES_PX[0]} px: test accuracy", name, runs, note)
 
 
@@ -69,23 +69,39 @@ def _compare_solvers(setting: Setting, data: Path, name: str, side_px: int, n: i
     return _row(f"Exact head on {dataset}, {side_px} px: test accuracy", name, runs)
 
 
+@dataclass(frozen=True)
+class Trained:
+    """A run, its test accuracy in percent, and its predictions of the test images in the order of their paths."""
+
+    run: Path
+    accuracy: float
+    images: Sequence[PredictedImage]
+
+    @classmethod
+    def of(cls, done: Finished) -> Trained:
+        """Read the predictions of a training."""
+        run = Path(done.document["run"])
+        images = (one for one in read_predictions(run / "predictions.csv") if one.split == "test")
+        return cls(run, done.accuracy, sorted(images, key=lambda one: one.path))
+
+
 def _train(
     setting: Setting, data: Path, name: str, sides: Mapping[str, Sequence[str]]
-) -> Mapping[str, Sequence[Finished]]:
+) -> Mapping[str, Sequence[Trained]]:
     """Train each side once per seed."""
     network = setting.backbone(name)
     return {
-        side: [setting.train(data, *network, *words, f"seed={seed}") for seed in range(SEEDS)]
+        side: [Trained.of(setting.train(data, *network, *words, f"seed={seed}")) for seed in range(SEEDS)]
         for side, words in sides.items()
     }
 
 
-def _row(title: str, name: str, runs: Mapping[str, Sequence[Finished]], note: str = "") -> Row:
+def _row(title: str, name: str, runs: Mapping[str, Sequence[Trained]], note: str = "") -> Row:
     """Return the accuracies of two sides, and the 95 % interval of their difference in the note."""
-    images = [_test_images(one) for found in runs.values() for one in found]
-    if any([one.path for one in found] != [one.path for one in images[0]] for found in images):
+    if len({tuple(one.path for one in run.images) for found in runs.values() for run in found}) > 1:
         raise RuntimeError(f"{name}: the runs have different test images")
-    low, high = paired_interval(*([_are_correct(one) for one in found] for found in runs.values()))
+    ours, theirs = ([[one.is_correct for one in run.images] for run in found] for found in runs.values())
+    low, high = paired_interval(ours, theirs)
     scores = {side: [one.accuracy for one in found] for side, found in runs.items()}
     interval = f"95 % interval of the difference {low:+.2f} to {high:+.2f}"
     return Row(title, "%", scores, name, note="; ".join(filter(None, [interval, note])))
@@ -109,17 +125,3 @@ def paired_interval(ours: Sequence[Sequence[bool]], theirs: Sequence[Sequence[bo
     variance = ((differences**2).sum() + 1) / n - middle**2
     half = 1.96 * (variance / n) ** 0.5
     return float(100 * (middle - half)), float(100 * (middle + half))
-
-
-def _classes(run: Finished) -> list[str]:
-    """Return the predicted class of each test image."""
-    return [one.predictions[0] for one in _test_images(run)]
-
-
-def _are_correct(run: Finished) -> list[bool]:
-    return [one.is_correct for one in _test_images(run)]
-
-
-def _test_images(run: Finished) -> list[PredictedImage]:
-    found = read_predictions(Path(run.document["run"]) / "predictions.csv")
-    return sorted((one for one in found if one.split == "test"), key=lambda one: one.path)

@@ -42,14 +42,7 @@ class Setting:
     precision: str = "auto"
     data: Path = PHOTOGRAPHS if PHOTOGRAPHS.is_dir() else ROOT / "data" / "sample"
     weights: Path = SHARED / "weights"
-    torch: Path | None = None
-
-    @property
-    def python_with_torch(self) -> Path:
-        """Python of the environment with torch."""
-        if self.torch is None:
-            raise RuntimeError("no environment with torch was given")
-        return self.torch
+    torch: Path = Path(sys.executable)
 
     def count(self, n: int) -> int:
         """Return a number of images, or 64 if the benchmark is quick: enough to judge int8."""
@@ -88,9 +81,9 @@ class Setting:
         words = [*settings, *precision, "--json", "--quiet", "--runs-dir", str(self.work / "runs")]
         return self.cnncli("train", data, *words, cache=cache)
 
-    def plain(self, script: str, *words: str | Path) -> Finished:
-        """Run a plain Keras script."""
-        return run([sys.executable, "-m", f"scripts.benchmarks.plain.{script}", *map(str, words)], self.work / "cache")
+    def plain(self, script: str, *words: object, python: str | Path = sys.executable) -> Finished:
+        """Run a script of the other side."""
+        return run([str(python), "-m", f"scripts.benchmarks.plain.{script}", *map(str, words)], self.work / "cache")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 from cnncli.engines.openvino import has_bfloat16
@@ -19,7 +18,7 @@ from cnncli.runtime.threads import workers
 from scripts.benchmarks import frozen
 from scripts.benchmarks.commands import DEFAULT_PX
 from scripts.benchmarks.rows import OURS, ROOT, Row, in_turns, rates_in_turns
-from scripts.benchmarks.setting import Setting, run
+from scripts.benchmarks.setting import Setting
 
 
 def measure_timm(setting: Setting, name: str) -> Iterator[Row]:
@@ -28,7 +27,7 @@ def measure_timm(setting: Setting, name: str) -> Iterator[Row]:
     precision = "bfloat16" if has_bfloat16() else "float32"
     words = [name, str(folder / "train"), str(frozen.SIDE_PX), precision, str(workers())]
     module = "scripts.benchmarks.plain.timm_features"
-    with timm_process(setting.python_with_torch, module, *words) as (theirs, versions):
+    with timm_process(setting.torch, module, *words) as (theirs, versions):
         sides: dict[str, Callable[[], object]] = {OURS: ours, f"timm, eager, {precision}, {workers()} workers": theirs}
         rates = rates_in_turns(sides, n_images, setting.rounds)
     title = f"Frozen networks, {frozen.SIDE_PX} px, from JPEG files to features"
@@ -42,9 +41,8 @@ def measure_yolo(setting: Setting, name: str) -> Iterator[Row]:
     size = f"data.image_size={DEFAULT_PX}"
 
     def theirs() -> float:
-        words = [str(data), str(DEFAULT_PX), str(workers()), str(setting.work / "yolo")]
-        command = [str(setting.python_with_torch), "-m", "scripts.benchmarks.plain.yolo_train", *words]
-        done = run(command, setting.work / "cache")
+        words = data, DEFAULT_PX, workers(), setting.work / "yolo"
+        done = setting.plain("yolo_train", *words, python=setting.torch)
         versions.update(done.document)
         return done.seconds
 
@@ -53,8 +51,8 @@ def measure_yolo(setting: Setting, name: str) -> Iterator[Row]:
         "one epoch of yolo11n-cls with `yolo classify`": theirs,
     }
     title = f"Whole command on {n_train:,} training images, {DEFAULT_PX} px, empty cache"
-    row = Row(title, "s", in_turns(sides, setting.rounds), name)
-    yield replace(row, packages=versions)
+    seconds = in_turns(sides, setting.rounds)
+    yield Row(title, "s", seconds, name, packages=versions)
 
 
 @contextmanager
