@@ -10,8 +10,9 @@ import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO, cast
 
 from cnncli.engines.openvino import has_bfloat16
 from cnncli.runtime.threads import workers
@@ -66,7 +67,7 @@ def timm_process(python: Path, module: str, *words: str) -> Iterator[tuple[Calla
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
     ) as process:
-        answers, lines = iter(process.stdout or ()), process.stdin
+        answers, lines = iter(process.stdout or ()), cast("TextIO", process.stdin).fileno()
 
         def receive() -> str:
             answer = next(answers, "")
@@ -75,7 +76,9 @@ def timm_process(python: Path, module: str, *words: str) -> Iterator[tuple[Calla
             return answer
 
         def call() -> None:
-            print(file=lines, flush=True)
+            # Not through a buffer, whose bytes would be written once more when the pipe is closed.
+            with suppress(BrokenPipeError):
+                os.write(lines, b"\n")
             receive()
 
         yield call, json.loads(receive())

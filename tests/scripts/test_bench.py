@@ -169,13 +169,16 @@ def test_letters_are_the_same_at_each_drawing(tmp_path: Path) -> None:
     assert all((tmp_path / "b" / name).read_bytes() == data for name, data in files.items())
 
 
-def test_a_process_that_has_ended_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "lines",
+    ["print(input(), flush=True)\ninput()", "input()\nos.close(0)\nprint(flush=True)"],
+    ids=["after the second call", "before it"],
+)
+def test_a_process_that_has_ended_is_an_error(lines: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each call waits for its answer, and the exit status is reported."""
     monkeypatch.setattr(torch_side, "ROOT", tmp_path)
-    module = "print('{}', flush=True)\nfor _ in range(2): print(input(), flush=True)\nexit(7)\n"
-    (tmp_path / "twice.py").write_text(module)
-    with timm_process(Path(sys.executable), "twice") as (call, versions):
-        call()
+    (tmp_path / "once.py").write_text(f"import os\nprint('{{}}', flush=True)\n{lines}\nexit(7)\n")
+    with timm_process(Path(sys.executable), "once") as (call, versions):
         call()
         with pytest.raises(RuntimeError, match="exited with 7"):
             call()
