@@ -1,7 +1,7 @@
 """Cross-validate the head of a config on cached features: stratified, with groups that stay together, repeated.
 
 Training and validation images are pooled; test images are never used. A head is solved exactly without each fold, with
-standardization and L2 strength from the other folds only, and evaluated on the fold. Every image is thus evaluated
+scales of features and L2 strength from the other folds only, and evaluated on the fold. Every image is thus evaluated
 once per seed by a head that has not seen it.
 """
 

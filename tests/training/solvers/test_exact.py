@@ -34,30 +34,52 @@ def _logits(head: LinearHead, features: NDArray[np.float32]) -> NDArray[np.float
     return features.astype(np.float64) @ head.kernel + head.bias
 
 
-def _standardized(features: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return standardized features in float64, in which scikit-learn then solves."""
-    return (features - features.mean(axis=0, dtype=np.float64)) / features.std(axis=0, dtype=np.float64)
+def _scaled(features: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return scaled features in float64, in which scikit-learn then solves."""
+    from tests.support.scaling import ParetoScaler
+
+    scaled: NDArray[np.float64] = ParetoScaler().fit_transform(features.astype(np.float64))
+    return scaled
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
 @pytest.mark.parametrize("width", [WIDTH, N + 40])
 def test_a_softmax_head_is_scikit_learns_logistic_regression(n_classes: int, width: int) -> None:
-    """With the chosen strength on standardized features, the probabilities are those of scikit-learn, wide or not."""
+    """With the chosen strength on scaled features, the probabilities are those of scikit-learn, wide or not."""
     from sklearn.linear_model import LogisticRegression
 
     features, labels = _features(width=width, n_classes=n_classes)
     head = solve_head(_problem(features, labels, n_classes))
-    standardized = _standardized(features)
+    scaled = _scaled(features)
     # scikit-learn's two classes have one vector of weights, the difference of Keras's two.
     strength = head.solution.l2 * (1 if n_classes == 2 else 2) * N
-    oracle = LogisticRegression(C=1 / strength, tol=1e-10, max_iter=10_000).fit(standardized, labels)
+    oracle = LogisticRegression(C=1 / strength, tol=1e-10, max_iter=10_000).fit(scaled, labels)
 
     found = probabilities_of(_logits(head, features), "softmax")
-    np.testing.assert_allclose(found, oracle.predict_proba(standardized), atol=2e-5)
+    np.testing.assert_allclose(found, oracle.predict_proba(scaled), atol=2e-5)
+
+
+def test_many_features_that_hardly_vary_do_not_hide_the_others() -> None:
+    """Of images that were not seen, more are recognized than by scikit-learn on standardized features."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    features, labels = _features(4 * N)
+    noise = np.random.default_rng(2).normal(0, 0.05, (4 * N, 300))
+    features = np.hstack([features, noise.astype(np.float32)])
+    head = solve_head(_problem(features[:N], labels[:N], 3))
+    oracles = [
+        make_pipeline(StandardScaler(), LogisticRegression(C=10.0**n)).fit(features[:N], labels[:N])
+        for n in range(-5, 1)
+    ]
+
+    best = max(oracle.score(features[N:], labels[N:]) for oracle in oracles)
+    assert (_logits(head, features[N:]).argmax(axis=1) == labels[N:]).mean() > best + 0.03
 
 
 def test_a_given_strength_is_that_of_the_features_themselves() -> None:
-    """A given L2 strength penalizes the kernel of the features, not of standardized ones."""
+    """A given L2 strength penalizes the kernel of the features, not of scaled ones."""
     from sklearn.linear_model import LogisticRegression
 
     features, labels = _features()
@@ -129,11 +151,11 @@ def test_the_strength_has_the_lowest_cross_validated_loss() -> None:
     features, labels = _features()
     problem = _problem(features, labels, 3)
     solution = solve_head(problem).solution
-    standardized = _standardized(features)
+    scaled = _scaled(features)
     losses = [
         -cross_val_score(
             LogisticRegression(C=1 / (2 * one.l2 * N * 4 / 5), tol=1e-8, max_iter=10_000),
-            standardized,
+            scaled,
             labels,
             cv=PredefinedSplit(problem.folds),
             scoring="neg_log_loss",
@@ -250,18 +272,19 @@ def test_a_feature_that_hardly_varies_is_not_magnified() -> None:
 
 
 def _pipeline(strength: float) -> Any:
-    """Return scikit-learn's standardization and logistic regression."""
+    """Return scikit-learn's logistic regression on scaled features."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
 
-    return make_pipeline(StandardScaler(), LogisticRegression(C=1 / strength, tol=1e-10, max_iter=10_000))
+    from tests.support.scaling import ParetoScaler
+
+    return make_pipeline(ParetoScaler(), LogisticRegression(C=1 / strength, tol=1e-10, max_iter=10_000))
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
 @pytest.mark.parametrize("width", [WIDTH, N + 40])
 def test_the_head_without_a_fold_is_scikit_learns(n_classes: int, width: int) -> None:
-    """Standardized and solved on the other folds, each head gives the probabilities of scikit-learn's pipeline."""
+    """Scaled and solved on the other folds, each head gives the probabilities of scikit-learn's pipeline."""
     features, labels = _features(width=width, n_classes=n_classes)
     problem = _problem(features, labels, n_classes)
 

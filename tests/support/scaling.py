@@ -1,0 +1,18 @@
+"""Pareto scaling as a transformer of scikit-learn, which has none."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+from sklearn.preprocessing import StandardScaler
+
+
+class ParetoScaler(StandardScaler):  # type: ignore[misc]
+    """Centers features and divides them by the square roots of their standard deviation and of a typical one."""
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:  # noqa: N803
+        """Fit a `StandardScaler`, and replace its scales."""
+        super().fit(X, y, sample_weight)
+        self.scale_ = np.sqrt(self.scale_ * np.sqrt(np.square(self.scale_).mean()))
+        return self
