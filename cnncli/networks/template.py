@@ -162,9 +162,9 @@ def _key(config: Config) -> str:
     """Return the hash of everything that determines a classifier except the number of units and the linear layer."""
     recipe = {
         "packages": {name: package_version(name) for name in _PACKAGES},
-        "source": _state_of(*sorted(Path(__file__).parent.rglob("*.py"))),
+        "source": state_of(*sorted(Path(__file__).parent.rglob("*.py"))),
         "backbones": [backbone.model_dump(mode="json") for backbone in config.backbones],
-        "files": _state_of(*_files_of(config)),
+        "files": state_of(*_files_of(config)),
         "pixels": [*image_size(config), config.data.channels],
         "head": [config.head.pooling, config.head.activation],
         "seed": None if all(backbone.is_pretrained for backbone in config.backbones) else config.seed,
@@ -183,8 +183,8 @@ def _files_of(config: Config) -> list[Path]:
     return sorted(files)
 
 
-def _state_of(*files: Path) -> list[tuple[str, int, int]]:
-    """Return name, size and time of the last change of files that exist."""
+def state_of(*files: Path) -> list[tuple[str, int, int]]:
+    """Return name, size in bytes and time of the last change, in ns, of files that exist."""
     found = []
     for file in files:
         with suppress(OSError):

@@ -82,7 +82,7 @@ def draw_strengths(strengths: Sequence[Strength], path: Path) -> None:
             text = percent(value) if metric.is_fraction else f"{value:.4f}"
             axes.plot([chosen.l2], [value], linestyle="none", label=f"chosen, L2 {chosen.l2:.2g}: {text}", **RING)
             axes.set_xscale("log")
-            axes.set_xlabel("L2 strength, for scaled features")
+            axes.set_xlabel("L2 strength, for Pareto-scaled features")
             format_axes(axes, metric)
             axes.legend(frameon=True, framealpha=0.85, edgecolor="none", fontsize=9)
 

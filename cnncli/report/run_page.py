@@ -192,7 +192,7 @@ def _machine(report: RunReport) -> str:
 def _solution(solution: Mapping[str, Any]) -> str:
     """Return how a head was solved, with the strengths from which one was chosen."""
     strengths = solution.get("strengths") or []
-    of_what = " for scaled features" if strengths else ""
+    of_what = " for Pareto-scaled features" if strengths else ""
     text = f"The head was solved exactly: {solution['method']}, L2 strength {solution['l2']:.2g}{of_what}"
     if not strengths:
         return paragraph(f"{text}.")

@@ -26,7 +26,7 @@ from cnncli.errors import Message, RunError, printable
 from cnncli.metrics.classification import are_correct
 from cnncli.metrics.table import as_validation
 from cnncli.networks.backend import import_keras_meanwhile
-from cnncli.networks.template import has_templates, template_folder
+from cnncli.networks.template import has_templates, state_of, template_folder
 from cnncli.runs.records import HistoryRow
 from cnncli.storage.atomic import write_atomically
 from cnncli.storage.safe_io import read_json
@@ -34,6 +34,7 @@ from cnncli.terminal.console import Console
 from cnncli.training.context import TrainingContext
 from cnncli.training.exact_head import FrozenNetwork, evaluate_head, evaluate_scores, scores_of, solve_on
 from cnncli.training.inputs import CachedFeatures
+from cnncli.training.solvers import exact
 
 FOLDER = ".trials"
 """Folder of the records in the folder of the runs."""
@@ -154,8 +155,9 @@ def _features_key(config: Config) -> str:
 
 
 def _key(context: TrainingContext) -> str:
-    """Return the hash of a config without its name, of its images, and of the network with which they are measured."""
+    """Return the hash of a config without its name, of its images, and of the network and solver that measure it."""
     config, manifest = context.config, context.manifest
     template = template_folder(context.graphs, config, len(manifest.classes)).name
-    parts = (dump_config(config.model_copy(update={"name": None})), manifest.csv_text(), template)
+    solver = str(state_of(*sorted(Path(exact.__file__).parent.glob("*.py"))))
+    parts = (dump_config(config.model_copy(update={"name": None})), manifest.csv_text(), template, solver)
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:32]

@@ -67,7 +67,7 @@ def timm_process(python: Path, module: str, *words: str) -> Iterator[tuple[Calla
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
     ) as process:
-        answers, lines = iter(process.stdout or ()), cast("TextIO", process.stdin).fileno()
+        answers, to_process = iter(process.stdout or ()), cast("TextIO", process.stdin).fileno()
 
         def receive() -> str:
             answer = next(answers, "")
@@ -78,7 +78,7 @@ def timm_process(python: Path, module: str, *words: str) -> Iterator[tuple[Calla
         def call() -> None:
             # Not through a buffer, whose bytes would be written once more when the pipe is closed.
             with suppress(BrokenPipeError):
-                os.write(lines, b"\n")
+                os.write(to_process, b"\n")
             receive()
 
         yield call, json.loads(receive())

@@ -30,7 +30,7 @@ def found(pool: Pool) -> CrossValidation:
     return cross_validate(pool, 5, [0, 1, 2])
 
 
-def _oracle_logits(pool: Pool, result: CrossValidation) -> NDArray[np.float64]:
+def _oracle_probabilities(pool: Pool, result: CrossValidation) -> NDArray[np.float64]:
     """Return scikit-learn's probabilities of held-out images, with the folds and strengths of the first seed."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -51,7 +51,7 @@ def test_the_results_of_the_folds_are_scikit_learns(pool: Pool, found: CrossVali
     """Accuracy and loss of each fold and of all images equal those of scikit-learn's pipeline and metrics."""
     from sklearn.metrics import accuracy_score, log_loss
 
-    probabilities, repeat = _oracle_logits(pool, found), found.repeats[0]
+    probabilities, repeat = _oracle_probabilities(pool, found), found.repeats[0]
     for fold, result in enumerate(repeat.folds):
         held_out = repeat.fold_of == fold
         labels, scores = pool.labels[held_out], probabilities[held_out]

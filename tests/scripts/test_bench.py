@@ -172,7 +172,7 @@ def test_letters_are_the_same_at_each_drawing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "lines",
     ["print(input(), flush=True)\ninput()", "input()\nos.close(0)\nprint(flush=True)"],
-    ids=["after the second call", "before it"],
+    ids=["exits after the second call", "closes the pipe before it"],
 )
 def test_a_process_that_has_ended_is_an_error(lines: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each call waits for its answer, and the exit status is reported."""

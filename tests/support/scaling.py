@@ -9,10 +9,10 @@ from sklearn.preprocessing import StandardScaler
 
 
 class ParetoScaler(StandardScaler):  # type: ignore[misc]
-    """Centers features and divides them by the square roots of their standard deviation and of a typical one."""
+    """Centers features and divides them by the square root of their own and the typical standard deviation."""
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:  # noqa: N803
         """Fit a `StandardScaler`, and replace its scales."""
         super().fit(X, y, sample_weight)
-        self.scale_ = np.sqrt(self.scale_ * np.sqrt(np.square(self.scale_).mean()))
+        self.scale_ = np.sqrt(np.sqrt(self.var_ * self.var_.mean()))
         return self

@@ -1,7 +1,7 @@
 """Solve a linear head on features exactly: a convex problem with one solution, without learning rate and epochs.
 
 The objective is that of gradient training: the mean loss, with label smoothing and class weights, plus l2 · Σw² on the
-kernel. Unless an L2 strength is given, features are scaled, the strength with the lowest cross-validated loss is
+kernel. Unless an L2 strength is given, features are Pareto-scaled, the strength with the lowest cross-validated loss is
 chosen, and the scaling becomes part of the weights.
 """
 
@@ -20,7 +20,7 @@ from cnncli.training.solvers.row_losses import sigmoid_loss, softmax_loss, squar
 from cnncli.training.solvers.rows import Array, Rows, Space, evaluate_scores, scales_of, sums_of_squares
 
 STRENGTHS = tuple(10.0 ** (exponent / 2) for exponent in range(2, -13, -1))
-"""L2 strengths to choose from, for scaled features: from 10 down to 1e-6 in half decades."""
+"""L2 strengths to choose from, for Pareto-scaled features: from 10 down to 1e-6 in half decades."""
 FIRST_STRENGTH = 2
 """Place of the strength that is tried first: 1. Stronger ones are tried if it is the best."""
 PATIENCE = 2
@@ -40,7 +40,7 @@ MIN_FOLDS = 3
 
 def solve_head(problem: HeadProblem) -> LinearHead:
     """Solve a linear head in float64. The result depends only on the problem."""
-    space = Space.of(problem.features, scaled=problem.l2 is None)
+    space = Space.of(problem.features, pareto=problem.l2 is None)
     cost = space.rows.size * problem.units
     if problem.loss == "squared-error" or cost > MAX_COST:
         return _solve_by_ridge(problem, space)
@@ -62,14 +62,14 @@ def solve_head(problem: HeadProblem) -> LinearHead:
 def solve_folds(problem: HeadProblem) -> list[LinearHead]:
     """Solve the head without each of the folds of a problem, at least `MIN_FOLDS`, as `solve_head` does.
 
-    The features are scaled, and the strength is chosen, without the fold. A solution without two folds serves the
-    choice of both, so that K folds need K · (K − 1) / 2 solutions of each strength, which are found together.
+    The features are Pareto-scaled, and the strength is chosen, without the fold. A solution without two folds serves
+    the choice of both, so that K folds need K · (K − 1) / 2 solutions of each strength, which are found together.
     """
     n_folds = int(problem.folds.max()) + 1
     cost = problem.features.size * problem.units
     if problem.loss == "squared-error" or cost > MAX_COST:
         return [solve_head(problem.without(fold)) for fold in range(n_folds)]
-    space = Space.of(problem.features, scaled=problem.l2 is None, rotate=False)
+    space = Space.of(problem.features, pareto=problem.l2 is None, rotate=False)
     rows, folds = Rows.of(problem, space), _Folds.of(space, problem.folds, n_folds)
     singles = [(fold,) for fold in range(n_folds)]
     if problem.l2 is None:
@@ -191,7 +191,7 @@ class _Folds:
     def stretches(self, left_out: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """Return by what the penalty of each weight is multiplied in each problem, (problems, r, 1).
 
-        It then is that of the weight of a feature that is scaled on the rows of this problem.
+        This makes it the penalty for features that are scaled by the rows of this problem.
         """
         kept = [[fold for fold in range(len(self.sizes)) if fold not in folds] for folds in left_out]
         n = np.array([self.sizes[one].sum() for one in kept])[:, None]

@@ -30,7 +30,7 @@ class Solution:
 
     Attributes:
         method: The problem that was solved.
-        l2: L2 strength, for scaled features if it was chosen by cross-validation.
+        l2: L2 strength, for Pareto-scaled features if it was chosen by cross-validation.
         strengths: The strengths that were tried, strongest first; empty if one was given.
         passes: Passes over the training images for the result; 1 for a closed form.
         gradient: Largest absolute entry of the objective's gradient at the result.
@@ -50,7 +50,7 @@ class Solution:
             return f"{self.method}, L2 {self.l2:g}"
         best = min(self.strengths, key=lambda strength: strength.loss)
         results = f"loss {decimal(best.loss)}, accuracy {percent(best.accuracy)}"
-        return f"{self.method}, L2 {self.l2:.2g} for scaled features ({results})"
+        return f"{self.method}, L2 {self.l2:.2g} for Pareto-scaled features ({results})"
 
 
 @dataclass(frozen=True)

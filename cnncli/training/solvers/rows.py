@@ -17,13 +17,13 @@ from cnncli.training.solvers.row_losses import RowLoss, hinge_loss, sigmoid_loss
 Array = NDArray[Any]
 
 SMALLEST_DEVIATION = 0.01
-"""Smallest standard deviation of a feature that counts, as a fraction of the root mean square of all: one that hardly
-varies in the training images would be magnified without limit in others."""
+"""Smallest standard deviation of a feature that counts, as a fraction of the typical one. No feature is divided by less
+than a tenth of that: one that hardly varies in the training images would be magnified without limit in others."""
 
 
 @dataclass(frozen=True)
 class Space:
-    """Centered, possibly scaled features, and the way back.
+    """Centered, possibly Pareto-scaled features, and the way back.
 
     Attributes:
         rows: float32 (n, r). Features wider than n are rotated to r = n, which loses nothing, because the kernel is a
@@ -38,11 +38,11 @@ class Space:
     back: NDArray[np.float64] | None
 
     @classmethod
-    def of(cls, features: NDArray[np.float32], *, scaled: bool, rotate: bool = True) -> Space:
-        """Center features (n, features), divide them by their scales if `scaled`, and maybe rotate."""
+    def of(cls, features: NDArray[np.float32], *, pareto: bool, rotate: bool = True) -> Space:
+        """Center features (n, features), Pareto-scale them if asked to, and maybe rotate."""
         mean, scale = features.mean(axis=0, dtype=np.float64), np.ones(features.shape[1])
         rows = features - mean.astype(np.float32)
-        if scaled:
+        if pareto:
             scale = scales_of(np.sqrt(sums_of_squares(rows) / len(rows)))
             rows /= scale.astype(np.float32)
         if rows.shape[1] <= len(rows) or not rotate:
@@ -188,11 +188,12 @@ def sums_of_squares(rows: Array) -> NDArray[np.float64]:
 
 
 def scales_of(deviations: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return by what features with some standard deviations (r,) are divided: their square root, up to a factor.
+    """Return the scales (r,) of features with some standard deviations (r,): √(deviation · typical deviation).
 
-    This is Pareto scaling (van den Berg et al. 2006, BMC Genomics 7, 142). Standardized, the many features that hardly
-    vary and say little would count as much as the others: of letters in 120 classes, heads on standardized features of
-    VGG16, MobileNet and EfficientNetLite0 recognize 3 to 6 % less.
+    This is Pareto scaling (van den Berg et al. 2006, BMC Genomics 7, 142). Standardized, features that hardly vary
+    weigh nearly as much as the others. Of 120 classes of drawn letters (`scripts/bench.py letters`: 2,400 images, 160
+    px), Pareto scaling recognizes 5.9 points more with VGG16, 3.0 with EfficientNetLite0, 2.9 with MobileNet, and 0.4
+    less with ResNet50. Without any scaling, letters are recognized as well, but dogs and cats up to 0.3 points worse.
     """
     typical = float(np.sqrt(np.square(deviations).mean()))
     if typical == 0:
