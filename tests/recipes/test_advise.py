@@ -85,7 +85,7 @@ def test_the_fastest_of_the_best_backbones_is_chosen() -> None:
 def test_a_dataset_is_large_if_a_head_has_enough_of_it() -> None:
     """With few images per class it is small, with very many large, between them as the learning curve says."""
     labels = np.arange(600) % 2
-    steep = measure_learning_curve(draw_pool(labels[:80], separation=3), 5, 0)
+    steep = measure_learning_curve(draw_pool(labels[:80]), 5, 0)
     flat = measure_learning_curve(draw_pool(labels, separation=0), 5, 0)
 
     assert steep.would_help

@@ -158,19 +158,20 @@ def test_the_head_is_scikit_learns(data: Path, cold: Run) -> None:
     """The classes predicted by the run are those of logistic regression on the features of the frozen network."""
     from sklearn.linear_model import LogisticRegression
 
+    from tests.support.scaling import ParetoScaler
+
     predictor = load_predictor(cold.folder.engine, cold.folder.model)
     images = [np.asarray(image) for image in _pixels(cold.folder, data)]
     train_pixels = np.stack([_read(path) for path in sorted((data / "train").rglob("*.png"))])
     labels = np.array([path.parent.name for path in sorted((data / "train").rglob("*.png"))])
     (features,) = predictor.trunks[0].run([train_pixels])
-    deviation = features.std(axis=0)
-    scale = np.where(deviation > 0, deviation, 1)
+    scaler = ParetoScaler().fit(features.astype(np.float64))
     l2 = json.loads(cold.folder.stages.read_text())[-1]["solution"]["l2"]
     oracle = LogisticRegression(C=1 / (l2 * len(labels)), tol=1e-10, max_iter=10_000)
-    oracle.fit((features - features.mean(axis=0)) / scale, labels)
+    oracle.fit(scaler.transform(features), labels)
     (tests,) = predictor.trunks[0].run([np.stack(images)])
 
-    expected = oracle.predict_proba((tests - features.mean(axis=0)) / scale)
+    expected = oracle.predict_proba(scaler.transform(tests))
     np.testing.assert_allclose(predictor.probabilities(np.stack(images)), expected, atol=1e-3)
 
 

@@ -9,10 +9,14 @@ from sklearn.preprocessing import StandardScaler
 
 
 class ParetoScaler(StandardScaler):  # type: ignore[misc]
-    """Centers features and divides them by the square root of their own and the typical standard deviation."""
+    """Centers features and divides them by the square root of their own and the typical standard deviation.
+
+    A hundredth of the typical deviation is the smallest that counts.
+    """
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:  # noqa: N803
         """Fit a `StandardScaler`, and replace its scales."""
         super().fit(X, y, sample_weight)
-        self.scale_ = np.sqrt(np.sqrt(self.var_ * self.var_.mean()))
+        typical = np.sqrt(self.var_.mean())
+        self.scale_ = np.sqrt(typical * np.maximum(np.sqrt(self.var_), 0.01 * typical))
         return self
