@@ -54,6 +54,7 @@ class Pool:
         images: The images.
         labels: Their labels; see `Manifest.labels`.
         views: Their features in each view, float32 (n, features); view 0 is the image itself.
+        boundaries: See `HeadProblem`.
     """
 
     config: Config
@@ -61,6 +62,7 @@ class Pool:
     images: Sequence[ImageRecord]
     labels: NDArray[Any]
     views: tuple[NDArray[np.float32], ...]
+    boundaries: tuple[int, ...] = ()
 
     @classmethod
     def load(cls, frozen: FrozenNetwork) -> Self:
@@ -69,7 +71,7 @@ class Pool:
         images = (*manifest.split("train"), *manifest.split("validation"))
         source = frozen.load_images(images)
         views = tuple(read_vectors(source, view) for view in range(len(source.views)))
-        return cls(frozen.context.config, manifest.classes, images, source.labels, views)
+        return cls(frozen.context.config, manifest.classes, images, source.labels, views, source.boundaries)
 
     @cached_property
     def units(self) -> tuple[str, ...]:
@@ -97,7 +99,8 @@ class Pool:
         """Solve the head without each fold, on all other images or those of them at the `chosen` positions."""
         rows = np.arange(len(self.images)) if chosen is None else chosen
         views = [view if chosen is None else view[rows] for view in self.views]
-        return solve_folds(head_problem(self.config, len(self.classes), views, self.labels[rows], folds[rows]))
+        labels, n_classes = self.labels[rows], len(self.classes)
+        return solve_folds(head_problem(self.config, n_classes, views, self.boundaries, labels, folds[rows]))
 
     def held_out_logits(self, heads: Sequence[LinearHead], folds: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the logits (n, units) of each image by the head that was solved without its fold."""

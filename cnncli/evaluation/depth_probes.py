@@ -100,7 +100,7 @@ def probe_depths(
     features = _features_at(tensors, classifier, context, pool) if tensors else []
     for tensor, vectors in zip(tensors, features, strict=True):
         _, height, width, _ = tensor.shape
-        found = probe_pool(replace(pool, views=(vectors,)), n_folds, _layer_of(tensor), (height, width))
+        found = probe_pool(replace(pool, views=(vectors,), boundaries=()), n_folds, _layer_of(tensor), (height, width))
         probes.append(found.against(last))
     return tuple(probes)
 

@@ -49,7 +49,12 @@ log = logging.getLogger(__name__)
 
 
 def head_problem(
-    config: Config, n_classes: int, views: Sequence[NDArray[np.float32]], labels: NDArray[Any], folds: NDArray[np.int64]
+    config: Config,
+    n_classes: int,
+    views: Sequence[NDArray[np.float32]],
+    boundaries: tuple[int, ...],
+    labels: NDArray[Any],
+    folds: NDArray[np.int64],
 ) -> HeadProblem:
     """Return the problem of a config's head for images.
 
@@ -57,6 +62,7 @@ def head_problem(
         config: The config.
         n_classes: Number of classes.
         views: Features of the images in each view, float32 (n, features).
+        boundaries: See `HeadProblem`.
         labels: Their labels; see `Manifest.labels`.
         folds: Their folds, int64 (n,).
     """
@@ -71,6 +77,7 @@ def head_problem(
         l2=(config.head.l2 or 0.0) + config.training.l2 if given else None,
         label_smoothing=config.training.label_smoothing,
         class_weights=balanced_weights(labels, n_classes) if config.data.class_weights == "balanced" else None,
+        boundaries=boundaries,
     )
 
 
@@ -92,7 +99,7 @@ def _problem(context: TrainingContext, train: CachedFeatures) -> HeadProblem:
     groups = [image.group for image in manifest.split("train")]
     folds = stratified_folds(labels, list(train.digests), groups, min(FOLDS, len(labels)), config.seed)
     views = [read_vectors(train, view) for view in range(len(train.views))]
-    return head_problem(config, len(manifest.classes), views, labels, folds)
+    return head_problem(config, len(manifest.classes), views, train.boundaries, labels, folds)
 
 
 def solve_on(context: TrainingContext, train: CachedFeatures) -> LinearHead:

@@ -7,9 +7,12 @@ image, not drawn from a stream.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
 from typing import Any, Literal
 
 import numpy as np
@@ -74,6 +77,12 @@ class CachedFeatures(BatchSource):
     def checksums(self) -> list[str]:
         """See `BatchSource.checksums`."""
         return [view.checksum() for view in self.views]
+
+    @cached_property
+    def boundaries(self) -> tuple[int, ...]:
+        """Positions in an image's features at which those of each tensor but the first begin."""
+        shapes = [tensor.shape[1:] for tensor in self.views[0].rows(np.arange(1))]
+        return tuple(accumulate(map(math.prod, shapes[:-1])))
 
     def _batches(self, order: NDArray[np.int64], batch_size: int, epoch: tuple[str, int] | None) -> Iterator[Batch]:
         view_of = self._views_of(epoch, len(self.views))

@@ -32,18 +32,14 @@ def found(pool: Pool) -> CrossValidation:
 
 def _oracle_probabilities(pool: Pool, result: CrossValidation) -> NDArray[np.float64]:
     """Return scikit-learn's probabilities of held-out images, with the folds and strengths of the first seed."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-
-    from tests.support.scaling import ParetoScaler
+    from tests.support.scaling import logistic_regression
 
     features, repeat = pool.views[0].astype(np.float64), result.repeats[0]
     probabilities = np.empty((len(features), len(pool.classes)))
     for fold, one in enumerate(repeat.folds):
         held_out = repeat.fold_of == fold
-        oracle = LogisticRegression(C=1 / (2 * one.l2 * one.n_train), tol=1e-10, max_iter=10_000)
-        pipeline = make_pipeline(ParetoScaler(), oracle).fit(features[~held_out], pool.labels[~held_out])
-        probabilities[held_out] = pipeline.predict_proba(features[held_out])
+        oracle = logistic_regression(2 * one.l2 * one.n_train).fit(features[~held_out], pool.labels[~held_out])
+        probabilities[held_out] = oracle.predict_proba(features[held_out])
     return probabilities
 
 

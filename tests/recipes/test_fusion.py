@@ -39,6 +39,7 @@ from cnncli.runs.checkpoints import Checkpoints
 from cnncli.runs.folder import RunFolder
 from cnncli.storage.cache_dir import FEATURES
 from cnncli.terminal.console import Console
+from cnncli.training.inputs import CachedFeatures
 from tests.support.drawing import draw_dataset, tiny_config
 from tests.support.interrupted import dying_after
 
@@ -141,6 +142,8 @@ def test_features_are_those_of_each_network_concatenated(runs: tuple[Run, Run, R
     assert counts.computed == 0
     by_path = sorted(range(len(rows)), key=lambda number: rows[number].path)
     np.testing.assert_array_equal(as_vectors(cached)[by_path], np.concatenate(expected, axis=1))
+    source = CachedFeatures([row.digest for row in rows], np.zeros(len(rows)), 0, (view,))
+    assert source.boundaries == (expected[0].shape[1],)
     arrays = np.load(runs[2].folder.engine / "tail.npz")
     logits = np.concatenate(expected, axis=1) @ arrays["kernel"] + arrays["bias"]
     np.testing.assert_allclose(both.logits_of_pixels(pixels), logits, atol=1e-5)

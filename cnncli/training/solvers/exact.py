@@ -40,7 +40,7 @@ MIN_FOLDS = 3
 
 def solve_head(problem: HeadProblem) -> LinearHead:
     """Solve a linear head in float64. The result depends only on the problem."""
-    space = Space.of(problem.features, pareto=problem.l2 is None)
+    space = Space.of(problem)
     cost = space.rows.size * problem.units
     if problem.loss == "squared-error" or cost > MAX_COST:
         return _solve_by_ridge(problem, space)
@@ -69,7 +69,7 @@ def solve_folds(problem: HeadProblem) -> list[LinearHead]:
     cost = problem.features.size * problem.units
     if problem.loss == "squared-error" or cost > MAX_COST:
         return [solve_head(problem.without(fold)) for fold in range(n_folds)]
-    space = Space.of(problem.features, pareto=problem.l2 is None, rotate=False)
+    space = Space.of(problem, rotate=False)
     rows, folds = Rows.of(problem, space), _Folds.of(space, problem.folds, n_folds)
     singles = [(fold,) for fold in range(n_folds)]
     if problem.l2 is None:
@@ -166,7 +166,7 @@ class _Folds:
         member: Whether each row (n,) is in each fold (K,).
         sizes: Number of rows of each fold (K,).
         sums, squares: Sums of the features and of their squares of each fold, float64 (K, r).
-        scale: By what the features were divided, float64 (r,).
+        scale, boundaries: See `Space`.
     """
 
     member: NDArray[np.bool_]
@@ -174,6 +174,7 @@ class _Folds:
     sums: NDArray[np.float64]
     squares: NDArray[np.float64]
     scale: NDArray[np.float64]
+    boundaries: tuple[int, ...]
 
     @classmethod
     def of(cls, space: Space, folds: NDArray[np.int64], n_folds: int) -> _Folds:
@@ -182,7 +183,7 @@ class _Folds:
         sums = np.stack([part.sum(axis=0, dtype=np.float64) for part in parts])
         squares = np.stack([sums_of_squares(part) for part in parts])
         sizes = np.array([len(part) for part in parts])
-        return cls(folds[:, None] == np.arange(n_folds), sizes, sums, squares, space.scale)
+        return cls(folds[:, None] == np.arange(n_folds), sizes, sums, squares, space.scale, space.boundaries)
 
     def use(self, left_out: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """Return 1 for the rows outside the folds that each problem leaves out, (n, problems)."""
@@ -197,7 +198,7 @@ class _Folds:
         n = np.array([self.sizes[one].sum() for one in kept])[:, None]
         means, squares = (np.stack([part[one].sum(axis=0) for one in kept]) / n for part in (self.sums, self.squares))
         deviations = self.scale * np.sqrt(np.maximum(squares - means**2, 0.0))
-        scales = np.stack([scales_of(one) for one in deviations])
+        scales = np.stack([scales_of(one, self.boundaries) for one in deviations])
         stretches: NDArray[np.float64] = np.square(scales / self.scale)
         return stretches[:, :, None].astype(np.float32)
 

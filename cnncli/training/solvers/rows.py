@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -30,28 +31,31 @@ class Space:
             sum of rows.
         mean, scale: What was subtracted from the features, and by what they were divided, float64 (features,).
         back: Converts a kernel (r, units) to one for the features, float64 (features, r); None if they are the same.
+        boundaries: See `HeadProblem`.
     """
 
     rows: NDArray[np.float32]
     mean: NDArray[np.float64]
     scale: NDArray[np.float64]
     back: NDArray[np.float64] | None
+    boundaries: tuple[int, ...]
 
     @classmethod
-    def of(cls, features: NDArray[np.float32], *, pareto: bool, rotate: bool = True) -> Space:
-        """Center features (n, features), Pareto-scale them if asked to, and maybe rotate."""
+    def of(cls, problem: HeadProblem, *, rotate: bool = True) -> Space:
+        """Center the features of a problem, Pareto-scale them unless a strength is given, and maybe rotate."""
+        features, boundaries = problem.features, problem.boundaries
         mean, scale = features.mean(axis=0, dtype=np.float64), np.ones(features.shape[1])
         rows = features - mean.astype(np.float32)
-        if pareto:
-            scale = scales_of(np.sqrt(sums_of_squares(rows) / len(rows)))
+        if problem.l2 is None:
+            scale = scales_of(np.sqrt(sums_of_squares(rows) / len(rows)), boundaries)
             rows /= scale.astype(np.float32)
         if rows.shape[1] <= len(rows) or not rotate:
-            return cls(rows, mean, scale, None)
+            return cls(rows, mean, scale, None, boundaries)
         wide = rows.astype(np.float64)
         gram = wide @ wide.T
         gram[np.diag_indices_from(gram)] += 1e-10 * np.trace(gram) + 1e-12  # images can be equal
         lower = np.linalg.cholesky(gram)
-        return cls(lower.astype(np.float32), mean, scale, np.linalg.solve(lower, wide).T)
+        return cls(lower.astype(np.float32), mean, scale, np.linalg.solve(lower, wide).T, boundaries)
 
     def restore(self, kernel: Array, bias: Array) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return kernel and bias for the features themselves."""
@@ -187,15 +191,19 @@ def sums_of_squares(rows: Array) -> NDArray[np.float64]:
     return np.asarray(np.einsum("nr,nr->r", rows, rows, dtype=np.float64))
 
 
-def scales_of(deviations: NDArray[np.float64]) -> NDArray[np.float64]:
+def scales_of(deviations: NDArray[np.float64], boundaries: Sequence[int] = ()) -> NDArray[np.float64]:
     """Return the scales (r,) of features with some standard deviations (r,): √(deviation · typical deviation).
+
+    A deviation is typical of one network: those of several, which begin at `boundaries`, may differ by orders of
+    magnitude.
 
     This is Pareto scaling (van den Berg et al. 2006, BMC Genomics 7, 142). Standardized, features that hardly vary
     weigh nearly as much as the others. Of 120 classes of drawn letters (`scripts/bench.py letters`: 2,400 images, 160
     px), Pareto scaling recognizes 5.9 points more with VGG16, 3.0 with EfficientNetLite0, 2.9 with MobileNet, and 0.4
     less with ResNet50. Without any scaling, letters are recognized as well, but dogs and cats up to 0.3 points worse.
     """
-    typical = float(np.sqrt(np.square(deviations).mean()))
-    if typical == 0:
-        return np.ones_like(deviations)
-    return np.sqrt(typical * np.maximum(deviations, SMALLEST_DEVIATION * typical))
+    scales = np.ones_like(deviations)
+    for scale, deviation in zip(np.split(scales, boundaries), np.split(deviations, boundaries), strict=True):
+        if typical := float(np.sqrt(np.square(deviation).mean())):
+            scale[:] = np.sqrt(typical * np.maximum(deviation, SMALLEST_DEVIATION * typical))
+    return scales

@@ -13,6 +13,7 @@ from cnncli.training.objective import Objective, balanced_weights
 from cnncli.training.solvers import exact
 from cnncli.training.solvers.exact import STRENGTHS, solve_folds, solve_head
 from cnncli.training.solvers.problem import HeadProblem, LinearHead
+from cnncli.training.solvers.rows import scales_of
 
 N, WIDTH = 240, 12
 
@@ -34,29 +35,21 @@ def _logits(head: LinearHead, features: NDArray[np.float32]) -> NDArray[np.float
     return features.astype(np.float64) @ head.kernel + head.bias
 
 
-def _scaled(features: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return Pareto-scaled features in float64, in which scikit-learn then solves."""
-    from tests.support.scaling import ParetoScaler
-
-    scaled: NDArray[np.float64] = ParetoScaler().fit_transform(features.astype(np.float64))
-    return scaled
-
-
 @pytest.mark.parametrize("n_classes", [2, 3])
 @pytest.mark.parametrize("width", [WIDTH, N + 40])
 def test_a_softmax_head_is_scikit_learns_logistic_regression(n_classes: int, width: int) -> None:
     """With the chosen strength on scaled features, the probabilities are those of scikit-learn, wide or not."""
-    from sklearn.linear_model import LogisticRegression
+    from tests.support.scaling import logistic_regression
 
     features, labels = _features(width=width, n_classes=n_classes)
     head = solve_head(_problem(features, labels, n_classes))
-    scaled = _scaled(features)
     # scikit-learn's two classes have one vector of weights, the difference of Keras's two.
     strength = head.solution.l2 * (1 if n_classes == 2 else 2) * N
-    oracle = LogisticRegression(C=1 / strength, tol=1e-10, max_iter=10_000).fit(scaled, labels)
+    exact_features = features.astype(np.float64)
+    oracle = logistic_regression(strength).fit(exact_features, labels)
 
     found = probabilities_of(_logits(head, features), "softmax")
-    np.testing.assert_allclose(found, oracle.predict_proba(scaled), atol=2e-5)
+    np.testing.assert_allclose(found, oracle.predict_proba(exact_features), atol=2e-5)
 
 
 def test_many_features_that_hardly_vary_do_not_hide_the_others() -> None:
@@ -94,6 +87,26 @@ def test_the_unit_of_all_features_does_not_matter(factor: float) -> None:
     scores = [_logits(solve_head(_problem(one, labels, 3)), one) for one in (features, np.float32(factor) * features)]
 
     np.testing.assert_allclose(*scores, atol=1e-3)
+
+
+@pytest.mark.parametrize("factor", [1e-3, 1e3])
+def test_the_unit_of_one_of_several_networks_does_not_matter(factor: float) -> None:
+    """Features of a second network have a typical deviation of their own, in all images and without a fold."""
+    features, labels = _features()
+    parts = [np.hstack([features[:, :8], np.float32(one) * features[:, 8:]]) for one in (1, factor)]
+    problems = [_problem(one, labels, 3, boundaries=(8,)) for one in parts]
+    scores = [[_logits(head, one.features) for head in (solve_head(one), *solve_folds(one))] for one in problems]
+
+    np.testing.assert_allclose(*scores, atol=1e-3)
+
+
+def test_features_are_divided_by_the_root_of_their_deviation_and_the_typical_one() -> None:
+    """Deviations of less than a hundredth of the typical one, which is the root of the mean square, count as that."""
+    typical = np.sqrt((1 + 4 + 1e-10) / 3)
+    expected = np.sqrt(np.array([1.0, 2.0, 0.01 * typical]) * typical)
+
+    np.testing.assert_allclose(scales_of(np.array([1.0, 2.0, 1e-5])), expected)
+    np.testing.assert_allclose(scales_of(np.array([3.0, 0.0, 0.0]), (1,)), [3.0, 1.0, 1.0])
 
 
 def test_a_given_strength_is_that_of_the_features_themselves() -> None:
@@ -163,17 +176,17 @@ def test_squared_error_is_scikit_learns_ridge_regression() -> None:
 
 def test_the_strength_has_the_lowest_cross_validated_loss() -> None:
     """The losses of the strengths are those of scikit-learn on the same folds, and the lowest one is chosen."""
-    from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import PredefinedSplit, cross_val_score
+
+    from tests.support.scaling import logistic_regression
 
     features, labels = _features()
     problem = _problem(features, labels, 3)
     solution = solve_head(problem).solution
-    scaled = _scaled(features)
     losses = [
         -cross_val_score(
-            LogisticRegression(C=1 / (2 * one.l2 * N * 4 / 5), tol=1e-8, max_iter=10_000),
-            scaled,
+            logistic_regression(2 * one.l2 * N * 4 / 5),
+            features.astype(np.float64),
             labels,
             cv=PredefinedSplit(problem.folds),
             scoring="neg_log_loss",
@@ -289,20 +302,12 @@ def test_a_feature_that_hardly_varies_is_not_magnified() -> None:
     assert np.abs(_logits(head, excited) - _logits(head, np.hstack([features, silent]))).max() < 0.1
 
 
-def _pipeline(strength: float) -> Any:
-    """Return scikit-learn's logistic regression on Pareto-scaled features."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-
-    from tests.support.scaling import ParetoScaler
-
-    return make_pipeline(ParetoScaler(), LogisticRegression(C=1 / strength, tol=1e-10, max_iter=10_000))
-
-
 @pytest.mark.parametrize("n_classes", [2, 3])
 @pytest.mark.parametrize("width", [WIDTH, N + 40])
 def test_the_head_without_a_fold_is_scikit_learns(n_classes: int, width: int) -> None:
     """Scaled and solved on the other folds, each head gives the probabilities of scikit-learn's pipeline."""
+    from tests.support.scaling import logistic_regression
+
     features, labels = _features(width=width, n_classes=n_classes)
     features[::5] *= np.linspace(0.3, 2, width, dtype=np.float32)  # the first fold has other deviations
     problem = _problem(features, labels, n_classes)
@@ -310,7 +315,7 @@ def test_the_head_without_a_fold_is_scikit_learns(n_classes: int, width: int) ->
     for fold, head in enumerate(solve_folds(problem)):
         others = problem.folds != fold
         strength = head.solution.l2 * (1 if n_classes == 2 else 2) * others.sum()
-        oracle = _pipeline(strength).fit(features[others].astype(np.float64), labels[others])
+        oracle = logistic_regression(strength).fit(features[others].astype(np.float64), labels[others])
         found = probabilities_of(_logits(head, features), "softmax")
         np.testing.assert_allclose(found, oracle.predict_proba(features.astype(np.float64)), atol=1e-4)
 
@@ -318,6 +323,8 @@ def test_the_head_without_a_fold_is_scikit_learns(n_classes: int, width: int) ->
 def test_the_strength_without_a_fold_is_chosen_on_the_other_folds() -> None:
     """The loss of each strength is that of scikit-learn's nested cross-validation, which never sees the fold."""
     from sklearn.metrics import log_loss
+
+    from tests.support.scaling import logistic_regression
 
     features, labels = _features()
     problem = _problem(features, labels, 3)
@@ -329,7 +336,7 @@ def test_the_strength_without_a_fold_is_chosen_on_the_other_folds() -> None:
         for other in range(1, 5):
             used = (problem.folds != 0) & (problem.folds != other)
             held_out = problem.folds == other
-            oracle = _pipeline(strength.l2 * 2 * used.sum()).fit(features[used], labels[used])
+            oracle = logistic_regression(strength.l2 * 2 * used.sum()).fit(features[used], labels[used])
             losses.append(log_loss(labels[held_out], oracle.predict_proba(features[held_out])))
         assert strength.loss == pytest.approx(np.mean(losses), abs=5e-3)
     assert head.solution.l2 == min(strengths, key=lambda one: one.loss).l2
