@@ -81,6 +81,7 @@ class HeadTrials:
     def __init__(self, runs_dir: Path, index: Callable[[Config], Manifest], console: Console) -> None:
         """Prepare trials, which are recorded in the folder of the runs. `index` builds the manifest of a config."""
         self._folder, self._index, self._console = runs_dir / FOLDER, index, console
+        self._solver = str(state_of(*sorted(Path(exact.__file__).parent.glob("*.py"))))
         self._manifest: tuple[str, Manifest, NamedImages] | None = None
         self._features: tuple[str, CachedFeatures, CachedFeatures] | None = None
 
@@ -95,7 +96,7 @@ class HeadTrials:
         if not images:
             return None
         context = TrainingContext.for_this_machine(config, manifest, self._console)
-        path = self._folder / f"{_key(context)}.json"
+        path = self._folder / f"{self._key(context)}.json"
         with suppress(OSError, KeyError, TypeError, ValueError):
             return HeadTrial.from_dict(read_json(path), images, len(manifest.classes))
         trial = self._solve(context, images)
@@ -107,6 +108,13 @@ class HeadTrials:
             message = Message("run-folder-not-writable", text, path=self._folder, reason=error.strerror)
             raise RunError(message) from error
         return trial
+
+    def _key(self, context: TrainingContext) -> str:
+        """Return the hash of a config without its name, of its images, and of its network and solver."""
+        config, manifest = context.config, context.manifest
+        template = template_folder(context.graphs, config, len(manifest.classes)).name
+        parts = (dump_config(config.model_copy(update={"name": None})), manifest.csv_text(), template, self._solver)
+        return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
     def _manifest_of(self, config: Config) -> tuple[Manifest, NamedImages]:
         """Return the manifest of a config, with file and labels of its validation images."""
@@ -152,12 +160,3 @@ def _features_key(config: Config) -> str:
     head = config.head.model_copy(update={"l2": None})
     document = config.model_copy(update={"data": data, "head": head, "name": None}).model_dump(mode="json")
     return json.dumps({key: value for key, value in document.items() if key != "training"}, default=str)
-
-
-def _key(context: TrainingContext) -> str:
-    """Return the hash of a config without its name, of its images, and of the network and solver that measure it."""
-    config, manifest = context.config, context.manifest
-    template = template_folder(context.graphs, config, len(manifest.classes)).name
-    solver = str(state_of(*sorted(Path(exact.__file__).parent.glob("*.py"))))
-    parts = (dump_config(config.model_copy(update={"name": None})), manifest.csv_text(), template, solver)
-    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:32]

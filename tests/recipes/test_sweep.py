@@ -30,6 +30,7 @@ from cnncli.runs.folder import run_folders
 from cnncli.runs.results import load_runs
 from cnncli.terminal.console import Console
 from cnncli.training.head_trials import FOLDER, HeadTrials
+from cnncli.training.solvers import exact
 from tests.recipes.test_compare import make_run
 from tests.support.drawing import draw_dataset, tiny_config
 from tests.support.figures import capture_figures
@@ -478,6 +479,19 @@ def test_a_killed_sweep_of_heads_continues(heads: Path) -> None:
     assert repaired.validation == first.validation
     assert changed
     assert changed.row.metrics != first.row.metrics
+    assert len(list((runs / FOLDER).iterdir())) == 2
+
+
+@pytest.mark.usefixtures("shared_cache")
+def test_recorded_heads_of_another_solver_are_solved_again(heads: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a change of the solver's source, results of both are not compared."""
+    runs, console = heads.parent / "runs", Console(quiet=True)
+    index, config = partial(index_images, console=console), read_config(heads, ["head.l2=0.5"])
+    HeadTrials(runs, index, console).measure(config)
+    (heads.parent / "exact.py").write_text("another solver")
+    monkeypatch.setattr(exact, "__file__", str(heads.parent / "exact.py"))
+    HeadTrials(runs, index, console).measure(config)
+
     assert len(list((runs / FOLDER).iterdir())) == 2
 
 
