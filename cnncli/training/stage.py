@@ -15,9 +15,11 @@ from cnncli.config.modes import metrics_of
 from cnncli.engines.engine import Array
 from cnncli.errors import CnncliError, Message, NonFiniteError, TrainingError
 from cnncli.metrics.table import LAST, as_validation, is_better
+from cnncli.networks.backend import gpus
 from cnncli.networks.classifier import Classifier
 from cnncli.runs.records import HistoryRow, RunWriter
 from cnncli.runtime.machine import is_out_of_memory
+from cnncli.runtime.memory import available_bytes
 from cnncli.runtime.signals import Stop, noted
 from cnncli.storage.zips import Arrays
 from cnncli.training.context import StageSetup
@@ -101,6 +103,7 @@ class StageRun:
         which training resumes. For errors, see `Trainer.train`.
         """
         try:
+            self._require_memory()
             if self._state.stage is None or arrays is None:
                 self._begin()
             else:
@@ -118,6 +121,16 @@ class StageRun:
             raise TrainingError(Message("training-out-of-memory", text, key=key, received=size)) from error
         self._stop.obey()  # for a signal after the last checkpoint
         return self._end()
+
+    def _require_memory(self) -> None:
+        """Raise MemoryError if a batch needs more memory than there is.
+
+        TensorFlow reports that for most operations, but its convolutions go on without their output, and crash.
+        """
+        available = None if gpus() else available_bytes()  # a GPU has memory of its own
+        largest = min(self._context.batch_size, len(self._train.labels))
+        if available is not None and self._step.least_bytes(largest) > available:
+            raise MemoryError
 
     def _begin(self) -> None:
         stage, best = self._stage, self._state.best

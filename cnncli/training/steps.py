@@ -5,6 +5,7 @@ Keras's `fit` can neither resume exactly nor report the step at which a loss bec
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -142,6 +143,15 @@ class TrainStep:
             self._update = Update(self.tail, optimizer, self.settings, replicas)
         self._apply_sums: Callable[[], None] | None = None
         self.base_learning_rate = self.learning_rate = float(optimizer.learning_rate.numpy())
+
+    def least_bytes(self, batch_size: int) -> int:
+        """Return the least memory of a step: that of the outputs of convolutions, which gradients need."""
+        convolutions = [layer for layer in self.tail.layers if "Conv" in type(layer).__name__]
+        sizes = [
+            math.prod(map(int, layer.output.shape[1:])) * (2 if layer.compute_dtype == "bfloat16" else 4)
+            for layer in convolutions
+        ]
+        return batch_size * sum(sizes)
 
     def train_epoch(
         self,

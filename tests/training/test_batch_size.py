@@ -14,9 +14,10 @@ import pytest
 from cnncli.cli import main
 from cnncli.config.reader import load_resolved
 from cnncli.errors import TrainingError
+from cnncli.recipes.train import train
 from cnncli.runtime.new_process import start_python
 from cnncli.terminal.console import Console
-from cnncli.training import batch_size
+from cnncli.training import batch_size, stage
 from cnncli.training.batch_size import resolve_batch_size, sizes_for
 from tests.support.drawing import draw_dataset, tiny_config
 
@@ -154,6 +155,21 @@ def test_every_number_of_images_has_a_size() -> None:
     """For every number of images, however small, there is a size to try."""
     assert all(sizes_for(images)[-1] == 1 for images in (1, 2, 100, 10**6))
     assert sizes_for(10**6)[0] == 128
+
+
+@pytest.mark.parametrize(
+    ("available", "code"), [(100_000, "training-out-of-memory"), (100_000_000, None), (None, None)]
+)
+def test_a_batch_that_cannot_fit_is_an_error_before_the_first_step(
+    available: int | None, code: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The outputs of the convolutions alone need more: TensorFlow would crash."""
+    monkeypatch.setattr(stage, "available_bytes", lambda: available)
+    config = tiny_config(draw_dataset(tmp_path / "data"), mode="from-scratch", training={"epochs": 1})
+    with pytest.raises(TrainingError) if code else nullcontext() as caught:
+        train(config, tmp_path / "runs", Console(quiet=True))
+
+    assert (caught and caught.value.code) == code
 
 
 TOO_LARGE = """
