@@ -80,7 +80,7 @@ class CachedFeatures(BatchSource):
 
     @cached_property
     def boundaries(self) -> tuple[int, ...]:
-        """Positions in an image's features at which those of each tensor but the first begin."""
+        """First column of each tensor but the first in the concatenated features."""
         shapes = [tensor.shape[1:] for tensor in self.views[0].rows(np.arange(1))]
         return tuple(accumulate(map(math.prod, shapes[:-1])))
 

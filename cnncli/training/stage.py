@@ -15,11 +15,9 @@ from cnncli.config.modes import metrics_of
 from cnncli.engines.engine import Array
 from cnncli.errors import CnncliError, Message, NonFiniteError, TrainingError
 from cnncli.metrics.table import LAST, as_validation, is_better
-from cnncli.networks.backend import gpus
 from cnncli.networks.classifier import Classifier
 from cnncli.runs.records import HistoryRow, RunWriter
 from cnncli.runtime.machine import is_out_of_memory
-from cnncli.runtime.memory import available_bytes
 from cnncli.runtime.signals import Stop, noted
 from cnncli.storage.zips import Arrays
 from cnncli.training.context import StageSetup
@@ -102,8 +100,9 @@ class StageRun:
         A signal is obeyed between two steps, after writing a checkpoint. `arrays` are those of the checkpoint from
         which training resumes. For errors, see `Trainer.train`.
         """
+        largest = min(self._context.batch_size, len(self._train.labels))
         try:
-            self._require_memory()
+            self._step.require_memory(largest)
             if self._state.stage is None or arrays is None:
                 self._begin()
             else:
@@ -116,21 +115,11 @@ class StageRun:
         except Exception as error:
             if isinstance(error, CnncliError) or not is_out_of_memory(error):
                 raise
-            key, size = "training.batch_size", self._context.batch_size
-            text = f"stage {self._stage.name}: a batch of {size:,} images does not fit into memory. Lower {key}."
-            raise TrainingError(Message("training-out-of-memory", text, key=key, received=size)) from error
+            key = "training.batch_size"
+            text = f"stage {self._stage.name}: a batch of {largest:,} images does not fit into memory. Lower {key}."
+            raise TrainingError(Message("training-out-of-memory", text, key=key, received=largest)) from error
         self._stop.obey()  # for a signal after the last checkpoint
         return self._end()
-
-    def _require_memory(self) -> None:
-        """Raise MemoryError if a batch needs more memory than there is.
-
-        TensorFlow reports that for most operations, but its convolutions go on without their output, and crash.
-        """
-        available = None if gpus() else available_bytes()  # a GPU has memory of its own
-        largest = min(self._context.batch_size, len(self._train.labels))
-        if available is not None and self._step.least_bytes(largest) > available:
-            raise MemoryError
 
     def _begin(self) -> None:
         stage, best = self._stage, self._state.best

@@ -19,9 +19,12 @@ from cnncli.engines.engine import Array, Precision
 from cnncli.errors import Message, NonFiniteError
 from cnncli.metrics.classification import are_correct, ranking_scores
 from cnncli.metrics.table import METRICS, Predictions, compute_metrics
+from cnncli.networks.backend import gpus
+from cnncli.networks.graph import nodes_in_order
 from cnncli.networks.keras_metrics import compute_keras_metrics
 from cnncli.networks.losses import evaluate_losses
 from cnncli.networks.mixed_precision import copy_network, hand_weights_over, mixed_bfloat16
+from cnncli.runtime.memory import available_bytes
 from cnncli.runtime.random_keys import key_of
 from cnncli.training.inputs import Batch
 from cnncli.training.mixing import MixedBatch, MixedLabels
@@ -144,14 +147,23 @@ class TrainStep:
         self._apply_sums: Callable[[], None] | None = None
         self.base_learning_rate = self.learning_rate = float(optimizer.learning_rate.numpy())
 
-    def least_bytes(self, batch_size: int) -> int:
-        """Return the least memory of a step: that of the outputs of convolutions, which gradients need."""
-        convolutions = [layer for layer in self.tail.layers if "Conv" in type(layer).__name__]
-        sizes = [
-            math.prod(map(int, layer.output.shape[1:])) * (2 if layer.compute_dtype == "bfloat16" else 4)
-            for layer in convolutions
-        ]
-        return batch_size * sum(sizes)
+    def require_memory(self, batch_size: int) -> None:
+        """Raise MemoryError if the outputs of the convolutions of a batch alone do not fit into memory.
+
+        TensorFlow's oneDNN convolutions do not check whether their output could be allocated, and crash. Their outputs
+        are less than a step needs, so that a batch that is only a little too large is still found by TensorFlow.
+        """
+        if gpus() or (available := available_bytes()) is None:  # a GPU has memory of its own
+            return
+        if batch_size * self.convolved_bytes > available:
+            raise MemoryError
+
+    @property
+    def convolved_bytes(self) -> int:
+        """Size in bytes of the outputs of all convolutions for one image."""
+        nodes = [node for node in nodes_in_order(self.tail) if "Conv" in type(node.operation).__name__]
+        tensors = [tensor for node in nodes for tensor in node.outputs]
+        return sum(math.prod(map(int, one.shape[1:])) * (2 if one.dtype == "bfloat16" else 4) for one in tensors)
 
     def train_epoch(
         self,

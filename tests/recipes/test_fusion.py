@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from cnncli.dataset.manifest import Manifest
 from cnncli.engines.keras import KerasEngine
 from cnncli.engines.linear import as_vectors
 from cnncli.errors import EXIT_USER, ConfigError
+from cnncli.evaluation import cross_validation
 from cnncli.features.extract import Counts, FeatureSet, extract
 from cnncli.features.listing import list_keys
 from cnncli.features.store import FeatureStore
@@ -39,7 +42,9 @@ from cnncli.runs.checkpoints import Checkpoints
 from cnncli.runs.folder import RunFolder
 from cnncli.storage.cache_dir import FEATURES
 from cnncli.terminal.console import Console
+from cnncli.training import exact_head
 from cnncli.training.inputs import CachedFeatures
+from cnncli.training.solvers.problem import HeadProblem
 from tests.support.drawing import draw_dataset, tiny_config
 from tests.support.interrupted import dying_after
 
@@ -147,6 +152,25 @@ def test_features_are_those_of_each_network_concatenated(runs: tuple[Run, Run, R
     arrays = np.load(runs[2].folder.engine / "tail.npz")
     logits = np.concatenate(expected, axis=1) @ arrays["kernel"] + arrays["bias"]
     np.testing.assert_allclose(both.logits_of_pixels(pixels), logits, atol=1e-5)
+
+
+def test_the_solvers_scale_each_network_by_itself(
+    data: Path, second: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Training and cross-validation know where the features of the second and the third network begin."""
+    problems: list[HeadProblem] = []
+    for module, name in ((exact_head, "solve_head"), (cross_validation, "solve_folds")):
+        monkeypatch.setattr(module, name, partial(_recording, problems, getattr(module, name)))
+    wide = {**FIRST, "options": {"filters": [4, 6]}}
+    settings = {"path": data, "image_size": 32, "folds": 3}
+    train(tiny_config(data, training={}, backbone=[FIRST, wide, second], data=settings), tmp_path, CONSOLE)
+
+    assert [one.boundaries for one in problems] == [(8, 14), (8, 14)]
+
+
+def _recording(problems: list[HeadProblem], solve: Callable[[HeadProblem], Any], problem: HeadProblem) -> Any:
+    problems.append(problem)
+    return solve(problem)
 
 
 @pytest.mark.parametrize(

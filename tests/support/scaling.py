@@ -1,4 +1,4 @@
-"""Logistic regression of scikit-learn on Pareto-scaled features, which scikit-learn does not have."""
+"""Logistic regression of scikit-learn with Pareto scaling, which scikit-learn lacks."""
 
 from __future__ import annotations
 

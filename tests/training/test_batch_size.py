@@ -17,7 +17,7 @@ from cnncli.errors import TrainingError
 from cnncli.recipes.train import train
 from cnncli.runtime.new_process import start_python
 from cnncli.terminal.console import Console
-from cnncli.training import batch_size, stage
+from cnncli.training import batch_size, steps
 from cnncli.training.batch_size import resolve_batch_size, sizes_for
 from tests.support.drawing import draw_dataset, tiny_config
 
@@ -158,13 +158,15 @@ def test_every_number_of_images_has_a_size() -> None:
 
 
 @pytest.mark.parametrize(
-    ("available", "code"), [(100_000, "training-out-of-memory"), (100_000_000, None), (None, None)]
+    ("gpus", "available", "code"),
+    [((), 100_000, "training-out-of-memory"), ((), 100_000_000, None), ((), None, None), (("H200",), 100_000, None)],
 )
 def test_a_batch_that_cannot_fit_is_an_error_before_the_first_step(
-    available: int | None, code: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    gpus: tuple[str, ...], available: int | None, code: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The outputs of the convolutions alone need more: TensorFlow would crash."""
-    monkeypatch.setattr(stage, "available_bytes", lambda: available)
+    monkeypatch.setattr(steps, "gpus", lambda: gpus)
+    monkeypatch.setattr(steps, "available_bytes", lambda: available)
     config = tiny_config(draw_dataset(tmp_path / "data"), mode="from-scratch", training={"epochs": 1})
     with pytest.raises(TrainingError) if code else nullcontext() as caught:
         train(config, tmp_path / "runs", Console(quiet=True))

@@ -166,15 +166,14 @@ class _Folds:
         member: Whether each row (n,) is in each fold (K,).
         sizes: Number of rows of each fold (K,).
         sums, squares: Sums of the features and of their squares of each fold, float64 (K, r).
-        scale, boundaries: See `Space`.
+        space: Their features.
     """
 
     member: NDArray[np.bool_]
     sizes: NDArray[np.int64]
     sums: NDArray[np.float64]
     squares: NDArray[np.float64]
-    scale: NDArray[np.float64]
-    boundaries: tuple[int, ...]
+    space: Space
 
     @classmethod
     def of(cls, space: Space, folds: NDArray[np.int64], n_folds: int) -> _Folds:
@@ -183,7 +182,7 @@ class _Folds:
         sums = np.stack([part.sum(axis=0, dtype=np.float64) for part in parts])
         squares = np.stack([sums_of_squares(part) for part in parts])
         sizes = np.array([len(part) for part in parts])
-        return cls(folds[:, None] == np.arange(n_folds), sizes, sums, squares, space.scale, space.boundaries)
+        return cls(folds[:, None] == np.arange(n_folds), sizes, sums, squares, space)
 
     def use(self, left_out: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """Return 1 for the rows outside the folds that each problem leaves out, (n, problems)."""
@@ -197,9 +196,11 @@ class _Folds:
         kept = [[fold for fold in range(len(self.sizes)) if fold not in folds] for folds in left_out]
         n = np.array([self.sizes[one].sum() for one in kept])[:, None]
         means, squares = (np.stack([part[one].sum(axis=0) for one in kept]) / n for part in (self.sums, self.squares))
-        deviations = self.scale * np.sqrt(np.maximum(squares - means**2, 0.0))
-        scales = np.stack([scales_of(one, self.boundaries) for one in deviations])
-        stretches: NDArray[np.float64] = np.square(scales / self.scale)
+        scale, boundaries = self.space.scale, self.space.boundaries
+        deviations = scale * np.sqrt(np.maximum(squares - means**2, 0.0))
+        means = self.space.mean + scale * means
+        scales = np.stack([scales_of(*one, boundaries) for one in zip(deviations, means, strict=True)])
+        stretches: NDArray[np.float64] = np.square(scales / scale)
         return stretches[:, :, None].astype(np.float32)
 
 

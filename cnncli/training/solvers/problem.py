@@ -76,7 +76,7 @@ class HeadProblem:
         l2: Given strength of the penalty l2 · Σw² on the kernel; None to choose it.
         label_smoothing: Fraction of the label that is spread over all classes.
         class_weights: Weight of each class, or for 2-D labels those of images without and with each label.
-        boundaries: Columns of `features` at which those of a further network begin; none for one network.
+        boundaries: First column in `features` of each network but the first; empty for one network.
     """
 
     features: NDArray[np.float32]

@@ -20,6 +20,9 @@ Array = NDArray[Any]
 SMALLEST_DEVIATION = 0.01
 """Smallest standard deviation of a feature that counts, as a fraction of the typical one. No feature is divided by less
 than a tenth of that: one that hardly varies in the training images would be magnified without limit in others."""
+SMALLEST_VARIATION = 0.01
+"""Smallest typical deviation of a network's features, as a fraction of their root mean square: a network that gives all
+training images nearly the same features is not magnified until it counts as much as the others."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Space:
         mean, scale = features.mean(axis=0, dtype=np.float64), np.ones(features.shape[1])
         rows = features - mean.astype(np.float32)
         if problem.l2 is None:
-            scale = scales_of(np.sqrt(sums_of_squares(rows) / len(rows)), boundaries)
+            scale = scales_of(np.sqrt(sums_of_squares(rows) / len(rows)), mean, boundaries)
             rows /= scale.astype(np.float32)
         if rows.shape[1] <= len(rows) or not rotate:
             return cls(rows, mean, scale, None, boundaries)
@@ -191,19 +194,29 @@ def sums_of_squares(rows: Array) -> NDArray[np.float64]:
     return np.asarray(np.einsum("nr,nr->r", rows, rows, dtype=np.float64))
 
 
-def scales_of(deviations: NDArray[np.float64], boundaries: Sequence[int] = ()) -> NDArray[np.float64]:
-    """Return the scales (r,) of features with some standard deviations (r,): √(deviation · typical deviation).
+def scales_of(
+    deviations: NDArray[np.float64], means: NDArray[np.float64], boundaries: Sequence[int] = ()
+) -> NDArray[np.float64]:
+    """Return the scales (r,) of features with some standard deviations and means (r,).
 
-    A deviation is typical of one network: those of several, which begin at `boundaries`, may differ by orders of
-    magnitude.
+    A scale is √(deviation · typical deviation): Pareto scaling (van den Berg et al. 2006, BMC Genomics 7, 142).
+    Standardized, features that hardly vary weigh nearly as much as the others. Of 120 classes of drawn letters
+    (`scripts/bench.py letters`: 2,400 images, 160 px), Pareto scaling recognizes 5.9 points more with VGG16, 3.0 with
+    EfficientNetLite0, 2.9 with MobileNet, and 0.4 less with ResNet50. Without any scaling, letters are recognized as
+    well, but dogs and cats up to 0.3 points worse.
 
-    This is Pareto scaling (van den Berg et al. 2006, BMC Genomics 7, 142). Standardized, features that hardly vary
-    weigh nearly as much as the others. Of 120 classes of drawn letters (`scripts/bench.py letters`: 2,400 images, 160
-    px), Pareto scaling recognizes 5.9 points more with VGG16, 3.0 with EfficientNetLite0, 2.9 with MobileNet, and 0.4
-    less with ResNet50. Without any scaling, letters are recognized as well, but dogs and cats up to 0.3 points worse.
+    The typical deviation is the root mean square of those of a network, because those of several networks, which begin
+    at `boundaries` (see `HeadProblem`), may differ by orders of magnitude.
     """
     scales = np.ones_like(deviations)
-    for scale, deviation in zip(np.split(scales, boundaries), np.split(deviations, boundaries), strict=True):
-        if typical := float(np.sqrt(np.square(deviation).mean())):
+    parts = (np.split(one, boundaries) for one in (scales, deviations, means))
+    for scale, deviation, mean in zip(*parts, strict=True):
+        typical = _root_mean_square(deviation)
+        typical = max(typical, SMALLEST_VARIATION * float(np.hypot(typical, _root_mean_square(mean))))
+        if typical > 0:
             scale[:] = np.sqrt(typical * np.maximum(deviation, SMALLEST_DEVIATION * typical))
     return scales
+
+
+def _root_mean_square(values: NDArray[np.float64]) -> float:
+    return float(np.sqrt(np.square(values).mean()))

@@ -105,8 +105,24 @@ def test_features_are_divided_by_the_root_of_their_deviation_and_the_typical_one
     typical = np.sqrt((1 + 4 + 1e-10) / 3)
     expected = np.sqrt(np.array([1.0, 2.0, 0.01 * typical]) * typical)
 
-    np.testing.assert_allclose(scales_of(np.array([1.0, 2.0, 1e-5])), expected)
-    np.testing.assert_allclose(scales_of(np.array([3.0, 0.0, 0.0]), (1,)), [3.0, 1.0, 1.0])
+    np.testing.assert_allclose(scales_of(np.array([1.0, 2.0, 1e-5]), np.zeros(3)), expected)
+    found = scales_of(np.array([3.0, 0.0, 0.0, 5.0, 5.0]), np.zeros(5), (1, 3))  # three networks
+    np.testing.assert_allclose(found, [3.0, 1.0, 1.0, 5.0, 5.0])
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-6, 1e-4])
+def test_a_network_that_gives_all_images_the_same_features_hides_no_other(noise: float) -> None:
+    """Rounding of features that do not vary is not magnified until it counts as much as what varies."""
+    features, labels = _features(4 * N)
+    constant = 5 + noise * np.random.default_rng(3).normal(size=(4 * N, 512))
+    both = np.hstack([features, constant.astype(np.float32)])
+    alone = solve_head(_problem(features[:N], labels[:N], 3))
+    head = solve_head(_problem(both[:N], labels[:N], 3, boundaries=(WIDTH,)))
+    accuracies = [
+        (_logits(one, rows[N:]).argmax(axis=1) == labels[N:]).mean() for one, rows in ((alone, features), (head, both))
+    ]
+
+    assert accuracies[1] > accuracies[0] - 0.03
 
 
 def test_a_given_strength_is_that_of_the_features_themselves() -> None:
