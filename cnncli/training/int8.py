@@ -49,8 +49,8 @@ MIN_IMAGES = 32
 """Number of training images below which agreement cannot be judged."""
 MAX_FEATURE_ERROR, MIN_AGREEMENT = 0.3, 0.85
 """Limits for the use of a quantized trunk. On photographs of dogs and cats, eight networks with ImageNet weights have
-errors of 0.08 to 0.19 and agreements of at least 0.99. On drawn letters of 120 classes, whose features vary less, errors
-are 0.23 to 0.47 and agreements 0.73 to 0.89, and only one of the eight is used."""
+errors of 0.08 to 0.19 and agreements of at least 0.99. On drawn letters of 120 classes, whose features vary less, they
+have errors of 0.23 to 0.47 and agreements of 0.73 to 0.89, and only one of the eight is used."""
 MIN_SPREAD = 1e-3
 """Spread of the probabilities of an image below which a head distinguishes nothing, so that only features count."""
 RECORD, PREFIX = "int8.json", "int8-"
