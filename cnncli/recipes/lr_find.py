@@ -115,7 +115,8 @@ def lr_find(
         mixing = Mixing.from_config(config.augmentation, config.seed)
         console.phase("lr-find", f"{steps} steps of {context.batch_size} images, learning rate {low:g} to {high:g}")
         series = np.geomspace(low, high, steps)
-        result = measure_rate_range(step, train, mixing, tested.name, context.batch_size, series)
+        with step.memory_for(min(context.batch_size, len(train.labels)), tested.name):
+            result = measure_rate_range(step, train, mixing, tested.name, context.batch_size, series)
     found = FoundRate(tested, result, *_setting(config, number, result.suggested), context.batch_size)
     if show:
         show(found)

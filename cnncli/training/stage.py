@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 
 from cnncli.config.modes import metrics_of
 from cnncli.engines.engine import Array
-from cnncli.errors import CnncliError, Message, NonFiniteError, TrainingError
+from cnncli.errors import Message, NonFiniteError
 from cnncli.metrics.table import LAST, as_validation, is_better
 from cnncli.networks.classifier import Classifier
 from cnncli.runs.records import HistoryRow, RunWriter
-from cnncli.runtime.machine import is_out_of_memory
 from cnncli.runtime.signals import Stop, noted
 from cnncli.storage.zips import Arrays
 from cnncli.training.context import StageSetup
@@ -102,22 +101,16 @@ class StageRun:
         """
         largest = min(self._context.batch_size, len(self._train.labels))
         try:
-            self._step.require_memory(largest)
-            if self._state.stage is None or arrays is None:
-                self._begin()
-            else:
-                self._resume(self._state.stage, arrays)
-            with noted() as self._stop:
-                self._train_epochs()
+            with self._step.memory_for(largest, self._stage.name):
+                if self._state.stage is None or arrays is None:
+                    self._begin()
+                else:
+                    self._resume(self._state.stage, arrays)
+                with noted() as self._stop:
+                    self._train_epochs()
         except NonFiniteError:
             self._stop.obey()
             raise
-        except Exception as error:
-            if isinstance(error, CnncliError) or not is_out_of_memory(error):
-                raise
-            key = "training.batch_size"
-            text = f"stage {self._stage.name}: a batch of {largest:,} images does not fit into memory. Lower {key}."
-            raise TrainingError(Message("training-out-of-memory", text, key=key, received=largest)) from error
         self._stop.obey()  # for a signal after the last checkpoint
         return self._end()
 

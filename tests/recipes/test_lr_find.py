@@ -11,6 +11,7 @@ import pytest
 
 from cnncli.cli import main
 from cnncli.config.writer import dump_config
+from cnncli.training import steps
 from cnncli.training.rate_range import RateRange
 from tests.support.drawing import draw_dataset, tiny_config
 
@@ -111,6 +112,18 @@ def test_what_cannot_be_tested_is_refused_at_once(
     """A head that is solved exactly has no learning rate, and wrong options are reported before anything is built."""
     assert main(["lr-find", write(data, tmp_path, **changes), *words]) == 2
     assert f"[{code}]" in capsys.readouterr().err
+
+
+def test_a_batch_that_cannot_fit_is_refused(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The outputs of the convolutions alone need more memory than there is: TensorFlow would crash."""
+    path = write(data, tmp_path, training=SGD)
+    monkeypatch.setattr(steps, "gpus", tuple)
+    monkeypatch.setattr(steps, "available_bytes", lambda: 10_000)
+
+    assert main(["lr-find", path]) == 2
+    assert "[training-out-of-memory]" in capsys.readouterr().err
 
 
 def test_the_text_compares_the_configs_rate_with_the_range(
