@@ -85,13 +85,14 @@ def main(
     if group in WITH_TORCH and torch is None:
         raise click.UsageError(f"{group} needs --torch PYTHON, an environment with timm and ultralytics.")
     limit = os.environ.get(ISA_LIMIT)
-    words = [*([f"{ISA_LIMIT}={limit}"] if limit else []), "python", "scripts/bench.py", group, *networks]
+    measure, usual = GROUPS[group]
+    names = () if set(networks) == set(usual) else networks
+    words = [*([f"{ISA_LIMIT}={limit}"] if limit else []), "python", "scripts/bench.py", group, *names]
     words += ["--repeats", str(repeats)] if repeats != 5 else []
     words += ["--precision", precision] if precision != "auto" else []
     words += ["--torch", "PYTHON"] if group in WITH_TORCH else []
     with tempfile.TemporaryDirectory(prefix="cnncli-bench-", ignore_cleanup_errors=True) as work:
         setting = Setting(Path(work), repeats, quick, precision, torch=torch or Path(sys.executable))
-        measure, usual = GROUPS[group]
         for name in networks or usual:
             for row in measure(setting, name):
                 click.echo(save(row, group, shlex.join(words), results, precision).describe())

@@ -6,7 +6,7 @@ import json
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +19,11 @@ RESULTS = ROOT / "scripts" / "results"
 PAGE = ROOT / "docs" / "explanation" / "performance.md"
 BEGIN, END = "<!-- results of scripts/bench.py -->\n", "<!-- end of results -->"
 OURS = "cnncli"
+RESULTS_ORDER = ("cold", "warm", "predict", "forward", "files", "int8", "solver", "letters", "finetune", "scratch")
+OTHERS_ORDER = ("timm", "yolo", "limit", "start")
+"""Groups in the order of the documentation: results, and comparisons with other tools and limits."""
+MAX_LISTED = 3
+"""Number of networks up to which a summary lists the value of each."""
 PACKAGES = ("tensorflow", "keras", "openvino", "nncf", "numpy", "scikit-learn")
 ISA_LIMIT = "ONEDNN_MAX_CPU_ISA"
 """Environment variable that makes oneDNN, and so TensorFlow and OpenVINO, ignore newer instructions of a processor."""
@@ -88,16 +93,14 @@ class Row:
         """Subject and note."""
         return f"{self.subject} ({self.note})" if self.note else self.subject
 
-    def format_side(self, side: str) -> str:
-        """Return the median of a side, or all its values if they are accuracies."""
-        return ", ".join(map(number, self.sides[side])) if self.unit == "%" else number(self.median(side))
+    def typical(self, side: str) -> str:
+        """Return the median of a side, or the mean of accuracies."""
+        return number(statistics.mean(self.sides[side])) if self.unit == "%" else number(self.median(side))
 
     def _values(self, side: str) -> str:
-        values = self.sides[side]
-        spread = (
-            "" if self.unit == "%" or min(values) == max(values) else f" ({number(min(values))}–{number(max(values))})"
-        )
-        return f"{self.format_side(side)} {self.unit}{spread}"
+        low, high = min(self.sides[side]), max(self.sides[side])
+        spread = "" if low == high else f" ({number(low)}–{number(high)})"
+        return f"{self.typical(side)} {self.unit}{spread}"
 
 
 def number(value: float) -> str:
@@ -165,35 +168,80 @@ def load(folder: Path) -> list[Row]:
     return [Row(**document) for document in documents]
 
 
-def table(rows: Sequence[Row]) -> str:
-    """Return the rows as Markdown: a table per processor, in it a row for each title and other side."""
+def tables(rows: Sequence[Row]) -> str:
+    """Return the rows as Markdown: a summary of each processor, and tables of the networks."""
     parts = []
     for processor in dict.fromkeys(row.processor for row in rows):
-        lines = ["| | | cnncli | other side | |", "|---|---|---|---|---|"]
-        alike: dict[tuple[str, ...], list[Row]] = {}
-        for row in (row for row in rows if row.processor == processor):
-            alike.setdefault((row.group, row.title, row.precision), []).append(row)
-        for several in alike.values():
-            lines += _table_rows(several)
-        parts.append(f"On {processor}:\n\n" + "\n".join(lines) + "\n")
+        here = sorted((row for row in rows if row.processor == processor), key=_place)
+        float32 = [row for row in here if row.precision == "float32"]
+        results = [row for row in here if row.group not in OTHERS_ORDER and row not in float32]
+        others = [row for row in here if row.group in OTHERS_ORDER]
+        summaries = {"Summary": results, "In float32": float32, "Other tools, and limits": others}
+        by_network = [several for several in _alike(here) if len(several) > MAX_LISTED]
+        parts.append(f"### {processor}\n")
+        parts += [f"{title}:\n\n{_summary(found)}" for title, found in summaries.items() if found]
+        parts += [f"{_title(several)}:\n\n{_by_network(several)}" for several in by_network]
     return "\n".join(parts)
 
 
-def _table_rows(rows: Sequence[Row]) -> Iterator[str]:
-    """Yield rows of the documentation for rows with one title: one for each other side, or one if there is none."""
-    for other in dict.fromkeys(name for row in rows for name in row.others or [""]):
-        compared = [row for row in rows if (other in row.sides if other else not row.others)]
-        commands = dict.fromkeys(f"`{row.command}`" for row in compared)
-        requested = "" if rows[0].precision == "auto" else f" in {rows[0].precision}"
-        first = f"{rows[0].title}{requested}, {rows[0].unit}" + (f"; other side: {other}" if other else "")
-        cells = [
-            "<br>".join([first, *commands]),
-            "<br>".join(row.label for row in compared),
-            "<br>".join(row.format_side(OURS) for row in compared),
-            "<br>".join(row.format_side(other) for row in compared if other),
-            "<br>".join(row.compared(other) for row in compared if other),
-        ]
-        yield f"| {' | '.join(cells)} |"
+def _place(row: Row) -> tuple[int, bool]:
+    order = (*RESULTS_ORDER, *OTHERS_ORDER)
+    return order.index(row.group) if row.group in order else len(order), row.precision != "auto"
+
+
+def _alike(rows: Sequence[Row]) -> list[list[Row]]:
+    """Return the rows that differ only in their subject together."""
+    found: dict[tuple[object, ...], list[Row]] = {}
+    for row in rows:
+        found.setdefault((row.group, row.title, row.precision, *row.others), []).append(row)
+    return list(found.values())
+
+
+def _title(rows: Sequence[Row]) -> str:
+    """Return what several rows have in common: title, precision and unit."""
+    first = rows[0]
+    requested = "" if first.precision == "auto" else f" in {first.precision}"
+    return f"{first.title}{requested}, {first.unit}"
+
+
+def _summary(rows: Sequence[Row]) -> str:
+    """Return a table with one row for all networks: their values, or the lowest and the highest."""
+    lines = ["| | cnncli | compared |", "|---|---|---|"]
+    for several in _alike(rows):
+        than = "against " if several[0].unit == "%" else ""
+        compared = {
+            name: f"{_span([row.compared(name) for row in several])} {than}{name}" for name in several[0].others
+        }
+        if len(several) > MAX_LISTED:
+            ours, theirs = [_span([row.typical(OURS) for row in several])], list(compared.values())
+        else:
+            ours = [f"{row.label}: {row.typical(OURS)}" for row in several]
+            theirs = [f"{text} ({', '.join(row.typical(name) for row in several)})" for name, text in compared.items()]
+        commands = dict.fromkeys(f"`{row.command}`" for row in several)
+        cells = [[_title(several), *commands], ours, theirs]
+        lines.append(f"| {' | '.join('<br>'.join(cell) for cell in cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _by_network(rows: Sequence[Row]) -> str:
+    """Return a table with a row for each network, and two columns for each other side."""
+    others = rows[0].others
+    header = ["", OURS, *(cell for name in others for cell in (name, ""))]
+    lines = [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
+    for row in rows:
+        cells = [row.label, row.typical(OURS)]
+        cells += [cell for name in others for cell in (row.typical(name), row.compared(name))]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _span(values: Sequence[str]) -> str:
+    """Return a few formatted values, or the lowest and the highest of many, with one unit after them."""
+    numbers, _, unit = zip(*(value.partition(" ") for value in values), strict=True)
+    if len(values) > MAX_LISTED:
+        low, *_, high = sorted(numbers, key=lambda value: float(value.replace(",", "")))
+        return f"{low} to {high} {unit[0]}".rstrip()
+    return f"{', '.join(numbers)} {unit[0]}".rstrip()
 
 
 def write_page(folder: Path = RESULTS, page: Path = PAGE) -> int:
@@ -203,5 +251,5 @@ def write_page(folder: Path = RESULTS, page: Path = PAGE) -> int:
     _, mark, after = rest.partition(END)
     if not mark:
         raise ValueError(f"{page} has no marks for the table")
-    page.write_text(f"{before}{BEGIN}\n{table(rows)}\n{END}{after}", encoding="utf-8")
+    page.write_text(f"{before}{BEGIN}\n{tables(rows)}\n{END}{after}", encoding="utf-8")
     return len(rows)

@@ -27,7 +27,7 @@ from scripts.benchmarks.rows import (
     load,
     rates_in_turns,
     save,
-    table,
+    tables,
     write_page,
 )
 from scripts.benchmarks.torch_side import timm_process
@@ -105,7 +105,7 @@ def test_results_of_several_processors_stay_side_by_side(tmp_path: Path, monkeyp
         save(_row(), "forward", "python scripts/bench.py forward", tmp_path)
 
     assert [row.processor for row in load(tmp_path)] == ["A avx2", "B avx2"]
-    assert [f"On {name} avx2:" in table(load(tmp_path)) for name in "ABC"] == [True, True, False]
+    assert [f"### {name} avx2\n" in tables(load(tmp_path)) for name in "ABC"] == [True, True, False]
 
 
 def test_the_page_has_only_values_of_results(tmp_path: Path) -> None:
@@ -119,22 +119,37 @@ def test_the_page_has_only_values_of_results(tmp_path: Path) -> None:
     (line,) = (line for line in text.splitlines() if line.startswith("| forward"))
 
     assert (text.startswith("before\n"), text.endswith("after\n"), "old" in text) == (True, True, False)
-    assert re.findall(r"[0-9]+", line) == ["10", "2", "5"]
+    assert re.findall(r"[0-9]+", line) == ["10", "5", "2"]
 
 
-def test_rows_with_one_title_share_a_row_of_the_page() -> None:
-    """Each subject has its line, and each other side its row."""
+def test_networks_with_one_title_share_a_row() -> None:
+    """Up to three have their values in it; each combination of other sides has its row, and float32 its table."""
     sides = {OURS: (10.0,), "Keras": (2.0,), "OpenVINO": (5.0,)}
-    rows = [_row(subject="VGG16", sides=sides), _row(subject="MobileNet", note="int8")]
+    both = [_row(subject="VGG16", sides=sides), _row(subject="MobileNet", note="int8", sides=sides)]
     alone, limited = _row(subject="Lite0", sides={OURS: (7.0,)}), _row(subject="VGG16", precision="float32")
-    keras, openvino, nothing, float32 = (
-        line for line in table([*rows, alone, limited]).splitlines() if line.startswith("| forward")
-    )
+    results, float32 = tables([limited, *both, alone]).split("In float32:")
 
-    assert "| VGG16<br>MobileNet (int8) | 10<br>10 | 2<br>2 | 5 ×<br>5 × |" in keras
-    assert "| VGG16 | 10 | 5 | 2 × |" in openvino
-    assert "| Lite0 | 7 |  |  |" in nothing
-    assert "| VGG16 | 10 | 2 | 5 × |" in float32
+    assert "| VGG16: 10<br>MobileNet (int8): 10 | 5, 5 × Keras (2, 2)<br>2, 2 × OpenVINO (5, 5) |" in results
+    assert "| Lite0: 7 |  |" in results
+    assert "| VGG16: 10 | 5 × Keras (2) |" in float32
+
+
+def test_more_networks_are_summarized_and_listed() -> None:
+    """The summary has the lowest and the highest value and comparison, and a table has those of each network."""
+    values = {"VGG16": 8.0, "MobileNet": 1000.0, "Lite0": 900.0, "ResNet50": 90.0}
+    rows = [_row(subject=name, sides={OURS: (value,), "Keras": (4.0,)}) for name, value in values.items()]
+    text = tables(rows)
+
+    assert "| 8 to 1,000 | 2 to 2.5e+02 × Keras |" in text
+    assert "| ResNet50 | 90 | 4 | 22 × |" in text
+
+
+def test_every_group_has_its_place_on_the_page() -> None:
+    """Results are in the order of the documentation, whatever the order of their files, and details follow them."""
+    text = tables([_row(group, group=group) for group in sorted(bench.GROUPS)])
+    groups = [line.split(",")[0].removeprefix("| ") for line in text.splitlines() if line.startswith("| ")]
+
+    assert [group for group in groups if group in bench.GROUPS] == [*rows.RESULTS_ORDER, *rows.OTHERS_ORDER]
 
 
 def test_the_page_is_that_of_the_results() -> None:
@@ -143,7 +158,7 @@ def test_the_page_is_that_of_the_results() -> None:
     between = PAGE.read_text(encoding="utf-8").partition(BEGIN)[2].partition(END)[0]
 
     assert rows
-    assert between.strip() == table(rows).strip()
+    assert between.strip() == tables(rows).strip()
 
 
 def test_the_interval_of_a_difference_treats_seeds_of_an_image_as_one_observation() -> None:
