@@ -2,7 +2,7 @@
 
     python scripts/bench.py forward MobileNet     one network
     python scripts/bench.py cold                  all rows of a group
-    python scripts/bench.py page                  write the table of the documentation
+    python scripts/bench.py page                  write the tables of the documentation
 
 Photographs and weights are read from ../shared; without it, the drawn sample and random weights are used, which only
 shows times.

@@ -89,6 +89,7 @@ def lr_find(
     Raises:
         ConfigError: The head is solved exactly, there is no such stage, or the first rate is not below the last one.
         DataError: Problems of the images.
+        TrainingError: A batch does not fit into memory.
         CnncliError: `out` is not the name of a PNG or SVG, or its folder does not exist.
     """
     path = None if out is None else output_path(out, (".png", ".svg"))
@@ -115,7 +116,7 @@ def lr_find(
         mixing = Mixing.from_config(config.augmentation, config.seed)
         console.phase("lr-find", f"{steps} steps of {context.batch_size} images, learning rate {low:g} to {high:g}")
         series = np.geomspace(low, high, steps)
-        with step.memory_for(min(context.batch_size, len(train.labels)), tested.name):
+        with step.require_memory(min(context.batch_size, len(train.labels)), tested.name):
             result = measure_rate_range(step, train, mixing, tested.name, context.batch_size, series)
     found = FoundRate(tested, result, *_setting(config, number, result.suggested), context.batch_size)
     if show:

@@ -101,7 +101,7 @@ class StageRun:
         """
         largest = min(self._context.batch_size, len(self._train.labels))
         try:
-            with self._step.memory_for(largest, self._stage.name):
+            with self._step.require_memory(largest, self._stage.name):
                 if self._state.stage is None or arrays is None:
                     self._begin()
                 else:

@@ -150,7 +150,7 @@ class TrainStep:
         self.base_learning_rate = self.learning_rate = float(optimizer.learning_rate.numpy())
 
     @contextmanager
-    def memory_for(self, batch_size: int, stage: str) -> Iterator[None]:
+    def require_memory(self, batch_size: int, stage: str) -> Iterator[None]:
         """Raise TrainingError if the steps within do not fit into memory.
 
         TensorFlow's oneDNN convolutions do not check whether their output could be allocated, and crash. So a batch is

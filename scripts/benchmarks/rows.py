@@ -1,4 +1,4 @@
-"""Measure sides alternately, keep the results as JSON, and write the table of the documentation from them."""
+"""Measure sides alternately, keep the results as JSON, and write the tables of the documentation from them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RESULTS_ORDER = ("cold", "warm", "predict", "forward", "files", "int8", "solver"
 OTHERS_ORDER = ("timm", "yolo", "limit", "start")
 """Groups in the order of the documentation: results, and comparisons with other tools and limits."""
 MAX_LISTED = 3
-"""Number of networks up to which a summary lists the value of each."""
+"""Number of subjects up to which a summary has a row for each."""
 PACKAGES = ("tensorflow", "keras", "openvino", "nncf", "numpy", "scikit-learn")
 ISA_LIMIT = "ONEDNN_MAX_CPU_ISA"
 """Environment variable that makes oneDNN, and so TensorFlow and OpenVINO, ignore newer instructions of a processor."""
@@ -34,7 +34,7 @@ class Row:
     """A result.
 
     Attributes:
-        title: What was measured. Rows with one title become one row of the documentation, with a line for each.
+        title: What was measured, for several subjects.
         unit: Unit of the values: `s`, `images/s` or `%`.
         sides: Values of each side, one per round; cnncli's first.
         subject: Network, command or number of images.
@@ -70,7 +70,8 @@ class Row:
         ours, theirs = self.median(), self.median(side)
         if self.unit == "%":
             return f"{statistics.mean(self.sides[OURS]) - statistics.mean(self.sides[side]):+.2f} points"
-        return f"{theirs / ours if self.unit == 's' else ours / theirs:.2g} ×"
+        ratio = theirs / ours if self.unit == "s" else ours / theirs
+        return f"{ratio:.2g} ×" if ratio < 99.5 else f"{ratio:,.0f} ×"  # not 2.5e+02
 
     def describe(self) -> str:
         """Return one line for the screen, with the lowest and the highest value of each side."""
@@ -93,14 +94,14 @@ class Row:
         """Subject and note."""
         return f"{self.subject} ({self.note})" if self.note else self.subject
 
-    def typical(self, side: str) -> str:
+    def format_side(self, side: str) -> str:
         """Return the median of a side, or the mean of accuracies."""
         return number(statistics.mean(self.sides[side])) if self.unit == "%" else number(self.median(side))
 
     def _values(self, side: str) -> str:
         low, high = min(self.sides[side]), max(self.sides[side])
         spread = "" if low == high else f" ({number(low)}–{number(high)})"
-        return f"{self.typical(side)} {self.unit}{spread}"
+        return f"{self.format_side(side)} {self.unit}{spread}"
 
 
 def number(value: float) -> str:
@@ -169,28 +170,32 @@ def load(folder: Path) -> list[Row]:
 
 
 def tables(rows: Sequence[Row]) -> str:
-    """Return the rows as Markdown: a summary of each processor, and tables of the networks."""
+    """Return the rows as Markdown: for each processor a summary and tables of the networks, by kind of result."""
     parts = []
     for processor in dict.fromkeys(row.processor for row in rows):
         here = sorted((row for row in rows if row.processor == processor), key=_place)
-        float32 = [row for row in here if row.precision == "float32"]
-        results = [row for row in here if row.group not in OTHERS_ORDER and row not in float32]
-        others = [row for row in here if row.group in OTHERS_ORDER]
-        summaries = {"Summary": results, "In float32": float32, "Other tools, and limits": others}
-        by_network = [several for several in _alike(here) if len(several) > MAX_LISTED]
+        results = [row for row in here if row.group not in OTHERS_ORDER]
+        kinds = {
+            "": [row for row in results if row.precision != "float32"],
+            "#### In float32\n\n": [row for row in results if row.precision == "float32"],
+            "#### Other tools, and limits\n\n": [row for row in here if row.group in OTHERS_ORDER],
+        }
         parts.append(f"### {processor}\n")
-        parts += [f"{title}:\n\n{_summary(found)}" for title, found in summaries.items() if found]
-        parts += [f"{_title(several)}:\n\n{_by_network(several)}" for several in by_network]
+        for heading, found in kinds.items():
+            alike = _alike(found)
+            parts += [f"{heading}{_summary(alike)}"] if alike else []
+            parts += [f"{_title(one)}:\n\n{_networks(one)}" for one in alike if len(one) > MAX_LISTED]
     return "\n".join(parts)
 
 
 def _place(row: Row) -> tuple[int, bool]:
+    """Return the key that sorts rows in the order of the documentation, `precision: auto` first."""
     order = (*RESULTS_ORDER, *OTHERS_ORDER)
     return order.index(row.group) if row.group in order else len(order), row.precision != "auto"
 
 
 def _alike(rows: Sequence[Row]) -> list[list[Row]]:
-    """Return the rows that differ only in their subject together."""
+    """Return the rows by what they have in common, which is everything but subject and values."""
     found: dict[tuple[object, ...], list[Row]] = {}
     for row in rows:
         found.setdefault((row.group, row.title, row.precision, *row.others), []).append(row)
@@ -198,58 +203,57 @@ def _alike(rows: Sequence[Row]) -> list[list[Row]]:
 
 
 def _title(rows: Sequence[Row]) -> str:
-    """Return what several rows have in common: title, precision and unit."""
+    """Return title, precision and unit, which rows that are alike have in common."""
     first = rows[0]
     requested = "" if first.precision == "auto" else f" in {first.precision}"
     return f"{first.title}{requested}, {first.unit}"
 
 
-def _summary(rows: Sequence[Row]) -> str:
-    """Return a table with one row for all networks: their values, or the lowest and the highest."""
-    lines = ["| | cnncli | compared |", "|---|---|---|"]
-    for several in _alike(rows):
-        than = "against " if several[0].unit == "%" else ""
-        compared = {
-            name: f"{_span([row.compared(name) for row in several])} {than}{name}" for name in several[0].others
-        }
-        if len(several) > MAX_LISTED:
-            ours, theirs = [_span([row.typical(OURS) for row in several])], list(compared.values())
-        else:
-            ours = [f"{row.label}: {row.typical(OURS)}" for row in several]
-            theirs = [f"{text} ({', '.join(row.typical(name) for row in several)})" for name, text in compared.items()]
-        commands = dict.fromkeys(f"`{row.command}`" for row in several)
-        cells = [[_title(several), *commands], ours, theirs]
-        lines.append(f"| {' | '.join('<br>'.join(cell) for cell in cells)} |")
-    return "\n".join(lines) + "\n"
+def _summary(alike: Sequence[Sequence[Row]]) -> str:
+    """Return a table with a row for the lowest and highest values of many networks, and for each of a few."""
+    lines = [["", "", OURS, "other sides, compared"], ["---"] * 4]
+    for rows in alike:
+        what = "<br>".join([_title(rows), *dict.fromkeys(f"`{row.command}`" for row in rows)])
+        groups = [rows] if len(rows) > MAX_LISTED else [[row] for row in rows]
+        for several in groups:
+            others = [
+                f"{name}: {_span(several, name)} ({_span(several, name, compared=True)})" for name in several[0].others
+            ]
+            subject = several[0].label if len(several) == 1 else f"{len(several)} networks"
+            lines.append([what, subject, _span(several, OURS), "<br>".join(others)])
+            what = ""
+    return _markdown(lines)
 
 
-def _by_network(rows: Sequence[Row]) -> str:
+def _networks(rows: Sequence[Row]) -> str:
     """Return a table with a row for each network, and two columns for each other side."""
     others = rows[0].others
-    header = ["", OURS, *(cell for name in others for cell in (name, ""))]
-    lines = [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
+    header = ["", OURS, *(cell for name in others for cell in (name, "compared"))]
+    lines = [header, ["---"] * len(header)]
     for row in rows:
-        cells = [row.label, row.typical(OURS)]
-        cells += [cell for name in others for cell in (row.typical(name), row.compared(name))]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        cells = [cell for name in others for cell in (row.format_side(name), row.compared(name))]
+        lines.append([row.label, row.format_side(OURS), *cells])
+    return _markdown(lines)
 
 
-def _span(values: Sequence[str]) -> str:
-    """Return a few formatted values, or the lowest and the highest of many, with one unit after them."""
-    numbers, _, unit = zip(*(value.partition(" ") for value in values), strict=True)
-    if len(values) > MAX_LISTED:
-        low, *_, high = sorted(numbers, key=lambda value: float(value.replace(",", "")))
-        return f"{low} to {high} {unit[0]}".rstrip()
-    return f"{', '.join(numbers)} {unit[0]}".rstrip()
+def _markdown(lines: Sequence[Sequence[str]]) -> str:
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def _span(rows: Sequence[Row], side: str, *, compared: bool = False) -> str:
+    """Return the lowest and the highest formatted value of a side, or of its comparisons, with their unit."""
+    texts = [row.compared(side) if compared else row.format_side(side) for row in rows]
+    numbers, _, units = zip(*(text.partition(" ") for text in texts), strict=True)
+    low, high = (pick(numbers, key=lambda text: float(text.replace(",", ""))) for pick in (min, max))
+    return f"{low if low == high else f'{low} to {high}'} {units[0]}".rstrip()
 
 
 def write_page(folder: Path = RESULTS, page: Path = PAGE) -> int:
-    """Replace the table between two marks of a page by the results of a folder, and return their number."""
+    """Replace the tables between two marks of a page by the results of a folder, and return their number."""
     text, rows = page.read_text(encoding="utf-8"), load(folder)
     before, _, rest = text.partition(BEGIN)
     _, mark, after = rest.partition(END)
     if not mark:
-        raise ValueError(f"{page} has no marks for the table")
+        raise ValueError(f"{page} has no marks for the tables")
     page.write_text(f"{before}{BEGIN}\n{tables(rows)}\n{END}{after}", encoding="utf-8")
     return len(rows)

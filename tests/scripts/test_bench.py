@@ -22,6 +22,7 @@ from scripts.benchmarks.rows import (
     OURS,
     PAGE,
     RESULTS,
+    ROOT,
     Row,
     in_turns,
     load,
@@ -31,6 +32,8 @@ from scripts.benchmarks.rows import (
     write_page,
 )
 from scripts.benchmarks.torch_side import timm_process
+
+USUAL = bench.GROUPS["start"][1]
 
 
 def _row(title: str = "forward", **changes: object) -> Row:
@@ -109,7 +112,7 @@ def test_results_of_several_processors_stay_side_by_side(tmp_path: Path, monkeyp
 
 
 def test_the_page_has_only_values_of_results(tmp_path: Path) -> None:
-    """Every number in the table is a median or a ratio of the results."""
+    """Every number in the tables is a median, a mean or a comparison of the results."""
     save(_row(), "forward", "python scripts/bench.py forward", tmp_path)
     page = tmp_path / "page.md"
     page.write_text(f"before\n{BEGIN}old\n{END}\nafter\n", encoding="utf-8")
@@ -119,37 +122,48 @@ def test_the_page_has_only_values_of_results(tmp_path: Path) -> None:
     (line,) = (line for line in text.splitlines() if line.startswith("| forward"))
 
     assert (text.startswith("before\n"), text.endswith("after\n"), "old" in text) == (True, True, False)
-    assert re.findall(r"[0-9]+", line) == ["10", "5", "2"]
+    assert re.findall(r"[0-9]+", line) == ["10", "2", "5"]
 
 
-def test_networks_with_one_title_share_a_row() -> None:
-    """Up to three have their values in it; each combination of other sides has its row, and float32 its table."""
+def test_up_to_three_subjects_have_rows_of_their_own() -> None:
+    """Below the first, the title is not repeated. Results with other sides have rows of their own."""
     sides = {OURS: (10.0,), "Keras": (2.0,), "OpenVINO": (5.0,)}
     both = [_row(subject="VGG16", sides=sides), _row(subject="MobileNet", note="int8", sides=sides)]
-    alone, limited = _row(subject="Lite0", sides={OURS: (7.0,)}), _row(subject="VGG16", precision="float32")
-    results, float32 = tables([limited, *both, alone]).split("In float32:")
+    text = tables([*both, _row(subject="Lite0", sides={OURS: (7.0,)})])
 
-    assert "| VGG16: 10<br>MobileNet (int8): 10 | 5, 5 × Keras (2, 2)<br>2, 2 × OpenVINO (5, 5) |" in results
-    assert "| Lite0: 7 |  |" in results
-    assert "| VGG16: 10 | 5 × Keras (2) |" in float32
+    assert "| VGG16 | 10 | Keras: 2 (5 ×)<br>OpenVINO: 5 (2 ×) |" in text
+    assert "|  | MobileNet (int8) | 10 | Keras: 2 (5 ×)<br>OpenVINO: 5 (2 ×) |" in text
+    assert "| Lite0 | 7 |  |" in text
 
 
-def test_more_networks_are_summarized_and_listed() -> None:
+def test_more_subjects_are_summarized_and_listed() -> None:
     """The summary has the lowest and the highest value and comparison, and a table has those of each network."""
     values = {"VGG16": 8.0, "MobileNet": 1000.0, "Lite0": 900.0, "ResNet50": 90.0}
-    rows = [_row(subject=name, sides={OURS: (value,), "Keras": (4.0,)}) for name, value in values.items()]
-    text = tables(rows)
+    text = tables([_row(subject=name, sides={OURS: (value,), "Keras": (4.0,)}) for name, value in values.items()])
 
-    assert "| 8 to 1,000 | 2 to 2.5e+02 × Keras |" in text
+    assert "| 4 networks | 8 to 1,000 | Keras: 4 (2 to 250 ×) |" in text
     assert "| ResNet50 | 90 | 4 | 22 × |" in text
 
 
-def test_every_group_has_its_place_on_the_page() -> None:
-    """Results are in the order of the documentation, whatever the order of their files, and details follow them."""
-    text = tables([_row(group, group=group) for group in sorted(bench.GROUPS)])
-    groups = [line.split(",")[0].removeprefix("| ") for line in text.splitlines() if line.startswith("| ")]
+def test_every_result_has_its_place_on_the_page() -> None:
+    """Results are in the order of the documentation, then those in float32, then other tools in any precision."""
+    rows_ = [_row(group, group=group, precision=one) for one in ("float32", "auto") for group in sorted(bench.GROUPS)]
+    results, float32, others = re.split("#### .*", tables(rows_))
+    found = [re.findall(r"^\| (\w+)", text, re.MULTILINE) for text in (results, float32, others)]
 
-    assert [group for group in groups if group in bench.GROUPS] == [*rows.RESULTS_ORDER, *rows.OTHERS_ORDER]
+    assert found[:2] == [list(rows.RESULTS_ORDER)] * 2
+    assert found[2] == [group for group in rows.OTHERS_ORDER for _ in ("auto", "float32")]
+
+
+@pytest.mark.parametrize(("names", "command"), [((), "start"), (("--help",), "start --help"), (USUAL, "start")])
+def test_a_command_names_only_unusual_subjects(
+    names: tuple[str, ...], command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The usual ones, named or not, have one command."""
+    monkeypatch.setitem(bench.GROUPS, "start", (lambda *_: [_row()], USUAL))
+    CliRunner().invoke(bench.main, ["start", "--results", str(tmp_path), "--", *names], catch_exceptions=False)
+
+    assert {row.command for row in load(tmp_path)} == {f"python scripts/bench.py {command}"}
 
 
 def test_the_page_is_that_of_the_results() -> None:
@@ -159,6 +173,25 @@ def test_the_page_is_that_of_the_results() -> None:
 
     assert rows
     assert between.strip() == tables(rows).strip()
+
+
+@pytest.mark.parametrize(
+    ("group", "subject", "precision"),
+    [
+        ("forward", "ResNet50", "int8"),
+        ("warm", "another L2 strength", "auto"),
+        ("finetune", "ResNet50 from conv5_block3_1_conv, 160 px", "auto"),
+        ("predict", "one image", "auto"),
+    ],
+)
+def test_the_readme_has_values_of_the_results(group: str, subject: str, precision: str) -> None:
+    """A row of the README has the values of cnncli and of plain Keras in float32, and their ratio."""
+    (row, *_) = (row for row in load(RESULTS) if (row.group, row.subject, row.precision) == (group, subject, precision))
+    unit = " s" if row.unit == "s" else ""
+    sides = [OURS, *row.others[:1]]
+    cells = [f"{row.format_side(side)}{unit}" for side in sides] + [row.compared(side) for side in sides[1:]]
+
+    assert f"| {' | '.join(cells)} |" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_interval_of_a_difference_treats_seeds_of_an_image_as_one_observation() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from cnncli.cli import main
 from cnncli.config.reader import load_resolved
-from cnncli.errors import TrainingError
+from cnncli.errors import CnncliError, Message, NonFiniteError, TrainingError
 from cnncli.recipes.train import train
 from cnncli.runtime.new_process import start_python
 from cnncli.terminal.console import Console
@@ -172,6 +172,32 @@ def test_a_batch_that_cannot_fit_is_an_error_before_the_first_step(
         train(config, tmp_path / "runs", Console(quiet=True))
 
     assert (caught and caught.value.code) == code
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (RuntimeError("OOM when allocating tensor"), "training-out-of-memory"),
+        (MemoryError(), "training-out-of-memory"),
+        (NonFiniteError(Message("training-not-finite", "the loss became nan")), "training-not-finite"),
+        (ValueError("no such thing"), None),
+    ],
+)
+def test_only_a_lack_of_memory_in_a_step_is_one_of_the_batch(
+    error: Exception, code: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other errors of a step stay what they are."""
+
+    def train_epoch(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(steps.TrainStep, "train_epoch", train_epoch)
+    config = tiny_config(draw_dataset(tmp_path / "data"), mode="from-scratch", training={"epochs": 1})
+    with pytest.raises((CnncliError, ValueError)) as caught:
+        train(config, tmp_path / "runs", Console(quiet=True))
+
+    assert getattr(caught.value, "code", None) == code
+    assert code == "training-out-of-memory" or caught.value is error
 
 
 TOO_LARGE = """
