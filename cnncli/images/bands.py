@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import logging
 import math
+import threading
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,6 +36,8 @@ from cnncli.images.readers import read_header
 from cnncli.runtime.warnings import IgnoredWarnings
 
 MAX_HEADER_BYTES = 10_000
+_PARSING = threading.Lock()
+"""NumPy parses a header by `ast`, which in Python 3.11 sometimes fails if several threads do (cpython issue 106905)."""
 MAX_BANDS = 512
 CHUNK_VALUES = 2**22
 """Number of values that are scaled at a time."""
@@ -124,7 +127,8 @@ def _read_npy(file: BinaryFile, name: str | Path, max_pixels: int) -> NDArray[An
     if version not in ((1, 0), (2, 0)):
         raise ValueError(f"version {version} of the format")
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, is_fortran, dtype = read(file, max_header_size=MAX_HEADER_BYTES)
+    with _PARSING:
+        shape, is_fortran, dtype = read(file, max_header_size=MAX_HEADER_BYTES)
     _require_size(shape, dtype, name, max_pixels)
     start, end = file.tell(), file.seek(0, io.SEEK_END)
     if end - start != (needed := math.prod(shape) * dtype.itemsize):

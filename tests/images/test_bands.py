@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import logging
+import sys
 import tracemalloc
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -285,3 +288,30 @@ def test_a_buffer_is_read_to_its_end() -> None:
     buffer = io.BytesIO()
     np.save(buffer, VALUES)
     assert decode(buffer.getvalue(), SPEC).shape == (HEIGHT, WIDTH, BANDS)
+
+
+def test_threads_read_arrays_at_the_same_time(tmp_path: Path) -> None:
+    """No array counts as damaged because garbage collection lets threads take turns while a header is parsed."""
+    np.save(tmp_path / "a.npy", VALUES)
+    interval, threshold = sys.getswitchinterval(), gc.get_threshold()
+    sys.setswitchinterval(1e-6)
+    gc.set_threshold(3)
+    gc.callbacks.append(_take_time)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(lambda n: _deeper(n % 8, tmp_path / "a.npy"), range(800)))
+    finally:
+        gc.callbacks.remove(_take_time)
+        gc.set_threshold(*threshold)
+        sys.setswitchinterval(interval)
+
+    assert all((one == found[0]).all() for one in found)
+
+
+def _take_time(*_: object) -> None:
+    sum(range(20))
+
+
+def _deeper(depth: int, path: Path) -> NDArray[Any]:
+    """Return the pixels of an image, decoded at a depth of the stack that differs between threads."""
+    return _deeper(depth - 1, path) if depth else decode(path, SPEC)
