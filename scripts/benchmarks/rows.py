@@ -182,9 +182,9 @@ def tables(rows: Sequence[Row]) -> str:
         }
         parts.append(f"### {processor}\n")
         for heading, found in kinds.items():
-            alike = _alike(found)
-            parts += [f"{heading}{_summary(alike)}"] if alike else []
-            parts += [f"{_title(one)}:\n\n{_networks(one)}" for one in alike if len(one) > MAX_LISTED]
+            if alike := _alike(found):
+                parts.append(heading + _summary(alike))
+                parts += [f"{_title(one)}:\n\n{_networks(one)}" for one in alike if len(one) > MAX_LISTED]
     return "\n".join(parts)
 
 

@@ -147,8 +147,8 @@ def test_more_subjects_are_summarized_and_listed() -> None:
 
 def test_every_result_has_its_place_on_the_page() -> None:
     """Results are in the order of the documentation, then those in float32, then other tools in any precision."""
-    rows_ = [_row(group, group=group, precision=one) for one in ("float32", "auto") for group in sorted(bench.GROUPS)]
-    results, float32, others = re.split("#### .*", tables(rows_))
+    measured = [_row(name, group=name, precision=one) for one in ("float32", "auto") for name in sorted(bench.GROUPS)]
+    results, float32, others = re.split("#### .*", tables(measured))
     found = [re.findall(r"^\| (\w+)", text, re.MULTILINE) for text in (results, float32, others)]
 
     assert found[:2] == [list(rows.RESULTS_ORDER)] * 2
