@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import logging
 import math
-import threading
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,11 +32,10 @@ from cnncli.images.formats import (
 )
 from cnncli.images.limits import MOST_EXPANDED, BinaryFile, too_costly, too_large, unpacked_bytes
 from cnncli.images.readers import read_header
+from cnncli.runtime.threads import HEADER_LOCK
 from cnncli.runtime.warnings import IgnoredWarnings
 
 MAX_HEADER_BYTES = 10_000
-_PARSING = threading.Lock()
-"""NumPy parses a header by `ast`, which in Python 3.11 sometimes fails if several threads do (cpython issue 106905)."""
 MAX_BANDS = 512
 CHUNK_VALUES = 2**22
 """Number of values that are scaled at a time."""
@@ -127,7 +125,7 @@ def _read_npy(file: BinaryFile, name: str | Path, max_pixels: int) -> NDArray[An
     if version not in ((1, 0), (2, 0)):
         raise ValueError(f"version {version} of the format")
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    with _PARSING:
+    with HEADER_LOCK:
         shape, is_fortran, dtype = read(file, max_header_size=MAX_HEADER_BYTES)
     _require_size(shape, dtype, name, max_pixels)
     start, end = file.tell(), file.seek(0, io.SEEK_END)

@@ -48,6 +48,10 @@ def map_ordered(function: Callable[[T], R], items: Iterable[T], ahead: int = 64)
                 future.cancel()
 
 
+HEADER_LOCK = Lock()
+"""Held while NumPy reads the header of an array, which it parses by `ast`. In Python 3.11, a thread that is interrupted
+by another one there sometimes gets a SystemError (cpython issue 106905)."""
+
 _BLAS_LOCK = Lock()
 _BLAS_LIMITS: list[Any] = []
 """The limit of BLAS, once for each block that needs it."""

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnncli.errors import MOST_PROBLEMS, DataError
+from cnncli.runtime.threads import HEADER_LOCK
 from cnncli.shards.files import FileKey, file_key, open_shard
 from cnncli.shards.parquet import n_null, open_parquet, parquet_columns, read_labels, require_bounded
 from cnncli.shards.places import COMPRESSED, PARQUET
@@ -84,7 +85,7 @@ class ShardIndex:
     def load(cls, path: Path, key: FileKey) -> ShardIndex | None:
         """Read the index of a shard from the cache, or return None if there is none for its present content."""
         try:
-            with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
+            with HEADER_LOCK, path.open("rb") as content, np.load(content, allow_pickle=False) as file:
                 if tuple(file["key"].tolist()) != key:
                     return None
                 names, labels, (facts,) = (_unpacked(file[name]) for name in ("names", "labels", "facts"))

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnncli.errors import printable
+from cnncli.runtime.threads import HEADER_LOCK
 from cnncli.storage.safe_io import open_regular
 
 Arrays = dict[str, NDArray[Any]]
@@ -111,7 +112,8 @@ def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> NDArray[Any]:
     if entry.compress_type != zipfile.ZIP_STORED or not entry.filename.endswith(SUFFIX):
         raise ValueError(f"{entry.filename} is not an uncompressed array")
     try:
-        with archive.open(entry) as file:  # NumPy reads it in blocks: memory is used only for data that is there
+        # NumPy reads in blocks: memory is used only for data that is there.
+        with archive.open(entry) as file, HEADER_LOCK:
             values: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
     except Exception as error:  # NumPy parses the header as a Python literal, which may raise anything
         raise ValueError(f"{entry.filename} is not a valid array") from error
