@@ -26,7 +26,7 @@ from cnncli.storage.atomic import output_path
 from cnncli.storage.cache_dir import make_cache_dir
 from cnncli.terminal.console import Console
 from cnncli.terminal.suggestions import did_you_mean
-from cnncli.training.batch_size import resolve_batch_size
+from cnncli.training.batch_size import require_memory, resolve_batch_size
 from cnncli.training.context import StageSetup, TrainingContext, check_stages
 from cnncli.training.mixing import Mixing
 from cnncli.training.rate_range import RateRange, measure_rate_range
@@ -116,7 +116,7 @@ def lr_find(
         mixing = Mixing.from_config(config.augmentation, config.seed)
         console.phase("lr-find", f"{steps} steps of {context.batch_size} images, learning rate {low:g} to {high:g}")
         series = np.geomspace(low, high, steps)
-        with step.require_memory(min(context.batch_size, len(train.labels)), tested.name):
+        with require_memory(step, min(context.batch_size, len(train.labels)), tested.name):
             result = measure_rate_range(step, train, mixing, tested.name, context.batch_size, series)
     found = FoundRate(tested, result, *_setting(config, number, result.suggested), context.batch_size)
     if show:

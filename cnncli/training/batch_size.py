@@ -1,4 +1,4 @@
-"""`training.batch_size: auto`: find the largest batch whose step fits into memory.
+"""Batches that fit into memory: find the largest one for `training.batch_size: auto`, and refuse one that is too large.
 
 A step that uses too much memory can end its process, so sizes are tried in a separate one, `python -m
 cnncli.training.batch_size`, which reads the config on stdin and prints each size and whether it fits.
@@ -7,11 +7,12 @@ cnncli.training.batch_size`, which reads the config on stdin and prints each siz
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
-from collections.abc import Sequence
-from contextlib import nullcontext
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,19 +20,23 @@ from numpy.typing import NDArray
 from cnncli.config.modes import stages_of
 from cnncli.config.schema import Config
 from cnncli.engines.build import choose_engine
-from cnncli.errors import Message, TrainingError
+from cnncli.errors import CnncliError, Message, TrainingError
 from cnncli.networks.backend import gpus
 from cnncli.networks.classifier import build_classifier
 from cnncli.networks.cut import cut_classifier
+from cnncli.networks.graph import nodes_in_order
 from cnncli.networks.mixed_precision import is_convolutional
 from cnncli.runtime.machine import is_out_of_memory
-from cnncli.runtime.memory import bounded
+from cnncli.runtime.memory import available_bytes, bounded
 from cnncli.runtime.new_process import start_python
 from cnncli.terminal.console import Console
 from cnncli.training.objective import Objective
 from cnncli.training.optimizer import build_optimizer
 from cnncli.training.steps import TrainStep
 from cnncli.training.update import UpdateSettings
+
+if TYPE_CHECKING:
+    import keras
 
 SIZES = (128, 64, 32, 16, 8, 4, 2, 1)
 """Sizes to try. More than 128 images in a step make training on a few thousand images worse, not faster."""
@@ -66,6 +71,34 @@ def resolve_batch_size(config: Config, n_classes: int, images: int, console: Con
         sizes = [smaller for smaller in sizes if smaller < size]
     text = "training.batch_size: not even one image fits into memory. Choose a smaller data.image_size or backbone."
     raise TrainingError(Message("training-out-of-memory", text, key="training.batch_size"))
+
+
+@contextmanager
+def require_memory(step: TrainStep, batch_size: int, stage: str) -> Iterator[None]:
+    """Raise TrainingError if the steps of a stage within do not fit into memory.
+
+    TensorFlow's oneDNN convolutions do not check whether their output could be allocated, and crash. So a batch is
+    refused before its first step if these outputs alone do not fit. A step needs more, so that a batch that is only a
+    little too large is still found by TensorFlow.
+    """
+    try:
+        available = None if gpus() else available_bytes()  # a GPU has memory of its own
+        if available is not None and batch_size * _convolved_bytes(step.tail) > available:
+            raise MemoryError
+        yield
+    except Exception as error:
+        if isinstance(error, CnncliError) or not is_out_of_memory(error):
+            raise
+        key = "training.batch_size"
+        text = f"stage {stage}: a batch of {batch_size:,} images does not fit into memory. Lower {key}."
+        raise TrainingError(Message("training-out-of-memory", text, key=key, received=batch_size)) from error
+
+
+def _convolved_bytes(tail: keras.Model) -> int:
+    """Return the size in bytes of the outputs of all convolutions for one image."""
+    nodes = [node for node in nodes_in_order(tail) if "Conv" in type(node.operation).__name__]
+    tensors = [tensor for node in nodes for tensor in node.outputs]
+    return sum(math.prod(map(int, one.shape[1:])) * (2 if one.dtype == "bfloat16" else 4) for one in tensors)
 
 
 def _try_sizes(config: Config, n_classes: int, sizes: Sequence[int]) -> tuple[int, bool]:

@@ -19,6 +19,7 @@ from cnncli.networks.classifier import Classifier
 from cnncli.runs.records import HistoryRow, RunWriter
 from cnncli.runtime.signals import Stop, noted
 from cnncli.storage.zips import Arrays
+from cnncli.training.batch_size import require_memory
 from cnncli.training.context import StageSetup
 from cnncli.training.inspection import PROBE_IMAGES, Inspection
 from cnncli.training.mixing import MixedObjective, Mixing
@@ -101,7 +102,7 @@ class StageRun:
         """
         largest = min(self._context.batch_size, len(self._train.labels))
         try:
-            with self._step.require_memory(largest, self._stage.name):
+            with require_memory(self._step, largest, self._stage.name):
                 if self._state.stage is None or arrays is None:
                     self._begin()
                 else:

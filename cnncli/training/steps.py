@@ -5,10 +5,8 @@ Keras's `fit` can neither resume exactly nor report the step at which a loss bec
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -17,16 +15,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from cnncli.engines.engine import Array, Precision
-from cnncli.errors import CnncliError, Message, NonFiniteError, TrainingError
+from cnncli.errors import Message, NonFiniteError
 from cnncli.metrics.classification import are_correct, ranking_scores
 from cnncli.metrics.table import METRICS, Predictions, compute_metrics
-from cnncli.networks.backend import gpus
-from cnncli.networks.graph import nodes_in_order
 from cnncli.networks.keras_metrics import compute_keras_metrics
 from cnncli.networks.losses import evaluate_losses
 from cnncli.networks.mixed_precision import copy_network, hand_weights_over, mixed_bfloat16
-from cnncli.runtime.machine import is_out_of_memory
-from cnncli.runtime.memory import available_bytes
 from cnncli.runtime.random_keys import key_of
 from cnncli.training.inputs import Batch
 from cnncli.training.mixing import MixedBatch, MixedLabels
@@ -148,33 +142,6 @@ class TrainStep:
             self._update = Update(self.tail, optimizer, self.settings, replicas)
         self._apply_sums: Callable[[], None] | None = None
         self.base_learning_rate = self.learning_rate = float(optimizer.learning_rate.numpy())
-
-    @contextmanager
-    def require_memory(self, batch_size: int, stage: str) -> Iterator[None]:
-        """Raise TrainingError if the steps within do not fit into memory.
-
-        TensorFlow's oneDNN convolutions do not check whether their output could be allocated, and crash. So a batch is
-        refused before its first step if these outputs alone do not fit. A step needs more, so that a batch that is only
-        a little too large is still found by TensorFlow.
-        """
-        try:
-            available = None if gpus() else available_bytes()  # a GPU has memory of its own
-            if available is not None and batch_size * self.convolved_bytes > available:
-                raise MemoryError
-            yield
-        except Exception as error:
-            if isinstance(error, CnncliError) or not is_out_of_memory(error):
-                raise
-            key = "training.batch_size"
-            text = f"stage {stage}: a batch of {batch_size:,} images does not fit into memory. Lower {key}."
-            raise TrainingError(Message("training-out-of-memory", text, key=key, received=batch_size)) from error
-
-    @property
-    def convolved_bytes(self) -> int:
-        """Size in bytes of the outputs of all convolutions for one image."""
-        nodes = [node for node in nodes_in_order(self.tail) if "Conv" in type(node.operation).__name__]
-        tensors = [tensor for node in nodes for tensor in node.outputs]
-        return sum(math.prod(map(int, one.shape[1:])) * (2 if one.dtype == "bfloat16" else 4) for one in tensors)
 
     def train_epoch(
         self,

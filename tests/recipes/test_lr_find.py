@@ -11,7 +11,7 @@ import pytest
 
 from cnncli.cli import main
 from cnncli.config.writer import dump_config
-from cnncli.training import steps
+from cnncli.training import batch_size
 from cnncli.training.rate_range import RateRange
 from tests.support.drawing import draw_dataset, tiny_config
 
@@ -119,8 +119,8 @@ def test_a_batch_that_cannot_fit_is_refused(
 ) -> None:
     """The outputs of the convolutions alone need more memory than there is: TensorFlow would crash."""
     path = write(data, tmp_path, training=SGD)
-    monkeypatch.setattr(steps, "gpus", tuple)
-    monkeypatch.setattr(steps, "available_bytes", lambda: 10_000)
+    monkeypatch.setattr(batch_size, "gpus", tuple)
+    monkeypatch.setattr(batch_size, "available_bytes", lambda: 10_000)
 
     assert main(["lr-find", path]) == 2
     assert "[training-out-of-memory]" in capsys.readouterr().err

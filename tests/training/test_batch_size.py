@@ -165,8 +165,8 @@ def test_a_batch_that_cannot_fit_is_an_error_before_the_first_step(
     gpus: tuple[str, ...], available: int | None, code: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The outputs of the convolutions alone need more: TensorFlow would crash."""
-    monkeypatch.setattr(steps, "gpus", lambda: gpus)
-    monkeypatch.setattr(steps, "available_bytes", lambda: available)
+    monkeypatch.setattr(batch_size, "gpus", lambda: gpus)
+    monkeypatch.setattr(batch_size, "available_bytes", lambda: available)
     config = tiny_config(draw_dataset(tmp_path / "data"), mode="from-scratch", training={"epochs": 1})
     with pytest.raises(TrainingError) if code else nullcontext() as caught:
         train(config, tmp_path / "runs", Console(quiet=True))
